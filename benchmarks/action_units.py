@@ -1,9 +1,9 @@
-"""CPU time that action units of sequences cost besides OpenFace's own: decoding, writing and reading of all frames, joining rows.
+"""CPU time that action units of sequences add to OpenFace's own: decoding, writing and reading all frames, joining rows.
 
     python -m benchmarks.action_units [--clips 19] [--openface FeatureExtraction]
 
-Without OpenFace a stand-in reads every image and writes a row for it. Its CPU time says nothing of OpenFace's, so ours is
-compared with 24 ms a frame, the least that a genuine FeatureExtraction 2.0.6 took on videos of 224 px.
+Without OpenFace, a stand-in reads every image and writes a row for it. Its CPU time says nothing about OpenFace's, so the added
+time is compared with 24 ms per frame, the shortest time of a genuine FeatureExtraction 2.0.6 on videos of 224 px.
 """
 
 import os
@@ -55,14 +55,14 @@ class ActionUnitsOptions(CorpusOptions):
     clips: PositiveInt = 19
     """Clips to build."""
     rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 5
-    """Rounds, of which the median counts."""
+    """Rounds; the median counts."""
     openface: str | None = None
     """Command line of a genuine FeatureExtraction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """CPU seconds of this process and its decoders, and of the program; decodable frames of the clips."""
+    """CPU seconds of this process and its decoders, CPU seconds of the program, and decodable frames of the clips."""
 
     ours_s: float
     program_s: float
@@ -71,15 +71,15 @@ class Spent:
 
 @benchmark("action_units")
 def main(options: ActionUnitsOptions) -> None:
-    """Measure what action units of sequences cost besides OpenFace's own CPU time."""
-    report = Report("benchmarks/action_units.py: action units of sequences beside OpenFace's own CPU time", options)
+    """Measure the CPU time that action units of sequences add to OpenFace's own."""
+    report = Report("benchmarks/action_units.py: CPU time of action units, compared with OpenFace's own", options)
     with options.work_dir() as work:
         root, name = corpus(options.input, work)
         config = BuildConfig(source="voxceleb2", landmarks="none")
         specs = sample(root, config, options.clips)
         aus = _source(options.openface, work)
         sides: dict[str, list[Spent]] = {"none": [], "openface": []}
-        for side in [*sides, *list(sides) * options.rounds]:  # the first of each loads what is loaded once
+        for side in [*sides, *list(sides) * options.rounds]:  # the first of each is a warm-up
             sides[side].append(_built(specs, root, replace(config, aus=side), aus if side == "openface" else None, work))
     program = "a stand-in" if options.openface is None else "OpenFace"
     report.note(f"{len(specs)} clips of {name}, {sides['none'][0].frames} frames; the program is {program}.")
@@ -117,13 +117,13 @@ def _compare(report: Report, sides: dict[str, list[Spent]], genuine: bool) -> di
     program = _median([one.program_s for one in sides["openface"]]) * 1e3 / frames
     openface, added = program if genuine else _GENUINE_MS, with_aus - plain
     times = (openface + added) / openface
-    columns = ["side", "our CPU ms/frame", "least", "most", "the program's CPU ms/frame"]
+    columns = ["side", "our CPU ms/frame", "min", "max", "program's CPU ms/frame"]
     rows = [
         [f"--aus {side}", value, *(each(one.ours_s for one in sides[side]) * 1e3 / frames for each in (min, max)), ran]
         for side, value, ran in (("none", plain, 0.0), ("openface", with_aus, program))
     ]
-    report.table("Per decodable frame of the clips", columns, rows)
-    report.note(f"Action units add {added:.2f} ms a frame to OpenFace's {openface:.1f}: {times:.3f} times its own CPU time.")
+    report.table("CPU time per decodable frame", columns, rows)
+    report.note(f"Action units add {added:.2f} ms per frame to OpenFace's {openface:.1f} ms: {times:.3f} times its own CPU time.")
     return {"added_ms": added, "openface_ms": openface, "times": times, "goal": _GOAL, "goal_met": times <= _GOAL}
 
 

@@ -1,11 +1,11 @@
-"""Animation by the folded networks, compared with a plain loop over the frames and the networks as they are trained.
+"""Animation with the folded networks, compared with a plain loop over the frames and the unfolded networks.
 
     python -m benchmarks.animate [--frames 12] [--config vox-256] [--device cuda]
 
-"plain" is the loop of the paper: for each frame its keypoints, their relative movement, and the generator with the source.
-All sides get the same frames and alternate frame by frame. Times are medians, measured by CUDA events on a GPU, and as CPU time
-of one thread on a CPU. The weights are random with a fixed seed: times do not depend on them. The report
-includes the contrast of the images, without which small differences would mean nothing.
+"plain" is the loop of the paper: for each frame, its keypoints, their relative movement, and the generator with the source.
+All sides receive the same frames and alternate frame by frame. Times are medians, measured by CUDA events on a GPU, and as CPU
+time of one thread on a CPU. The weights are random with a fixed seed: times do not depend on them. The report includes the
+contrast of the images, without which small differences would mean nothing.
 """
 
 import math
@@ -53,15 +53,15 @@ class AnimateOptions(FramesOptions):
 
 @benchmark("animate")
 def main(options: AnimateOptions) -> None:
-    """Compare animation by the folded networks with a plain loop over the frames."""
-    report = Report("benchmarks/animate.py: animation beside the plain loop over the frames", options)
+    """Compare animation with the folded networks with a plain loop over the frames."""
+    report = Report("benchmarks/animate.py: animation compared with a plain loop over the frames", options)
     device, name = device_and_name(options.device, threads=1)
     architecture = settings.load(options.config, CONFIGS).architecture
     detector, generator = KPDetector(architecture), OcclusionAwareGenerator(architecture)
     for network in (detector, generator):
         _fill(network, torch.Generator().manual_seed(0))
         network.eval().to(device)
-    images = list(options.take(options.frames + 2, architecture.size))  # the source, and what movement is relative to
+    images = list(options.take(options.frames + 2, architecture.size))  # the source and the reference frame of the movement
     report.note(f"{name}; {Path(options.config).name}, {options.frames} frames of {architecture.size} px.")
     figures = _compare(report, detector, generator, images, device)
     if device != "cpu":
@@ -90,8 +90,8 @@ def _compare(
         off = {side: max(off[side], float((made[side] - made["plain"]).abs().max())) for side in sides}
     times = {side: statistics.median(seconds[_WARM:]) for side, seconds in seen.items()}
     rows = [[side, 1e3 * times[side], times["plain"] / times[side], f"{off[side]:.1e}"] for side in sides]
-    report.table("One frame after the other", ["side", "ms a frame", "times as fast", "max difference, of 1"], rows)
-    report.note(f"Pixels of the pictures that are compared have a standard deviation of {contrast:.2f}, of a range of 1.")
+    report.table("Single frames", ["side", "ms per frame", "speedup", "max difference, of 1"], rows)
+    report.note(f"Pixels of the compared images have a standard deviation of {contrast:.2f}, on a scale from 0 to 1.")
     ratio = times["plain"] / times["folded"]
     goal = _GOAL_TIMES[device.split(":")[0]]
     met = ratio >= goal and off["folded"] <= _GOAL_DIFFERENCE[device.split(":")[0]]
@@ -100,7 +100,7 @@ def _compare(
 
 
 def _plain(detector: KPDetector, generator: OcclusionAwareGenerator, source: Tensor, first: Tensor, *, keep: bool) -> Side:
-    """Relative movement with adapted scale; with `keep` all but the source's features is computed for each frame."""
+    """Animate by relative movement with adapted scale. `keep`: compute the source's features once, not for each frame."""
     with torch.inference_mode():
         source_keypoints, first_keypoints, features = detector(source), detector(first), generator.encode(source)
 
@@ -126,7 +126,7 @@ def _ours(networks: FoldedNetworks, source: Tensor, first: Tensor) -> Side:
 
 
 def _batches(report: Report, networks: FoldedNetworks, images: list[Picture], device: str) -> dict[str, Any]:
-    """Frames a second from bytes to bytes, by how many frames go through a GPU together."""
+    """Frames per second from uint8 to uint8, by batch size."""
     animator = Animator(networks, images[0], Movement(adapt_scale=True), device)
     rates = {}
     for batch in (1, 4, 16, 64):
@@ -135,12 +135,12 @@ def _batches(report: Report, networks: FoldedNetworks, images: list[Picture], de
             start = time.perf_counter()
             made = sum(1 for _ in animator.animate(many, batch=batch))
             rates[batch] = made / (time.perf_counter() - start)
-    report.table("Batches", ["frames together", "frames/s"], [[str(batch), rate] for batch, rate in rates.items()])
+    report.table("Batches", ["batch size", "frames/s"], [[str(batch), rate] for batch, rate in rates.items()])
     return {f"frames_s_batch_{batch}": rate for batch, rate in rates.items()}
 
 
 def _fill(network: nn.Module, chance: torch.Generator) -> None:
-    """Weights that keep the scale of features through all layers, and statistics of batch norms that are not trivial."""
+    """Fill in random weights that keep the scale of features through all layers, with non-trivial batch norm statistics."""
     for name, tensor in network.state_dict().items():
         if name.endswith(("num_batches_tracked", "down.weight")):
             continue

@@ -1,4 +1,4 @@
-"""A build from archives in place, compared with the same build from the extracted tree.
+"""A build from archives read in place, compared with the same build from the extracted tree.
 
     python -m benchmarks.archive [--input DIR] [--copies 20] [--rounds 2] [--entries 1100000]
 
@@ -45,13 +45,13 @@ class ArchiveOptions(CorpusOptions):
     workers: PositiveInt = field(default_factory=cores)
     """Processes; by default one per core."""
     entries: PositiveInt = 1_100_000
-    """Files in the zip that is only listed."""
+    """Files in the zip of the listing measurement."""
 
 
 @benchmark("archive")
 def main(options: ArchiveOptions) -> None:
-    """Compare a build from archives in place with one from the extracted tree."""
-    report = Report("benchmarks/archive.py: archives in place beside the extracted tree", options)
+    """Compare a build from archives read in place with one from the extracted tree."""
+    report = Report("benchmarks/archive.py: archives read in place, compared with the extracted tree", options)
     with options.work_dir() as work:
         source, name = corpus(options.input, work)
         tree = replicate(source, work / "extracted", options.copies)
@@ -63,14 +63,14 @@ def main(options: ArchiveOptions) -> None:
                 (("extracted", tree), ("archive", first)) if number % 2 else (("archive", first), ("extracted", tree))
             ):
                 runs[side].append(run_build(path, work / f"{side}-{number}", options.workers))
-        report.note(f"Input: {name}, {options.copies} times: {runs['archive'][0]['planned']} clips, {size / 1e6:.0f} MB; dlib.")
+        report.note(f"Input: {name}, {options.copies} copies: {runs['archive'][0]['planned']} clips, {size / 1e6:.0f} MB; dlib.")
         figures = _beside(report, runs, size)
         figures |= _reading(report, tree, first) | _listing(report, work, options.entries)
     report.finish(figures)
 
 
 def make_parts(tree: Path, work: Path) -> Path:
-    """Write the tree as an uncompressed zip in parts; returns the first."""
+    """Write the tree as an uncompressed zip in parts; returns the first part."""
     whole = work / "whole.zip"
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(tree.rglob("*.mp4")):
@@ -84,7 +84,7 @@ def make_parts(tree: Path, work: Path) -> Path:
 
 
 def run_build(path: Path, out: Path, workers: int) -> dict[str, Any]:
-    """Run `dataset.build` on one input; returns its ledger, and CPU seconds and bytes written of all its processes."""
+    """Run `dataset.build` on one input; returns its ledger, and the CPU seconds and written bytes of all its processes."""
     command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--json", "--quiet"]
     command += ["--input", str(path), "--output", str(out), "--workers", str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -103,11 +103,11 @@ def _beside(report: Report, runs: dict[str, list[dict[str, Any]]], size: int) ->
         for side in runs
     ]
     columns = ["read from", "seconds", "CPU seconds", "clips/s", "MB written"]
-    report.table(f"Whole builds, the best of {len(runs['archive'])}", columns, rows)
+    report.table(f"Whole builds, best of {len(runs['archive'])}", columns, rows)
     same = len({(run["kept"], run["bytes"]) for found in runs.values() for run in found}) == 1
     extracted = max(0, written["archive"] - written["extracted"])
     report.note(
-        f"Written beyond the other side: {extracted / 1e6:.2f} MB of an archive of {size / 1e6:.0f} MB. "
+        f"The build from the archive of {size / 1e6:.0f} MB wrote {extracted / 1e6:.2f} MB more than the other. "
         f"Both sides keep {runs['archive'][0]['kept']} clips in {runs['archive'][0]['bytes'] / 1e6:.1f} MB of shards."
     )
     share = best["extracted"]["seconds"] / best["archive"]["seconds"]
@@ -126,7 +126,7 @@ def _read_all(opened: Input, spans: Sequence[Span]) -> None:
 
 
 def _reading(report: Report, tree: Path, first: Path) -> dict[str, Any]:
-    """Reading every clip's bytes, without decoding."""
+    """Measure reading the bytes of every clip, without decoding."""
     rows, rates = [], {}
     for side, path in (("extracted", tree), ("archive", first)):
         opened = open_input([path], SOURCES["voxceleb2"].splits)
@@ -134,7 +134,7 @@ def _reading(report: Report, tree: Path, first: Path) -> dict[str, Any]:
         seconds = min(_timed(partial(_read_all, opened, spans)) for _ in range(3))
         rates[side] = len(spans) / seconds
         rows.append([side, rates[side]])
-    report.table("Reading alone, one thread, warm cache (with the CRC for the archive)", ["read from", "clips/s"], rows)
+    report.table("Reading only, one thread, warm cache (the archive with CRC check)", ["read from", "clips/s"], rows)
     return {"reading_of_extracted": rates["archive"] / rates["extracted"]}
 
 
@@ -145,7 +145,7 @@ def _timed(action: Callable[[], Any]) -> float:
 
 
 def _listing(report: Report, work: Path, entries: int) -> dict[str, Any]:
-    """Listing a zip of the whole corpus' number of files, in a process of its own."""
+    """Measure listing a zip with as many files as the whole corpus, in a separate process."""
     path = work / "vox2_many.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(entries):

@@ -1,11 +1,10 @@
-"""Augmentation on the device: the random warp beside copying and beside its plain formulation, whole clips, landmark images.
+"""Augmentation on the device: the random warp compared with copying and with its plain formulation, whole clips, landmark images.
 
     python -m benchmarks.augment [--images 64] [--size 256] [--rounds 9] [--device cuda]
 
-"plain" is a literal transcription of the published formula: the
-kernel of 25 control points at every pixel, and a 2x2 product for every pixel of every image. The published augmentation works
-frame by frame on the CPU, with Pillow. The sides of a table alternate, and times are medians of the rounds, measured by CUDA
-events on a GPU, and as CPU time of one thread on a CPU.
+"plain" is a literal transcription of the published formula: the kernel of 25 control points at every pixel, and a 2x2 product for
+every pixel of every image. The published augmentation works frame by frame on the CPU, with Pillow. The sides of a table
+alternate. Times are medians of the rounds, measured by CUDA events on a GPU, and as CPU time of one thread on a CPU.
 """
 
 import random
@@ -74,7 +73,7 @@ def _warp(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, An
         device,
         rounds,
         {
-            "copy into memory at hand": lambda: target.copy_(images),
+            "copy into existing memory": lambda: target.copy_(images),
             "copy into new memory": lambda: images.clone(),
             "grid_sample alone": lambda: _sample(images, grid),
             "warp_frames": lambda: warp.warp_frames(images),
@@ -82,11 +81,11 @@ def _warp(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, An
         },
         _calls(device),
     )
-    copy, ours = times["copy into memory at hand"], times["warp_frames"]
+    copy, ours = times["copy into existing memory"], times["warp_frames"]
     rows = [[side, 1e3 * seconds, seconds / copy, seconds / ours] for side, seconds in times.items()]
-    heading = f"The warp of {len(images)} pictures, float32"
-    report.table(heading, ["side", "ms", "copies", "times of warp_frames"], rows)
-    report.note(f"Largest difference between `warp_frames` and plain: {off:.2g} of a range of 1.")
+    heading = f"The random warp of {len(images)} images, float32"
+    report.table(heading, ["side", "ms", "relative to a copy", "relative to warp_frames"], rows)
+    report.note(f"Largest difference between `warp_frames` and plain: {off:.2g}, on a scale from 0 to 1.")
     return {
         "copies": ours / copy,
         "new_copies": ours / times["copy into new memory"],
@@ -96,7 +95,7 @@ def _warp(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, An
 
 
 def _calls(device: str) -> int:
-    """Calls in a row that are timed together: on a GPU so many that launching kernels runs ahead of them."""
+    """Consecutive calls that are timed together; on a GPU enough for kernel launches to run ahead of the kernels."""
     return 1 if device == "cpu" else 20
 
 
@@ -104,9 +103,9 @@ def _plain(frames: Tensor, warp: Warp) -> Tensor:
     """The published formula, term by term: [B,H*W] products of A and z, and [B,H*W,25] terms of the spline."""
     height, width = frames.shape[2:]
     z = pixel_grid((height, width)).to(frames).view(1, -1, 2)
-    centres = pixel_grid((5, 5)).to(frames).view(1, 1, 25, 2)
+    centers = pixel_grid((5, 5)).to(frames).view(1, 1, 25, 2)
     affine = torch.matmul(warp.theta[:, None, :, :2], z[..., None]) + warp.theta[:, None, :, 2:]
-    distance = (z[:, :, None] - centres).abs().sum(-1)
+    distance = (z[:, :, None] - centers).abs().sum(-1)
     spline = (warp.control * (distance**2 * torch.log(distance + 1e-6))).sum(2)
     return _sample(frames, (affine[..., 0] + spline[..., None]).view(len(frames), height, width, 2))
 
@@ -140,13 +139,13 @@ def _clips(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, A
     )
     theirs = times["published, Pillow"]
     rows = [[side, 1e3 * seconds / count, theirs / seconds] for side, seconds in times.items()]
-    report.table(f"{count} clips of two frames, uint8 to float32", ["side", "ms a clip", "times as fast"], rows)
+    report.table(f"{count} clips of two frames, uint8 to float32", ["side", "ms per clip", "speedup"], rows)
     ours = times["Augment, FOMM's settings"]
     return {"times_augment": theirs / ours, "augment_ms": 1e3 * ours / count}
 
 
 def _published(pair: NDArray[np.uint8], dice: random.Random) -> NDArray[np.float32]:
-    """Flips and colours of one pair as the authors' loader does them: float, flips, bytes, Pillow, float. [2,3,H,W]."""
+    """Flips and color jitter of one pair, [2,3,H,W], as in the authors' loader: to float, flips, to bytes, Pillow, to float."""
     frames = list(img_as_float32(pair))
     if dice.random() < 0.5:
         frames = frames[::-1]
@@ -154,20 +153,20 @@ def _published(pair: NDArray[np.uint8], dice: random.Random) -> NDArray[np.float
         frames = [np.fliplr(frame) for frame in frames]
     factors, turn = [dice.uniform(0.9, 1.1) for _ in range(3)], dice.uniform(-0.1, 0.1)
     steps: list[Callable[[Image.Image], Image.Image]] = [
-        lambda picture: ImageEnhance.Brightness(picture).enhance(factors[0]),
-        lambda picture: ImageEnhance.Contrast(picture).enhance(factors[1]),
-        lambda picture: ImageEnhance.Color(picture).enhance(factors[2]),
-        lambda picture: _turned(picture, round(255 * turn)),
+        lambda image: ImageEnhance.Brightness(image).enhance(factors[0]),
+        lambda image: ImageEnhance.Contrast(image).enhance(factors[1]),
+        lambda image: ImageEnhance.Color(image).enhance(factors[2]),
+        lambda image: _hue_rotated(image, round(255 * turn)),
     ]
     dice.shuffle(steps)
-    pictures = [Image.fromarray(img_as_ubyte(frame)) for frame in frames]
+    images = [Image.fromarray(img_as_ubyte(frame)) for frame in frames]
     for step in steps:
-        pictures = [step(picture) for picture in pictures]
-    return np.stack([img_as_float32(np.asarray(picture)).transpose(2, 0, 1) for picture in pictures])
+        images = [step(image) for image in images]
+    return np.stack([img_as_float32(np.asarray(image)).transpose(2, 0, 1) for image in images])
 
 
-def _turned(picture: Image.Image, turn: int) -> Image.Image:
-    hue, saturation, value = picture.convert("HSV").split()
+def _hue_rotated(image: Image.Image, turn: int) -> Image.Image:
+    hue, saturation, value = image.convert("HSV").split()
     moved = Image.fromarray((np.asarray(hue).astype(np.int16) + turn).astype(np.uint8))
     return Image.merge("HSV", (moved, saturation, value)).convert("RGB")
 
@@ -179,23 +178,23 @@ def _drawing(report: Report, rgb: Images, device: str, rounds: int) -> dict[str,
         device,
         rounds,
         {
-            f"{count} pictures": lambda: landmark_images(points, size),
-            "one picture": lambda: landmark_images(points[:1], size),
-            "one picture, all distances": lambda: _dense(points[0], size),
+            f"{count} images": lambda: landmark_images(points, size),
+            "one image": lambda: landmark_images(points[:1], size),
+            "one image, all distances": lambda: _dense(points[0], size),
         },
         _calls(device),
     )
     each = [1e3 * seconds / (1 if side.startswith("one") else count) for side, seconds in times.items()]
     off = (_dense(points[0], size) - landmark_images(points[:1], size)[0]).abs().max().item()
-    report.table(f"Landmark images of {size} px", ["side", "ms a picture"], list(zip(times, each, strict=True)))
-    report.note(f"Largest difference between `landmark_images` and all distances: {off:.2g} of a range of 1.")
+    report.table(f"Landmark images of {size} px", ["side", "ms per image"], list(zip(times, each, strict=True)))
+    report.note(f"Largest difference between `landmark_images` and all distances: {off:.2g}, on a scale from 0 to 1.")
     return {"draw_ms": each[0], "draw_one_ms": each[1], "times_dense": each[2] / each[1]}
 
 
 def _dense(points: Tensor, size: int) -> Tensor:
-    """[3,size,size]: the same picture by the distance of every pixel from every segment, colour by colour."""
+    """The same image, [3,size,size], from the distance of every pixel to every segment, color by color."""
     y, x = torch.meshgrid(*[torch.arange(float(size), device=points.device)] * 2, indexing="ij")
-    picture = points.new_ones(3, size, size)
+    image = points.new_ones(3, size, size)
     for rgb, lines in COLOURS:
         (start, end) = (
             torch.cat([points[line][ends] for line in lines])[:, :, None, None] for ends in (slice(-1), slice(1, None))
@@ -203,8 +202,8 @@ def _dense(points: Tensor, size: int) -> Tensor:
         (dx, dy), (px, py) = (end - start).unbind(1), (torch.stack([x, y]) - start).unbind(1)
         share = ((px * dx + py * dy) / (dx**2 + dy**2)).clamp(0, 1)
         distance = torch.hypot(px - share * dx, py - share * dy).amin(0)
-        picture += (SEED_WIDTH_PX / 2 + 0.5 - distance).clamp(0, 1) * (points.new_tensor(rgb).view(3, 1, 1) / 255 - picture)
-    return picture
+        image += (SEED_WIDTH_PX / 2 + 0.5 - distance).clamp(0, 1) * (points.new_tensor(rgb).view(3, 1, 1) / 255 - image)
+    return image
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.build [--input DIR] [--copies 60] [--size 224] [--workers N]
 
-The corpus is replicated under other identity names (hard links), so that every copy is another clip with other sampled
+The corpus is replicated under other identity names (hard links), so that each copy is a different clip with different sampled
 frames. `parts.py` and `plain.py` describe the sides, `watch.py` how memory is measured.
 """
 
@@ -30,7 +30,7 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import uri_to_path
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-# Without start-up, except for the whole job's.
+# Goals without startup, except that of the startup itself.
 _SHARE_GOAL, _TIMES_GOAL, _TIMES_GOAL_NO_UPSAMPLING = 0.95, 5.0, 1.7
 _STARTUP_GOAL_S, _CPU_GOAL_S, _WORKER_GOAL_MIB = 2.5, 0.1, 1024.0
 _WATCH_TIMED_S, _WATCH_CLOSE_S = 0.5, 0.05
@@ -41,20 +41,20 @@ class BuildBenchOptions(CorpusOptions):
     """Options of the benchmark."""
 
     copies: PositiveInt = 60
-    """Copies of the input; enough to outweigh the start-up."""
+    """Copies of the input; enough to outweigh the startup."""
     size: PositiveInt = 224
     """Side of the stored frames in pixels."""
     workers: PositiveInt = field(default_factory=cores)
     """Processes; by default one per core."""
     sample: PositiveInt = 38
-    """Limit of the different clips for the parts and the plain rewrite."""
+    """Maximum number of different clips for the parts and the plain rewrite."""
     large_clips: PositiveInt = 8
     """1080p videos to render and build."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run of a command: its last line, wall time from start to exit, and what was watched meanwhile."""
+    """One run of a command: its last line, wall time from start to exit, and what `Watch` measured."""
 
     ledger: dict[str, Any]
     seconds: float
@@ -68,8 +68,8 @@ class Job:
 
 @benchmark("build")
 def main(options: BuildBenchOptions) -> None:
-    """Compare a build with the sum of its parts and with a plain rewrite, which are measured before and after it."""
-    report = Report("benchmarks/build.py: the job beside its parts and a plain rewrite", options)
+    """Compare a build with the sum of its parts and with a plain rewrite, both measured before and after it."""
+    report = Report("benchmarks/build.py: a build compared with its parts and a plain rewrite", options)
     with options.work_dir() as work:
         source, name = corpus(options.input, work)
         root = replicate(source, work / "input", options.copies)
@@ -80,9 +80,9 @@ def main(options: BuildBenchOptions) -> None:
         sides = {side: {key: (before[side][key] + after[side][key]) / 2 for key in before[side]} for side in before}
         drift = sum(after["alone"].values()) / sum(before["alone"].values()) - 1
         report.note(
-            f"Input: {name}, {options.copies} times: {job.clips} clips; {options.workers} workers, {options.size} px, dlib."
+            f"Input: {name}, {options.copies} copies: {job.clips} clips; {options.workers} workers, {options.size} px, dlib."
         )
-        report.note(f"The other sides are means of before and after the job; the parts took {drift:+.0%} CPU time after it.")
+        report.note(f"The other sides are means of before and after the build; after it, the parts took {drift:+.0%} CPU time.")
         figures = _beside_parts(report, one, job, sides["alone"], sides["busy"])
         figures |= _beside_plain(report, one, job, {upsample: sides[f"plain {upsample}"] for upsample in (1, 0)})
         figures |= _memory(report, source, job, work, options)
@@ -90,7 +90,7 @@ def main(options: BuildBenchOptions) -> None:
 
 
 def _other_sides(source: Path, work: Path, options: BuildBenchOptions) -> dict[str, dict[str, float]]:
-    """The parts, alone and on every core, and the plain rewrite with and without upsampling; per clip."""
+    """Measure the parts, alone and on every core, and the plain rewrite with and without upsampling; per clip."""
     config = BuildConfig(source="voxceleb2", size=options.size, landmarks="dlib")
     return {
         "alone": cpu_of_parts(source, config, options.sample, 1),
@@ -100,11 +100,11 @@ def _other_sides(source: Path, work: Path, options: BuildBenchOptions) -> dict[s
 
 
 def _beside_parts(report: Report, one: Job, job: Job, alone: dict[str, float], busy: dict[str, float]) -> dict[str, Any]:
-    """(a) The CPU time of the parts, and the job beside that time spread over all cores."""
+    """(a) The CPU time of the parts, and the build compared with that time spread over all cores."""
     total, total_busy = sum(alone.values()), sum(busy.values())
     report.table(
-        "CPU time of a clip by step",
-        ("step", "ms, one process alone", "share", "ms, a process on every core"),
+        "CPU time per clip by step",
+        ("step", "ms, one process alone", "share", "ms, one process per core"),
         [
             *((step, alone[step] * 1e3, f"{alone[step] / total:.0%}", busy[step] * 1e3) for step in STEPS),
             ("sum", total * 1e3, "100%", total_busy * 1e3),
@@ -114,18 +114,18 @@ def _beside_parts(report: Report, one: Job, job: Job, alone: dict[str, float], b
     ideal, ideal_busy = cores() / total, cores() / total_busy
     on_all = with_start * cores() / (cores() - job.watch.others_s / job.seconds)
     report.table(
-        f"(a) The job beside the sum of its parts on {cores()} cores",
-        ("", "clips/s", "of the parts alone", "of the parts, all cores busy"),
+        f"(a) The build compared with the sum of its parts on {cores()} cores",
+        ("", "clips/s", "relative to the parts alone", "relative to the parts, all cores busy"),
         [
-            ("the parts alone: cores / sum", ideal, 1.0, ideal / ideal_busy),
-            ("the parts, all cores busy: cores / sum", ideal_busy, ideal_busy / ideal, 1.0),
-            ("the whole job, start-up included", with_start, with_start / ideal, with_start / ideal_busy),
-            ("the job without its start-up", without, without / ideal, without / ideal_busy),
-            ("the whole job, had others left it all cores *", on_all, on_all / ideal, on_all / ideal_busy),
+            ("parts alone: cores / sum", ideal, 1.0, ideal / ideal_busy),
+            ("parts, all cores busy: cores / sum", ideal_busy, ideal_busy / ideal, 1.0),
+            ("whole build with startup", with_start, with_start / ideal, with_start / ideal_busy),
+            ("build without startup", without, without / ideal, without / ideal_busy),
+            ("whole build, corrected for cores used by others *", on_all, on_all / ideal, on_all / ideal_busy),
         ],
     )
     report.note(
-        f"The goals are {_SHARE_GOAL} of the parts alone without start-up, and {_STARTUP_GOAL_S} s of start-up. "
+        f"Goals: {_SHARE_GOAL} of the parts alone without startup, and a startup of {_STARTUP_GOAL_S} s. "
         f"{_account(one, job, total)}"
     )
     return {
@@ -143,37 +143,37 @@ def _beside_parts(report: Report, one: Job, job: Job, alone: dict[str, float], b
 
 
 def _account(one: Job, job: Job, total: float) -> str:
-    """Where the job's time went, in words: a low share is work besides the parts, cores left idle, or cores others had."""
+    """Explain a low share: work besides the parts, idle cores, or cores used by other processes."""
     slots = cores() * job.seconds
     return (
-        f"Start-up, the wall time of the same command on one clip: {one.seconds:.1f} s; the whole job: {job.seconds:.1f} s. "
-        f"Of the cores' time during the job, the parts should take {job.clips * total / slots:.0%}; the job took "
-        f"{job.watch.cpu_s / slots:.0%} (all its processes), others on this machine {job.watch.others_s / slots:.0%}. "
-        "* The measured rate over the share of the cores that others did not take: a guess, for a machine that is not idle."
+        f"Startup is the wall time of the same command on one clip: {one.seconds:.1f} s; whole build: {job.seconds:.1f} s. "
+        f"Share of the cores' time during the build: expected of the parts {job.clips * total / slots:.0%}; used by the build "
+        f"{job.watch.cpu_s / slots:.0%} (all its processes), by others on this machine {job.watch.others_s / slots:.0%}. "
+        "* The measured rate divided by the share of the cores that others did not use: an estimate for a busy machine."
     )
 
 
 def _beside_plain(report: Report, one: Job, job: Job, plain: dict[int, dict[str, float]]) -> dict[str, Any]:
-    """(b) The job beside what people do today."""
+    """(b) The build compared with a plain script."""
     ours = {
         "seconds": job.seconds / job.clips,
         "cpu_s": job.watch.cpu_s / job.clips,
         "bytes": job.ledger["bytes"] / job.ledger["kept"],
     }
-    sides = {"the whole job, start-up included": ours, "plain, detector(img, 1)": plain[1], "plain, detector(img, 0)": plain[0]}
+    sides = {"whole build with startup": ours, "plain, detector(img, 1)": plain[1], "plain, detector(img, 0)": plain[0]}
     without_s = (job.seconds - one.seconds) / (job.clips - one.clips)
     report.table(
-        "(b) The job beside a plain rewrite: one process, every frame by OpenCV, dlib, pickle",
-        ("", "clips/s", "job is times as fast", "without its start-up", "CPU ms a clip", "KB a clip on disk"),
+        "(b) The build compared with a plain rewrite: one process, every frame by OpenCV, dlib, pickle",
+        ("", "clips/s", "speedup of the build", "speedup without startup", "CPU ms per clip", "KB per clip on disk"),
         [
             (name, 1 / s["seconds"], s["seconds"] / ours["seconds"], s["seconds"] / without_s, s["cpu_s"] * 1e3, s["bytes"] / 1e3)
             for name, s in sides.items()
         ],
     )
     report.note(
-        f"The goals are {_CPU_GOAL_S * 1e3:g} ms a clip and, without start-up, {_TIMES_GOAL:g} times detector(img, 1), as dlib's "
-        f"example calls it, and {_TIMES_GOAL_NO_UPSAMPLING} times detector(img, 0). "
-        "The start-up of the plain side is not counted."
+        f"Goals: {_CPU_GOAL_S * 1e3:g} ms per clip and, without startup, {_TIMES_GOAL:g} times detector(img, 1), as in dlib's "
+        f"example, and {_TIMES_GOAL_NO_UPSAMPLING} times detector(img, 0). "
+        "The startup of the plain rewrite is not counted."
     )
     upsampled, not_upsampled = (plain[upsample]["seconds"] / without_s for upsample in (1, 0))
     return {
@@ -190,17 +190,17 @@ def _beside_plain(report: Report, one: Job, job: Job, plain: dict[int, dict[str,
 
 
 def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBenchOptions) -> dict[str, Any]:
-    """(c) Peak memory of each kind of process, on the input as it is and on 1080p."""
+    """(c) Peak memory of each kind of process, on the unchanged input and on 1080p."""
     how = options.size, options.workers, _WATCH_CLOSE_S  # the timed job's interval misses decoders
     close = run_job(source, work / "close", *how)
     large = run_job(make_1080p(source, work / "1080p", options.large_clips), work / "large", *how)
     as_it_is = {role: max(job.watch.peaks_mib[role], peak) for role, peak in close.watch.peaks_mib.items() if peak}
     report.table(
         "(c) Peak resident memory of one process, MiB",
-        ("process", f"corpus as it is ({job.clips + close.clips} clips)", f"1920x1080 ({large.ledger['kept']} clips, all kept)"),
+        ("process", f"unchanged corpus ({job.clips + close.clips} clips)", f"1920x1080 ({large.ledger['kept']} clips, all kept)"),
         [(role, peak, large.watch.peaks_mib[role]) for role, peak in sorted(as_it_is.items())],
     )
-    report.note(f"The goal is less than {_WORKER_GOAL_MIB:g} MiB for a worker on either input.")
+    report.note(f"Goal: less than {_WORKER_GOAL_MIB:g} MiB per worker on either input.")
     assert large.ledger["kept"] == large.clips, large.ledger
     workers = as_it_is["worker"], large.watch.peaks_mib["worker"]
     return {
@@ -213,7 +213,7 @@ def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBe
 
 
 def run_job(root: Path, out: Path, size_px: int | str, workers: int, interval_s: float, *more: str) -> Job:
-    """Run `dataset.build` in a fresh process as a user would, and watch it."""
+    """Run `dataset.build` in a new process as a user would, and watch it."""
     command = [
         *(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--json", "--quiet"),
         *("--input", str(root), "--output", str(out), "--size", str(size_px), "--workers", str(workers), *more),
@@ -222,7 +222,7 @@ def run_job(root: Path, out: Path, size_px: int | str, workers: int, interval_s:
 
 
 def watched(command: Sequence[str], interval_s: float, order: str = "", **environment: str) -> Job:
-    """Run a command whose last line of output is JSON, and watch it; `order` is its input."""
+    """Run a command whose last line of output is JSON, and watch it; `order` is its standard input."""
     start = time.monotonic()
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, **pipes, cwd=ROOT, env=os.environ | environment)
@@ -230,12 +230,12 @@ def watched(command: Sequence[str], interval_s: float, order: str = "", **enviro
         output = process.communicate(order)[0]
     seconds = time.monotonic() - start
     if process.returncode:
-        raise SystemExit(f"the job ended with status {process.returncode}: {' '.join(command)}")
+        raise SystemExit(f"the build ended with status {process.returncode}: {' '.join(command)}")
     return Job(json.loads(output.splitlines()[-1]), seconds, watch)
 
 
 def _run_plain(source: Path, output: Path, upsample: int, config: BuildConfig, clips: int) -> dict[str, float]:
-    """The plain rewrite in a fresh process: seconds, CPU seconds and bytes, per clip."""
+    """Run the plain rewrite in a new process; returns seconds, CPU seconds and bytes per clip."""
     videos = [str(source / uri_to_path(spec.spans[0].uri)) for spec in sample(source, config, clips)]
     order = {"videos": videos, "frames": config.frames, "size": config.size, "upsample": upsample, "output": str(output)}
     command = [sys.executable, "-m", "benchmarks.plain"]
@@ -246,7 +246,7 @@ def _run_plain(source: Path, output: Path, upsample: int, config: BuildConfig, c
 
 
 def replicate(source: Path, target: Path, copies: int) -> Path:
-    """Copy the clips of `source` into a VoxCeleb2 tree, `copies` times with other identities; by hard links where possible."""
+    """Copy the clips of `source` into a VoxCeleb2 tree, `copies` times under different identities; hard links where possible."""
     for spec in list_clips(Listing(DirectoryTree(source))):
         path = source / uri_to_path(spec.spans[0].uri)
         half = "test" if spec.split == "test" else "dev"
@@ -265,7 +265,7 @@ def _link(path: Path, place: Path) -> None:
 
 
 def make_1080p(source: Path, target: Path, clips: int) -> Path:
-    """Put the first seconds of some clips of `source` into frames of 1920x1080, as a VoxCeleb2 tree."""
+    """Enlarge the first seconds of some clips of `source` to 1920x1080, as a VoxCeleb2 tree."""
     for number, spec in enumerate(islice(list_clips(Listing(DirectoryTree(source))), clips)):
         place = target / "dev" / "mp4" / f"id{number:05d}" / spec.video / "00001.mp4"
         place.parent.mkdir(parents=True)

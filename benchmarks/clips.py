@@ -1,9 +1,9 @@
-"""Continuous video and sound in shards: bytes, build time, reading and drift, beside what others do.
+"""Continuous video and sound in shards, compared with other tools: bytes, build time, reading and drift.
 
     python -m benchmarks.clips [--clips 19] [--copies 6] [--rounds 3] [--peers DIR] [--only bytes|build|read|drift]
 
-The videos get generated sound. Sides alternate, and each runs in processes of its own. `make peers` installs decord,
-torchcodec and video2dataset into DIR; what is not there is left out.
+Generated sound is added to the videos. Sides alternate, and each runs in its own processes. `make peers` installs decord,
+torchcodec and video2dataset into DIR; tools that are not installed are skipped.
 """
 
 import os
@@ -29,19 +29,19 @@ class ClipsOptions(CorpusOptions):
     """Options of the benchmark."""
 
     clips: PositiveInt = 19
-    """Limit of the different clips."""
+    """Maximum number of different clips."""
     copies: PositiveInt = 6
     """Copies of the clips to build and to read."""
     builds: PositiveInt = 2
     """Builds of each side."""
     rounds: PositiveInt = 3
-    """Rounds of each side that reads."""
+    """Rounds of each reading side."""
     seconds: PositiveFloat = 2.5
-    """Length of a round."""
+    """Length of a round in seconds."""
     batch: PositiveInt = 8
     """Clips of a batch."""
     containers: PositiveInt = 99
-    """Limit of the containers in which drift is measured."""
+    """Maximum number of containers in which drift is measured."""
     only: tuple[Part, ...] = ("bytes", "build", "read", "drift")
     """Only these parts."""
     peers: Path = field(default_factory=lambda: Path(os.environ.get("PEERS", "~/.cache/motionshards-peers")).expanduser())
@@ -50,7 +50,7 @@ class ClipsOptions(CorpusOptions):
 
 @benchmark("clips")
 def main(options: ClipsOptions) -> None:
-    """Compare stored video with its source, stills, video2dataset and libraries that read mp4 files."""
+    """Compare stored video with its source, with stills, with video2dataset, and with libraries that read mp4 files."""
     report = Report("benchmarks/clips.py: continuous video and sound in shards", options)
     figures: dict[str, Any] = {}
     with options.work_dir() as work:
@@ -58,8 +58,8 @@ def main(options: ClipsOptions) -> None:
         if {"bytes", "read"} & set(options.only):
             encoded = with_sound(source, work / "encoded", options.clips, encoded=True)
         report.note(
-            f"Input: {name} with generated sound, {options.clips} clips at most, {options.copies} times. "
-            "They are built as they are; for bytes and reading they are encoded like VoxCeleb2: "
+            f"Input: {name} with generated sound, at most {options.clips} clips, {options.copies} copies. "
+            "Builds use them unchanged; for bytes and reading they are encoded like VoxCeleb2: "
             f"{FRAMES} frames of {SIZE_PX} px at 25 frames/s and 130 kb/s."
         )
         if "bytes" in options.only:

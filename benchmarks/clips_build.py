@@ -1,4 +1,4 @@
-"""What stored video takes in bytes and in time: beside stills, beside JPEG of every frame, and beside video2dataset."""
+"""Bytes and build time of stored video, compared with stills, with a JPEG of every frame, and with video2dataset."""
 
 import io
 import json
@@ -43,7 +43,7 @@ Rows = list[tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A side's build, its start-up left out: clips per second, CPU seconds and bytes per clip."""
+    """A side's build without startup: clips per second, CPU seconds and bytes per clip."""
 
     rate: float
     cpu_s: float
@@ -51,7 +51,7 @@ class Figures:
 
 
 def compare_bytes(report: Report, root: Path, work: Path) -> dict[str, Any]:
-    """(a) Stored video beside its source and beside JPEG stills of every frame."""
+    """(a) Compare stored video with its source and with JPEG stills of every frame."""
     source = source_sizes(root)
     jpeg = stored_sizes(build(root, work / "jpeg", "--size", str(SIZE_PX), "--frames", str(FRAMES))).frames
     rows: Rows = [(f"source, {SIZE_PX} px", source.frames / 1e3, 1.0, jpeg / source.frames, "", source.sound / 1e3)]
@@ -70,20 +70,20 @@ def compare_bytes(report: Report, root: Path, work: Path) -> dict[str, Any]:
             }
     report.table(
         f"(a) Bytes of {FRAMES} frames and their sound",
-        ("stored as", "KB a clip", "times the source", "JPEG is times as large", "PSNR, dB", "KB of sound"),
+        ("stored as", "KB per clip", "relative to the source", "JPEG relative to it", "PSNR, dB", "KB of sound"),
         rows,
     )
     report.note(
-        f"Frames of {_DEFAULT_PX} px are enlarged. PSNR is that of Y, U and V to the source's frames. The sound is generated: "
+        f"Frames of {_DEFAULT_PX} px are enlarged. PSNR is over Y, U and V of the source's frames. The sound is generated: "
         "AAC at 48 kHz in the source, stored as FLAC at 16 kHz. "
-        f"The goal is {_BYTES_GOAL} times the source at crf {_DEFAULT_CRF} and {SIZE_PX} px."
+        f"Goal: {_BYTES_GOAL} times the source at crf {_DEFAULT_CRF} and {SIZE_PX} px."
     )
     met = figures[f"video_over_source_{SIZE_PX}_px"] <= _BYTES_GOAL
     return figures | {"bytes_goal": _BYTES_GOAL, "bytes_goal_met": met}
 
 
 def psnr(data: Path, root: Path) -> float:
-    """Mean PSNR of stored frames to the frames of the source, of the same size, that they show; in dB, Y, U and V as one."""
+    """Mean PSNR of stored frames relative to the source frames of the same size that they show, over Y, U and V, in dB."""
     found = []
     paths = {spec.key: root / uri_to_path(spec.spans[0].uri) for spec in list_clips(Listing(DirectoryTree(root)))}
     for row in Dataset.open(data).index(["key", "split", "shard", "members"]).to_pylist():
@@ -96,18 +96,20 @@ def psnr(data: Path, root: Path) -> float:
 
 
 def compare_builds(report: Report, root: Path, peers: Path, rounds: int, work: Path) -> dict[str, Any]:
-    """(b) Builds of stills, of video and of both, with landmarks and sound, and what video2dataset makes of the same videos."""
+    """(b) Compare builds of stills, video and both, with landmarks and sound, with video2dataset on the same videos."""
     sides = [*_SIDES, *([_PEER] if os.access(_python(peers), os.X_OK) else [])]
     runs: dict[str, list[Job]] = {side: [] for side in sides}
     starts: dict[str, Job] = {}
     for _ in range(rounds):
         for side in sides:
             start = _run(side, root, peers, work, 1)
-            starts[side] = min(start, starts.get(side, start), key=lambda job: job.seconds)  # the first reads programs from disk
+            starts[side] = min(
+                start, starts.get(side, start), key=lambda job: job.seconds
+            )  # the first one reads programs from disk
             runs[side].append(_run(side, root, peers, work))
     _builds_table(report, runs, starts)
     if _PEER not in sides:
-        report.note(f"Left out: {_PEER}: there is no {_python(peers)}; see `make peers`.")
+        report.note(f"Skipped {_PEER}: {_python(peers)} does not exist; see `make peers`.")
     found = {side: [_figures(job, starts[side]) for job in runs[side]] for side in sides}
     rate = {side: statistics.median(one.rate for one in found[side]) for side in sides}
     cpu_s = {side: statistics.median(one.cpu_s for one in found[side]) for side in sides}
@@ -131,7 +133,7 @@ def compare_builds(report: Report, root: Path, peers: Path, rounds: int, work: P
 
 
 def _yuv(video: Path | io.BytesIO) -> NDArray[np.float64]:
-    """Y, U and V as they are stored, float64 [frames,1.5*H,W]."""
+    """Decoded Y, U and V planes, float64 [frames,1.5*H,W]."""
     with av.open(video if isinstance(video, io.BytesIO) else str(video), "r") as container:
         return np.stack([frame.to_ndarray(format="yuv420p") for frame in container.decode(video=0)]).astype(np.float64)
 
@@ -141,7 +143,7 @@ def _python(peers: Path) -> Path:
 
 
 def _run(side: str, root: Path, peers: Path, work: Path, limit: int | None = None) -> Job:
-    """One build of up to `limit` clips; what it wrote is removed."""
+    """Build up to `limit` clips and remove the output."""
     out, cores = work / "out", len(os.sched_getaffinity(0))
     if side == _PEER:
         videos = sorted(str(path) for path in root.rglob("*.mp4"))[:limit]
@@ -161,7 +163,7 @@ def _run(side: str, root: Path, peers: Path, work: Path, limit: int | None = Non
 
 
 def _ffmpeg(work: Path) -> Path:
-    """A folder with our ffmpeg program under its usual name, which video2dataset starts."""
+    """A folder with our ffmpeg program under the name that video2dataset runs."""
     folder = work / "bin"
     folder.mkdir(exist_ok=True)
     if not (folder / "ffmpeg").exists():
@@ -182,8 +184,8 @@ def _builds_table(report: Report, runs: dict[str, list[Job]], starts: dict[str, 
     found = {side: [_figures(job, starts[side]) for job in jobs] for side, jobs in runs.items()}
     median = {side: statistics.median(one.rate for one in each) for side, each in found.items()}
     report.table(
-        f"(b) Builds of {runs['stills'][0].clips} clips, start-up left out",
-        ("side", "clips/s", "least–most", "times the time of stills", "CPU ms a clip", "KB a clip", "start-up, s"),
+        f"(b) Builds of {runs['stills'][0].clips} clips, without startup",
+        ("side", "clips/s", "min–max", "time relative to stills", "CPU ms per clip", "KB per clip", "startup, s"),
         [
             (
                 "--store {}, --size {}".format(*_SIDES[side]) if side in _SIDES else side,
@@ -199,6 +201,6 @@ def _builds_table(report: Report, runs: dict[str, list[Job]], starts: dict[str, 
     )
     report.note(
         f"All but {_PEER} find dlib's landmarks; video has its sound as 16 kHz FLAC. {_PEER} encodes video (x264 medium, crf 23) "
-        f"and sound (AAC) and finds none. Start-up is a build of one clip, the fastest. Goals: both takes at most "
-        f"{_BOTH_GOAL} times the time of stills, and has at least {_PEER_GOAL} times the clips/s of {_PEER}."
+        f"and sound (AAC) and finds none. Startup is the fastest build of one clip. Goals: both takes at most "
+        f"{_BOTH_GOAL} times as long as stills, and reaches at least {_PEER_GOAL} times the clips/s of {_PEER}."
     )

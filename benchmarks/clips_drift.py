@@ -1,4 +1,4 @@
-"""When a flash is shown and a click is heard in stored video and sound, beside when ffmpeg shows and plays them in the source."""
+"""Drift of flashes and clicks in stored video and sound from the times at which ffmpeg shows and plays them in the source."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ _FLASH_GOAL_MS, _SOUND_GOAL_MS = 500 / FPS, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A video with impulses. flashes_s, clicks_s: when ffmpeg shows and plays them, from the first frame."""
+    """A video with impulses. flashes_s, clicks_s: when ffmpeg shows and plays them, in seconds after the first frame."""
 
     path: Path
     flashes_s: NDArray[np.float64]
@@ -33,18 +33,18 @@ class Made:
 
 
 def measure_drift(report: Report, work: Path, containers: int) -> dict[str, Any]:
-    """(d) The largest distance of stored flashes and clicks from the source's, by container."""
+    """(d) Measure the largest distance of stored flashes and clicks from the source's, by container."""
     made = dict(islice(_made(work / "impulses"), containers))
     data = _built(work / "impulses", work / "stored")
     found = {name: _drift_ms(made[name], members) for name, members in _stored(data, made)}
     report.table(
-        "(d) Drift of stored video and sound, the largest of each file in ms",
-        ("container", "flash from ffmpeg's", "click from ffmpeg's", "ffmpeg's click from its flash"),
+        "(d) Largest drift of stored video and sound in each file, ms",
+        ("container", "flash relative to ffmpeg's", "click relative to ffmpeg's", "ffmpeg's click relative to its flash"),
         [(name, *drifts) for name, drifts in sorted(found.items())],
     )
     report.note(
-        "Flash and click were made together, every two seconds. The ffmpeg program decodes the source and places sound by its "
-        "timestamps (aresample); the last column is what the container or the encoder of its sound got wrong. "
+        "Flash and click are simultaneous, every two seconds. The ffmpeg program decodes the source and places sound by its "
+        "timestamps (aresample); the last column is the error of the container or of the encoder of its sound. "
         f"Goals: {_FLASH_GOAL_MS:g} ms for flashes, {_SOUND_GOAL_MS:g} ms for clicks."
     )
     flash_ms, sound_ms, _ = map(max, zip(*found.values(), strict=True))
@@ -81,12 +81,12 @@ def _stored(data: Path, made: dict[str, Made]) -> Iterator[tuple[str, dict[str, 
 
 
 def _drift_ms(made: Made, members: dict[str, bytes]) -> tuple[float, float, float]:
-    """The largest distances of stored flashes and clicks from ffmpeg's, and of its clicks from its flashes."""
+    """The largest distances of stored flashes and clicks from ffmpeg's, and of its clicks from its flashes, in ms."""
     sound = flac_samples(members[SOUND], _TIMEOUT_S)
     frames = np.empty((round(len(sound.samples) / sound.hz * FPS), _PX, _PX, 3), np.uint8)
     FrameReader().into(members[VIDEO], np.arange(len(frames)), frames)
     bright = frames[:, _PX // 4 : -_PX // 4].mean(axis=(1, 2, 3)) > 128
-    flashes = np.count_nonzero(bright[1:] & ~bright[:-1])  # at a variable rate several frames may show one
+    flashes = np.count_nonzero(bright[1:] & ~bright[:-1])  # at a variable frame rate, several frames may show one flash
     assert flashes == len(made.flashes_s), f"{made.path.name}: {flashes} flashes, not {len(made.flashes_s)}"
     off_s = np.abs(np.flatnonzero(bright)[:, None] / FPS - made.flashes_s).min(axis=0)
     clicks_s = clicks_near(sound.samples[:, 0], made.clicks_s)

@@ -1,4 +1,4 @@
-"""Inputs of `benchmarks.clips`: videos of the corpus with generated sound, as they are and re-encoded at VoxCeleb2's bit rate."""
+"""Inputs of `benchmarks.clips`: videos of the corpus with generated sound, unchanged or re-encoded at VoxCeleb2's bit rate."""
 
 import json
 import subprocess
@@ -24,8 +24,8 @@ FRAMES, SIZE_PX = 150, 224
 _HZ = 48_000
 _SPEECH_S = 8.0
 _COPIED = ("-map", "1:v", "-c:v", "copy")
-# Forwards and back again, as many clips of the corpus are shorter; x264's own key frames, up to 250 frames apart, and B-frames.
-# Rate control ends at some 130 kb/s.
+# Forwards and backwards, because many clips of the corpus are shorter; x264's default key frames, up to 250 frames apart, and
+# B-frames. Rate control ends at about 130 kb/s.
 _ENCODED = (
     "-filter_complex",
     f"[1:v]scale={SIZE_PX}:{SIZE_PX},split[a][b];[b]reverse[r];[a][r]concat,trim=end_frame={FRAMES}[v]",
@@ -42,7 +42,7 @@ class Sizes:
 
 
 def with_sound(source: Path, target: Path, clips: int, *, encoded: bool) -> Path:
-    """Up to `clips` clips of a VoxCeleb2 tree with sound; `encoded`: also as 6 s of 224 px at 25 frames/s and 130 kb/s."""
+    """Add sound to up to `clips` clips of a VoxCeleb2 tree; `encoded`: also re-encode to 6 s of 224 px, 25 frames/s, 130 kb/s."""
     for number, spec in zip(range(clips), list_clips(Listing(DirectoryTree(source))), strict=False):
         path = uri_to_path(spec.spans[0].uri)
         (target / path).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def with_sound(source: Path, target: Path, clips: int, *, encoded: bool) -> Path
 
 
 def speech(seconds: float, seed: int) -> NDArray[np.int16]:
-    """Sound with the spectrum and rhythm of speech: a gliding pitch under three formants in four syllables a second, and pauses.
+    """Sound with the spectrum and rhythm of speech: a gliding pitch, three formants, four syllables per second, and pauses.
 
     int16 [samples] at 48 kHz.
     """
@@ -74,7 +74,7 @@ def speech(seconds: float, seed: int) -> NDArray[np.int16]:
 
 
 def build(root: Path, out: Path, *settings: str, landmarks: str = "none") -> Path:
-    """Build a dataset of `root` by the command that a user would give."""
+    """Build a dataset of `root` with the command that a user would run."""
     command = [*(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", landmarks, "--quiet", "--json")]
     command += ["--input", str(root), "--output", str(out), *settings]
     ledger = json.loads(subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
@@ -84,12 +84,12 @@ def build(root: Path, out: Path, *settings: str, landmarks: str = "none") -> Pat
 
 
 def stored_sizes(data: Path) -> Sizes:
-    """What a clip of a dataset takes."""
+    """Mean bytes of a clip of a dataset."""
     return _mean(_stored(members) for members in Dataset.open(data).index(["members"])["members"].to_pylist())
 
 
 def source_sizes(root: Path) -> Sizes:
-    """What the streams of a video take."""
+    """Mean bytes of the streams of a video."""
     return _mean(_streamed(path) for path in root.rglob("*.mp4"))
 
 

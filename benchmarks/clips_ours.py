@@ -1,4 +1,4 @@
-"""Our sides of the reading part of `benchmarks.clips`, the limit, and what the peers read."""
+"""This project's sides of the reading part of `benchmarks.clips`, the limit, and the mp4 files that the peers read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from motionshards.dataset.sequence import Sequence
 from motionshards.dataset.stream import ClipStream
 from motionshards.schemas.layout import VIDEO, tar_path
 
-_REPEATS = 100  # epochs of the real thing are longer than those of a few clips
+_REPEATS = 100  # real epochs are longer than those of a few clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def frames_and_sound(order: Order) -> Iterator[Any]:
 
 
 def limit(order: Order) -> Iterator[Any]:
-    """Packets in memory, decoded and converted to RGB, on one thread per core: no reading, no checks, no batches handed over."""
+    """Packets in memory, decoded and converted to RGB on one thread per core: no reading, no checks, no transfer of batches."""
     return forked(order, _decode, [in_memory(path) for path in sorted(Path(order.form).iterdir())])
 
 

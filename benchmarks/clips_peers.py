@@ -1,7 +1,7 @@
-"""Windows of frames read from mp4 files in `order.form` by the libraries that others use: sides of `benchmarks.clips`.
+"""Windows of frames read from the mp4 files in `order.form` by other libraries: sides of `benchmarks.clips`.
 
-Each reader is a function of a path, the number of the first frame and how many; uint8 [n,H,W,3], RGB. A worker of an
-ordinary DataLoader per core draws files and windows, decodes on one thread and makes batches.
+Each reader takes a path, the number of the first frame and the number of frames; returns RGB uint8 [n,H,W,3]. An ordinary
+DataLoader with one worker per core draws files and windows, decodes on one thread and collates batches.
 """
 
 import importlib
@@ -28,13 +28,13 @@ def pyav(order: Order) -> Iterator[Any]:
 
 
 def decord(order: Order) -> Iterator[Any]:
-    """decord, which indexes a file when it opens it."""
+    """decord, which indexes each file on opening."""
     importlib.import_module("decord")
     return _loaded(order, read_decord)
 
 
 def torchcodec(order: Order) -> Iterator[Any]:
-    """torchcodec, which here takes the positions of key frames from the header."""
+    """torchcodec, with key frame positions from the header."""
     importlib.import_module("torchcodec.decoders")
     return _loaded(order, read_torchcodec)
 
@@ -51,7 +51,7 @@ def opencv(order: Order) -> Iterator[Any]:
 
 
 def read_pyav(path: str, start: int, count: int) -> Any:
-    """Seeks by the timestamp of the first frame; frames before it are decoded and dropped."""
+    """Seek by the timestamp of the first frame; earlier frames are decoded and dropped."""
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -69,13 +69,13 @@ def read_pyav(path: str, start: int, count: int) -> Any:
 
 
 def read_decord(path: str, start: int, count: int) -> Any:
-    """A batch by numbers."""
+    """Read a batch by frame numbers."""
     package = importlib.import_module("decord")
     return package.VideoReader(path, num_threads=1).get_batch(range(start, start + count)).asnumpy()
 
 
 def read_torchcodec(path: str, start: int, count: int) -> Any:
-    """A range, without a scan of the file."""
+    """Read a range, without scanning the file."""
     decoders = importlib.import_module("torchcodec.decoders")
     decoder = decoders.VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
     return decoder.get_frames_in_range(start, start + count).data.numpy()
@@ -92,7 +92,7 @@ def _torchcodec_with_sound(path: str, start: int, count: int) -> Any:
 
 
 def read_opencv(path: str, start: int, count: int) -> Any:
-    """Position by number."""
+    """Seek by frame number."""
     video = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     video.set(cv2.CAP_PROP_POS_FRAMES, start)
     return np.stack([cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB) for _ in range(count)])
@@ -121,7 +121,7 @@ class _Batches(IterableDataset[Any]):
 
 @cache
 def _files(folder: str) -> tuple[tuple[str, int], ...]:
-    """The videos below a folder and their numbers of frames."""
+    """Path and number of frames of each video below a folder."""
     found = []
     for path in sorted(map(str, Path(folder).rglob("*.mp4"))):
         with av.open(path) as container:

@@ -17,7 +17,7 @@ _FRAMES = 16
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A row of the table. reads: which of `Inputs` it reads."""
+    """A row of the table. reads: the field of `Inputs` that it reads."""
 
     name: str
     run: str
@@ -26,7 +26,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The same clips. video, stills: datasets with an mp4, and with a JPEG of every frame; originals, mp4: folders of files."""
+    """The same clips in four forms. video, stills: datasets with mp4, and with a JPEG of every frame; originals, mp4: folders."""
 
     video: Path
     stills: Path
@@ -36,7 +36,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How long is measured, on which cores, and where the environment of the peers is."""
+    """Batch size, rounds and their length, number of cores, and the interpreter of the peers' environment."""
 
     batch: int
     rounds: int
@@ -54,7 +54,7 @@ PEERS = tuple(Side(f"{name}, the same mp4 as files", f"clips_peers:{name.lower()
 LONG = tuple(Side(f"{name}, the originals", f"clips_peers:{name.lower()}", "originals") for name in _PEERS)
 LONG_SOUND = Side("torchcodec, the originals with sound", "clips_peers:torchcodec_with_sound", "originals")
 SIDES = (LIMIT, OURS, SOUND, STILLS, *PEERS, *LONG, LONG_SOUND)
-# Name of a ratio, what is divided by the fastest of what, and how much it should be.
+# Name of a ratio, its numerator, the sides of which the fastest is the denominator, and the goal.
 GOALS = (
     ("share_of_decode_limit", OURS, (LIMIT,), 0.85),
     ("times_best_peer", OURS, PEERS, 1.0),
@@ -66,7 +66,7 @@ Figures = dict[str, float]
 
 
 def compare_reading(report: Report, inputs: Inputs, setting: Setting, work: Path) -> dict[str, Any]:
-    """Measure all sides, round after round; rows and ratios of the medians."""
+    """Measure all sides in interleaved rounds; returns ratios of the medians."""
     environment = {"LD_LIBRARY_PATH": str(link_ffmpeg(work / "ffmpeg"))}
     rounds: dict[Side, list[Figures]] = {side: [] for side in SIDES}
     missing: dict[str, str] = {}
@@ -82,7 +82,7 @@ def compare_reading(report: Report, inputs: Inputs, setting: Setting, work: Path
 
 
 def link_ffmpeg(folder: Path) -> Path:
-    """Links to the FFmpeg libraries of PyAV under the names that torchcodec looks for, so that both decode with the same ones."""
+    """Link PyAV's FFmpeg libraries under the names that torchcodec looks for, so that both decode with the same ones."""
     folder.mkdir()
     for path in (Path(av.__file__).parent.parent / "av.libs").iterdir():
         (folder / path.name).symlink_to(path)
@@ -93,7 +93,7 @@ def link_ffmpeg(folder: Path) -> Path:
 
 
 def write_mp4_files(video: Path, folder: Path) -> Path:
-    """The mp4 members of a dataset as files."""
+    """Write the mp4 members of a dataset as files."""
     folder.mkdir()
     run_side(Order(side="benchmarks.clips_ours:mp4_files", data=str(video), form=str(folder), cores=1), sys.executable)
     return folder
@@ -130,7 +130,7 @@ def _table(report: Report, found: dict[Side, Figures], setting: Setting, missing
     ours = found[OURS]
     report.table(
         f"(c) Sequences of {_FRAMES} frames",
-        ("side", "sequences/s", "least–most", "CPU ms a frame", "ours is times as fast", "by CPU time"),
+        ("side", "sequences/s", "min–max", "CPU ms per frame", "speedup of ours", "by CPU time"),
         [
             (
                 side.name,
@@ -144,12 +144,12 @@ def _table(report: Report, found: dict[Side, Figures], setting: Setting, missing
         ],
     )
     report.note(
-        f"Batches of {setting.batch}; a process or worker of one thread per core, {setting.cores} cores; medians of "
+        f"Batches of {setting.batch}; one single-threaded process or worker per core, {setting.cores} cores; medians of "
         f"{setting.rounds} interleaved rounds of {setting.seconds:g} s. "
         "The limit, PyAV and torchcodec decode with the same FFmpeg libraries, decord and OpenCV with their own."
     )
     for side, why in missing.items():
-        report.note(f"Left out: {side}: {why}")
+        report.note(f"Skipped {side}: {why}")
 
 
 def _ratios(report: Report, found: dict[Side, Figures]) -> dict[str, Any]:
@@ -162,5 +162,5 @@ def _ratios(report: Report, found: dict[Side, Figures]) -> dict[str, Any]:
             rows.append((name.replace("_", " "), best.name, times, by_cpu, "" if goal is None else goal))
             figures |= {name: times, f"{name}_by_cpu": by_cpu}
             figures |= {} if goal is None else {f"{name}_goal": goal, f"{name}_goal_met": times >= goal}
-    report.table("Goals of reading", ("ratio of sequences/s", "beside", "found", "by CPU time", "goal"), rows)
+    report.table("Goals of reading", ("ratio of sequences/s", "compared with", "measured", "by CPU time", "goal"), rows)
     return figures

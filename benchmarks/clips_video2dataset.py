@@ -2,8 +2,8 @@
 
     PYTHON benchmarks/clips_video2dataset.py  < {"videos": [...], "size": 256, "processes": 2, "output": DIR}  > figures as JSON
 
-It runs as a file, in an environment that has video2dataset and not this project. Its mp4 keep their sound, which the ffmpeg
-program encodes anew like the video. The last line counts clips, bytes, and CPU seconds of this process and all below it.
+It runs as a script, in an environment with video2dataset and without this project. The mp4 files keep their sound, which the
+ffmpeg program re-encodes like the video. The last line has clips, bytes, and the CPU seconds of this process and its descendants.
 """
 
 import importlib
@@ -19,7 +19,7 @@ _SHARDS_A_PROCESS = 4
 
 
 def main() -> None:
-    """Follow the order from standard input."""
+    """Run the order given on standard input."""
     order = json.load(sys.stdin)
     package = importlib.import_module("video2dataset")
     _mend(importlib.import_module("video2dataset.subsamplers").ResolutionSubsampler)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _mend(resize: Any) -> None:
-    """Give the resize step an attribute that the worker asks of each step, and this one lacks: every shard would fail."""
+    """Add an attribute to the resize step that the worker expects of each step; without it, every shard fails."""
     init = resize.__init__
 
     def mended(self: Any, **settings: Any) -> None:

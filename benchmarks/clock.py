@@ -1,4 +1,4 @@
-"""How benchmarks that run on a CPU or a GPU measure time, and how they name the device."""
+"""Time measurement and device names of benchmarks that run on a CPU or a GPU."""
 
 import statistics
 import time
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 def device_and_name(option: str, threads: int | None = None) -> tuple[str, str]:
-    """`cpu` or the CUDA device that `--device` means, and what a report calls it. Raises ConfigError: there is no such device.
+    """The device that `--device` selects (`cpu` or a CUDA device), and its name for reports. Raises ConfigError: no such device.
 
-    threads: how many a CPU computes with; None leaves it to torch
+    threads: number of CPU threads; None leaves it to torch
     """
     device = str(choose_device(option))
     if device == "cpu" and threads is not None:
@@ -28,7 +28,7 @@ def timed(device: str, run: Callable[[], T], calls: int = 1) -> tuple[float, T]:
     """Seconds per call of `run`, and the result of the last call.
 
     On a CPU: the CPU time of this process, which other load distorts less than wall time. On a GPU: the time between two CUDA
-    events around `calls` calls in a row, so that launching does not count where kernels take longer than their launches.
+    events around `calls` consecutive calls, so that launches do not count where kernels take longer than their launches.
     """
     if device == "cpu":
         start = time.process_time()

@@ -1,4 +1,4 @@
-"""Speed of exports beside decoding and encoding alone, and of FramesDataset beside reading what the original loaders read.
+"""Speed of exports compared with decoding and encoding alone, and of FramesDataset compared with what the original loaders read.
 
     python -m benchmarks.export [--clips 19] [--copies 8] [--rounds 3] [--only export|items]
 
@@ -30,13 +30,13 @@ from motionshards.schemas.layout import SPLITS, VIDEO, tar_path
 _SMALLER_PX, _ALIGNED_PX = 128, 256
 _ALL = tuple(word for split in SPLITS for word in ("--split", split))
 _GOAL, _ITEM_GOALS = 0.8, {"png": 1.0, "mimread": 10.0}
-# No timing of less: a format that copies is through before its workers have started.
+# Shorter exports are not timed: a format that only copies finishes before its workers have started.
 _LEAST_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A format. options: of the command; kind: of the limit; copies: its limit only copies, so that there is no goal"""
+    """An export format. options: those of the command; kind: that of its limit; copies: no goal, as the limit only copies"""
 
     name: str
     options: tuple[str, ...]
@@ -64,28 +64,28 @@ class ExportBenchmark(CorpusOptions):
     """Options of the benchmark."""
 
     clips: PositiveInt = 19
-    """Limit of the different clips."""
+    """Maximum number of different clips."""
     copies: PositiveInt = 8
     """Copies of the clips."""
     rounds: PositiveInt = 3
     """Rounds of each side."""
     seconds: PositiveFloat = 3.0
-    """Length of a round that reads items."""
+    """Length of a round of reading items, in seconds."""
     only: tuple[Literal["export", "items"], ...] = ("export", "items")
     """Only these parts."""
 
 
 @benchmark("export")
 def main(options: ExportBenchmark) -> None:
-    """Compare exports with decoding and encoding alone, and FramesDataset with what the original loaders do."""
-    report = Report("benchmarks/export.py: exports, and the drop-in for the original repositories", options)
+    """Compare exports with decoding and encoding alone, and FramesDataset with the original loaders."""
+    report = Report("benchmarks/export.py: exports, and the drop-in dataset for the original repositories", options)
     figures: dict[str, Any] = {}
     with options.work_dir() as work:
         source, name = corpus(options.input, work)
         videos = replicate(with_sound(source, work / "sound", options.clips, encoded=True), work / "videos", options.copies)
         settings = ("--store", "video", "--size", str(SIZE_PX), "--landmarks-every", "1")
         data = build(videos, work / "data", *settings, landmarks="dlib")
-        report.note(f"Input: {name} with generated sound as clips of {FRAMES} frames of {SIZE_PX} px, {options.copies} times.")
+        report.note(f"Input: {name} with generated sound as clips of {FRAMES} frames of {SIZE_PX} px, {options.copies} copies.")
         if "export" in options.only:
             figures |= _compare_exports(report, data, options.rounds, work)
         if "items" in options.only:
@@ -94,22 +94,22 @@ def main(options: ExportBenchmark) -> None:
 
 
 def _compare_exports(report: Report, data: Path, rounds: int, work: Path) -> dict[str, Any]:
-    """Clips per second of each format and of its limit, and what share of it that is."""
+    """Clips per second of each format, of its limit, and their ratio."""
     mp4s = stored_mp4s(data)
-    aligned = _aligned_mp4s(data, work)  # their faces are larger and softer, and so encoded faster
+    aligned = _aligned_mp4s(data, work)  # their faces are larger and softer, so they encode faster
     found = {row: [_round(row, data, aligned if row.kind == "rgb" else mp4s, work) for _ in range(rounds)] for row in ROWS}
     medians = {row: [statistics.median(column) for column in zip(*each, strict=True)] for row, each in found.items()}
     report.table(
         f"Clips per second, {cores()} processes",
-        ("format", "whole command", "without start-up", "limit", "share", "by CPU time", "goal"),
+        ("format", "whole command", "without startup", "limit", "share of the limit", "by CPU time", "goal"),
         [
             (row.name, whole, rate, limit, rate / limit, limit_cpu_s / cpu_s, "" if row.copies else _GOAL)
             for row, (whole, rate, cpu_s, limit, limit_cpu_s) in medians.items()
         ],
     )
     report.note(
-        f"{len(mp4s)} clips, medians of {rounds} rounds. Start-up is left out by exporting half of the clips, too. The limit "
-        "decodes, encodes and writes files by the same libraries, or only writes files (the last two rows)."
+        f"{len(mp4s)} clips, medians of {rounds} rounds. Startup is subtracted by also exporting half of the clips. The limit "
+        "decodes, encodes and writes files with the same libraries, or only writes files (the last two rows)."
     )
     shares: dict[str, float] = {}
     by_cpu: dict[str, float] = {}
@@ -121,7 +121,7 @@ def _compare_exports(report: Report, data: Path, rounds: int, work: Path) -> dic
 
 
 def _round(row: Row, data: Path, mp4s: list[bytes], work: Path) -> tuple[float, float, float, float, float]:
-    """Clips per second of the whole command, without start-up these and CPU seconds of a clip, and both of the limit."""
+    """Clips per second of the whole command; without startup, clips per second and CPU seconds per clip; both of the limit."""
     half_s, half_cpu_s, half = _export(row, data, work, "--limit", str(len(mp4s) // 2))
     seconds, cpu_s, clips = _export(row, data, work)
     with TemporaryDirectory(dir=work) as files:
@@ -132,7 +132,7 @@ def _round(row: Row, data: Path, mp4s: list[bytes], work: Path) -> tuple[float, 
 
 
 def _export(row: Row, data: Path, work: Path, *options: str) -> tuple[float, float, int]:
-    """Seconds, CPU seconds and clips of an export of all splits."""
+    """Export all splits; returns seconds, CPU seconds and the number of clips."""
     output = work / "export"
     command = [sys.executable, "-m", "dataset.export", str(data), "--output", str(output), *row.options, *_ALL, *options]
     start, before = time.monotonic(), _children_cpu_s()
@@ -143,7 +143,7 @@ def _export(row: Row, data: Path, work: Path, *options: str) -> tuple[float, flo
 
 
 def _aligned_mp4s(data: Path, work: Path) -> list[bytes]:
-    """The videos of an export as latentsync."""
+    """The videos of an export with `--format latentsync`."""
     output = work / "aligned"
     command = [sys.executable, "-m", "dataset.export", str(data), "--output", str(output), "--format", "latentsync"]
     command += ["--size", str(_ALIGNED_PX), "--quiet", *_ALL]
@@ -166,7 +166,7 @@ def stored_mp4s(data: Path) -> list[bytes]:
 
 
 def _compare_items(report: Report, data: Path, options: ExportBenchmark, work: Path) -> dict[str, Any]:
-    """Items per second of FramesDataset, and of loaders that read mp4 files whole or two images of a folder."""
+    """Items per second of FramesDataset, and of loaders that read whole mp4 files or two images of a folder."""
     for kind in ("png", "mp4"):
         command = [sys.executable, "-m", "dataset.export", str(data), "--output", str(work / kind), "--format", "fomm"]
         subprocess.run([*command, "--frames", kind, "--quiet"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -175,7 +175,7 @@ def _compare_items(report: Report, data: Path, options: ExportBenchmark, work: P
     rates = {side: statistics.median(each[side] for each in rounds) for side in ITEMS}
     report.table(
         f"Items of two frames per second, DataLoader with {cores()} workers",
-        ("side", "items/s", "ours is times as fast", "goal"),
+        ("side", "items/s", "speedup of ours", "goal"),
         [(ITEMS[side].name, rate, rates["ours"] / rate, _ITEM_GOALS.get(side, "")) for side, rate in rates.items()],
     )
     figures: dict[str, Any] = {}

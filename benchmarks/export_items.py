@@ -1,4 +1,4 @@
-"""Items of two frames as training code of the original repositories reads them, and by FramesDataset."""
+"""Items of two frames, read by FramesDataset and as in the training code of the original repositories."""
 
 import random
 import time
@@ -19,7 +19,7 @@ _BATCH = 8
 
 
 class Files(Dataset[dict[str, Any]]):
-    """Clips in `ROOT/train`: an image folder, of which two images are read, or a video that is read whole for two frames."""
+    """Clips in `ROOT/train`: image folders, of which two images are read, or videos, which are read whole for two frames."""
 
     def __init__(self, root: Path) -> None:
         self.paths = sorted((root / "train").iterdir())
@@ -59,7 +59,7 @@ ITEMS = {
 
 
 def items_per_s(side: str, root: Path, seconds: float) -> float:
-    """Items per second of shuffled epochs, from the second batch on."""
+    """Items per second of shuffled epochs, starting with the second batch."""
     torch.manual_seed(0)
     loader = DataLoader(_Endless(ITEMS[side].dataset(root)), batch_size=_BATCH, num_workers=cores(), shuffle=True)
     batches = iter(loader)
@@ -68,12 +68,12 @@ def items_per_s(side: str, root: Path, seconds: float) -> float:
     while time.monotonic() - start < seconds:
         items += len(next(batches)["name"])
     rate = items / (time.monotonic() - start)
-    del batches  # ends the workers
+    del batches  # stops the workers
     return rate
 
 
 class _Endless(Dataset[dict[str, Any]]):
-    """A dataset many times over, as the repositories wrap theirs."""
+    """A dataset repeated many times, as in the original repositories."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset

@@ -1,6 +1,6 @@
-"""The limits that `benchmarks.export` compares with: the same work by the fewest calls, on clips in memory, in warm processes.
+"""Limits for `benchmarks.export`: the same work with the fewest calls, on clips in memory, in warm processes.
 
-Nothing is looked up, checked, renamed or recorded. What comes out is written to files.
+Nothing is looked up, checked, renamed or recorded. Results are written to files.
 """
 
 import io
@@ -27,7 +27,7 @@ _RATE = Fraction(25)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done with each mp4. size_px: of the result; files: a directory for it"""
+    """The work on each mp4. size_px: size of the result; files: directory for the results"""
 
     kind: str
     size_px: int
@@ -35,7 +35,7 @@ class Work:
 
 
 def measure_limit(mp4s: Sequence[bytes], work: Work, processes: int) -> tuple[float, float]:
-    """Clips per second of so many processes, from when all are ready until the last is done, and CPU seconds of a clip."""
+    """Clips per second of `processes` processes, from when all are ready until the last is done, and CPU seconds per clip."""
     context = get_context("spawn")
     barrier = context.Barrier(processes)
     with ProcessPoolExecutor(processes, context, initializer=_keep, initargs=(barrier,)) as pool:
@@ -66,7 +66,7 @@ def encoded_mp4(mp4: bytes, work: Work) -> list[bytes]:
 
 
 def encoded_rgb(mp4: bytes, work: Work) -> list[bytes]:
-    """A video of frames that had been RGB, resampled as cheaply as aligned ones."""
+    """A video encoded from RGB frames, resampled as cheaply as aligned ones."""
     frames = map(_scaler(work.size_px, "rgb24", Interpolation.FAST_BILINEAR), _decoded(mp4))
     again = (av.VideoFrame.from_ndarray(frame.to_ndarray(), format="rgb24") for frame in frames)
     return _encode(work, map(_scaler(work.size_px, "yuv420p"), again))
@@ -92,7 +92,7 @@ def _keep(barrier: Barrier) -> None:
 
 def _timed(work: Work, mp4s: Sequence[bytes]) -> tuple[float, float, float]:
     done = KINDS[work.kind]
-    done(mp4s[0], work)  # what is loaded at first use
+    done(mp4s[0], work)  # warm-up
     globals()["_ready"].wait()
     start, cpu_s = time.monotonic(), time.process_time()
     for number, mp4 in enumerate(mp4s):
@@ -110,7 +110,7 @@ def _decoded(mp4: bytes) -> Iterator[av.VideoFrame]:
 
 
 def _scaler(size_px: int, pix_fmt: str, interpolation: Interpolation = Interpolation.LANCZOS) -> Callable[..., av.VideoFrame]:
-    """A function of frames that is prepared once: `VideoFrame.reformat` would prepare each anew."""
+    """A function that scales frames; prepared once, whereas `VideoFrame.reformat` prepares for each frame."""
     return partial(
         VideoReformatter().reformat, width=size_px, height=size_px, format=pix_fmt, interpolation=interpolation, threads=1
     )

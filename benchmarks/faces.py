@@ -1,9 +1,9 @@
-"""Faces as the build finds them: which are found, what is taken for one, how they are framed, told apart, posed and doubted.
+"""Face detection in builds: recall, false positives, framing, identity separation, head pose, and detection of wrong landmarks.
 
     python -m benchmarks.faces [--frames 20] [--sheet worst.png]
 
-Each section is a function of the corpus's frames in a module of its own, which adds tables to the report and images to the
-contact sheet, and returns its figures. Cuts and dissolves are measured by `benchmarks.shots`. Times are CPU time of one thread.
+Each section is a function of the corpus's frames in a separate module. It adds tables to the report and images to the contact
+sheet, and returns its figures. `benchmarks.shots` measures cuts and dissolves. Times are CPU time of one thread.
 """
 
 import sys
@@ -43,7 +43,7 @@ class FacesOptions(CorpusOptions):
     """Options of the benchmark."""
 
     frames: PositiveInt = 20
-    """Frames of each clip, evenly spaced; the number of generated frames and videos follows it."""
+    """Evenly spaced frames per clip; the numbers of generated frames and videos are proportional to it."""
     sheet: Annotated[Path | None, Parameter(group=OUTPUT)] = None
     """Also draw the worst cases of each section to this PNG file."""
 
@@ -51,12 +51,12 @@ class FacesOptions(CorpusOptions):
 @benchmark("faces")
 def main(options: FacesOptions) -> None:
     """Measure detection, framing, identity separation, head pose and confidence of landmarks."""
-    report, sheet = Report("benchmarks/faces.py: faces as the build finds them", options), Sheet()
+    report, sheet = Report("benchmarks/faces.py: face detection in builds", options), Sheet()
     with options.work_dir() as work:
         source, name = corpus(options.input, work)
         frames = find_faces(source, options.frames, work)
         count, clips = len(frames.found), len(frames.videos)
-        report.note(f"Input: {name}: {count} frames with a face of {clips} clips, 256 px, dlib.")
+        report.note(f"Input: {name}: {count} frames with a face from {clips} clips, 256 px, dlib.")
         figures: dict[str, Any] = {"frames": count}
         for section in SECTIONS:
             figures |= section(report, frames, sheet)

@@ -1,7 +1,7 @@
-"""Do wrong landmarks stand out by the columns of doubt? Landmarks are made wrong, and ranked among those of the corpus.
+"""How well landmark_score and landmark_residual detect wrong landmarks: corrupted landmarks, ranked among those of the corpus.
 
-All cases but the last are runs of the real predictor on a box or an image that is not what it was trained on. Which of them are
-wrong is known: the landmarks of the undisturbed frame, moved as the image was moved, are where they belong.
+All cases but the last run the real predictor on a box or an image unlike its training data. The ground truth is known: the
+landmarks of the undisturbed frame, transformed like the image.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from benchmarks.report import Report
 from motionshards.dataset.plotting.overlay import Marks, marked
 from motionshards.schemas.records import Landmarks
 
-_EVERY = 4  # every fourth frame of the corpus is made wrong
-_WRONG = 0.1  # mean distance from where they belong, as a share of the distance between the outer eye corners
+_EVERY = 4  # every fourth frame of the corpus is corrupted
+_WRONG = 0.1  # mean distance from the true points, relative to the distance between the outer eye corners
 _AT = 95.0
 _GOAL, _FEWEST = 0.95, 20
 _SHIFTED, _RIDGE, _RIDGE_SHIFT = "nose ridge on the cheek", slice(27, 31), 0.2
@@ -30,7 +30,7 @@ Boxes = NDArray[np.float32]
 
 
 def rank_wrong_landmarks(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
-    """A table of the share of wrong landmarks that would be among the most doubtful twentieth of the corpus."""
+    """Report the share of wrong landmarks that rank among the 5 % least reliable of the corpus."""
     rows, found = list[list[Any]](), corpus.found
     _add_worst(sheet, found)
     for name, case, expected in _cases(found):
@@ -40,19 +40,19 @@ def rank_wrong_landmarks(report: Report, corpus: Corpus, sheet: Sheet) -> dict[s
         rows.append([name, len(case), int(wrong.sum()), *(100 * share for share in shares)])
     counts, percents = (np.array([row[column] for row in rows], np.float64) for column in (2, -1))
     pooled, least = np.average(percents, weights=counts) / 100, percents[counts >= _FEWEST].min(initial=100) / 100
-    rows.append(["none: the corpus", len(found), 0, *(100 * float(column.mean()) for column in _doubtful(found, found))])
-    heads = ["landmarks made wrong", "frames", "wrong", "by landmark_residual %", "by landmark_score %", "by either %"]
+    rows.append(["none (the corpus)", len(found), 0, *(100 * float(column.mean()) for column in _doubtful(found, found))])
+    heads = ["corruption", "frames", "wrong", "by landmark_residual %", "by landmark_score %", "by either %"]
     report.table(f"Wrong landmarks beyond the {_AT:g}th percentile of the corpus's frames", heads, rows)
     report.note(
-        f"Wrong: more than {_WRONG:g} of the eye distance from their places, mean over the 68; a moved nose ridge always is. "
-        f"Of all wrong ones {100 * pooled:.1f} % are found by either column (goal {100 * _GOAL:g} %), and at least "
-        f"{100 * least:.1f} % of those of a row with {_FEWEST} or more wrong frames."
+        f"Landmarks are wrong if their mean distance from the true points exceeds {_WRONG:g} of the eye distance; a moved nose "
+        f"ridge is always wrong. Either column finds {100 * pooled:.1f} % of all wrong ones (goal {100 * _GOAL:g} %), at least "
+        f"{100 * least:.1f} % in each row with {_FEWEST} or more wrong frames."
     )
     return {"wrong_found": float(pooled), "wrong_found_least": float(least), "wrong_goal_met": bool(pooled >= _GOAL)}
 
 
 def _add_worst(sheet: Sheet, found: Found) -> None:
-    """The most doubtful frames: by landmark_score, then by landmark_residual."""
+    """Add the least reliable frames to the sheet: by landmark_score, then by landmark_residual."""
     for frame in [*np.argsort(found.landmark_score)[:_SHOWN], *np.argsort(-found.residual)[:_SHOWN]]:
         marks = Marks(found.points_px[frame], found.boxes_px[frame].tolist(), found.pose_deg[frame].tolist())
         words = f"clip {found.clip[frame]} score {found.landmark_score[frame]:.2f} residual {found.residual[frame]:.3f}"
@@ -60,17 +60,17 @@ def _add_worst(sheet: Sheet, found: Found) -> None:
 
 
 def _cases(found: Found) -> Iterator[tuple[str, Found, Points]]:
-    """Name, what the build would store, and where the landmarks belong."""
+    """Yield name, what the build would store, and the true landmarks."""
     rgb, boxes, points = found.rgb[::_EVERY], found.boxes_px[::_EVERY], found.points_px[::_EVERY]
     side = (boxes[:, 2:] - boxes[:, :2]).mean(axis=1, keepdims=True)
     for name, x, y in (("left", -0.35, 0.0), ("right", 0.35, 0.0), ("up", 0.0, -0.35), ("down", 0.0, 0.35)):
-        yield f"box 35 % of its side too far {name}", _found(found, rgb, boxes + side * np.array([x, y, x, y])), points
+        yield f"box moved {name} by 35 % of its side", _found(found, rgb, boxes + side * np.array([x, y, x, y])), points
     for factor in (0.6, 1.6):
         grown = side * (factor - 1) / 2 * np.array([-1, -1, 1, 1])
-        yield f"box {factor:g} times as large", _found(found, rgb, boxes + grown), points
+        yield f"box scaled by {factor:g}", _found(found, rgb, boxes + grown), points
     for angle in (-50, 50):
         turned, moved = _turned(rgb, boxes, points, angle)
-        yield f"image turned by {angle}°", _found(found, turned, boxes), moved
+        yield f"image rotated by {angle}°", _found(found, turned, boxes), moved
     for name, part in {"left half": (0, 0, 0.5, 1), "upper half": (0, 0, 1, 0.5), "lower half": (0, 0.5, 1, 1.1)}.items():
         yield f"{name} of the face covered", _found(found, _covered(rgb, boxes, part), boxes), points
     ridge = points.copy()
@@ -93,7 +93,7 @@ def _scores(found: Found) -> NDArray[np.float32]:
 
 
 def _turned(rgb: Rgb, boxes: Boxes, points: Points, angle: float) -> tuple[Rgb, Points]:
-    """Images and landmarks turned about the middle of the box."""
+    """Rotate images and landmarks about the center of the box."""
     images, moved = np.empty_like(rgb), np.empty_like(points)
     for number, box in enumerate(boxes.astype(np.float64)):
         affine = cv2.getRotationMatrix2D(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), angle, 1.0)
@@ -103,7 +103,7 @@ def _turned(rgb: Rgb, boxes: Boxes, points: Points, angle: float) -> tuple[Rgb, 
 
 
 def _covered(rgb: Rgb, boxes: Boxes, part: tuple[float, float, float, float]) -> Rgb:
-    """Images with a part of the box, x0 y0 x1 y1 as shares of its side, in the box's mean colour, as by a hand."""
+    """Fill a part of the box (x0 y0 x1 y1 relative to its side) with the box's mean color, like an occluding hand."""
     images = rgb.copy()
     for image, (x0, y0, x1, y1) in zip(images, boxes.clip(0, SIZE_PX).round().astype(int), strict=True):
         colour = image[y0:y1, x0:x1].mean(axis=(0, 1)).astype(np.uint8)
@@ -120,7 +120,7 @@ def _eye_distance(points: Points) -> NDArray[np.float64]:
 
 
 def _doubtful(case: Found, usual: Found) -> tuple[NDArray[np.bool_], ...]:
-    """Whether frames are beyond the corpus's percentile: by residual, by score, by either."""
+    """Masks of frames beyond the corpus's percentile: by residual, by score, by either."""
     residual = case.residual > np.percentile(usual.residual, _AT)
     score = case.landmark_score < np.percentile(usual.landmark_score, 100 - _AT)
     return residual, score, residual | score

@@ -1,4 +1,4 @@
-"""What is taken for a face in images without people."""
+"""False detections in images without people."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,12 +13,12 @@ from benchmarks.report import Report
 
 _FRAME_PX = (1280, 720)
 _STORED_PX = (SIZE_PX, 144)
-_A_FRAME = 4  # images of each kind for each frame of a clip that is looked at
+_A_FRAME = 4  # images of each kind per examined frame of a clip
 _SHOWN = 6
 
 
 def false_faces(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
-    """A table of the images in which something is found."""
+    """Report the number of images with a detection."""
     kinds = {**{name: _parts(images) for name, images in textures(corpus.elsewhere).items()}, "noise": _made(noise)}
     kinds["ellipses"] = _made(patterns)
     rows, count, total, shown = [], _A_FRAME * corpus.frames, 0, 0
@@ -34,9 +34,9 @@ def false_faces(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
                 shown += 1
         rows.append([name, count, 1000 * stored / count, 1000 * whole / count, max(scores, default="–")])
         total += whole
-    columns = ["images", "number", "stored 256 px only", "build", "largest detector score"]
-    report.table("False faces in 1000 images of 720p without people", columns, rows)
-    report.note("A build searches from coarse to fine. No corpus here shows people from behind.")
+    columns = ["images", "number", "stored 256 px only", "build", "highest detector score"]
+    report.table("False detections per 1000 images of 720p without people", columns, rows)
+    report.note("A build searches from coarse to fine. The corpora do not show people from behind.")
     return {"false_per_1000": 1000 * total / (count * len(kinds)), "false_images": count * len(kinds)}
 
 

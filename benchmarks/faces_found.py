@@ -1,4 +1,4 @@
-"""The frames that the sections of `benchmarks.faces` look at, with what a build would store of them."""
+"""The frames that the sections of `benchmarks.faces` examine, with the values that a build would store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Found:
-    """Frames in which dlib found the face; T of them, all of 256 x 256 px.
+    """T frames of 256 x 256 px in which dlib found the face.
 
     clip: int [T], number of the clip
     rgb: uint8 [T,H,W,3]
@@ -58,7 +58,7 @@ class Found:
         detector_score: NDArray[np.float32],
         landmarks: Landmarks,
     ) -> "Found":
-        """With what follows from the landmarks."""
+        """Create from landmarks; computes pose and residual."""
         pose, residual = fitted_pose(landmarks.points_px, (SIZE_PX, SIZE_PX))
         score = landmarks.scores.mean(axis=1, dtype=np.float64)
         return cls(np.asarray(clip), rgb, boxes_px, detector_score, landmarks.points_px, score, pose, residual)
@@ -66,11 +66,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips of a VoxCeleb2-shaped directory, and `frames` evenly spaced frames of each.
+    """Clips of a directory in VoxCeleb2's layout, and evenly spaced frames of each.
 
     videos, people: path and identity of each clip
     missed_rgb: uint8 [M,H,W,3], the frames in which dlib found no face
-    elsewhere: where the other corpora may be
+    elsewhere: directory in which the other corpora may be
     work: for temporary files
     """
 
@@ -91,7 +91,7 @@ def model() -> FaceModel:
 
 
 def find_faces(source: Path, frames: int, work: Path) -> Corpus:
-    """The faces in so many frames of each clip."""
+    """Find the faces in `frames` frames of each clip."""
     dlib, clips = model(), list(list_clips(Listing(DirectoryTree(source))))
     videos = tuple(source / uri_to_path(clip.spans[0].uri) for clip in clips)
     rgb = [evenly_spaced(path, frames) for path in videos]
@@ -106,7 +106,7 @@ def find_faces(source: Path, frames: int, work: Path) -> Corpus:
 
 
 def evenly_spaced(path: Path, count: int, size: int = SIZE_PX) -> NDArray[np.uint8]:
-    """So many frames of a video, uint8 [T,size,size,3]."""
+    """`count` evenly spaced frames of a video, uint8 [T,size,size,3]."""
     media = Media.at(path)
     line = timeline_from_packets(media, _TIMEOUT_S)
     indices = np.unique(np.linspace(0, len(line.raw_s) - 1, count).astype(np.int64))

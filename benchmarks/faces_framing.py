@@ -1,4 +1,4 @@
-"""How alike the recipes `face` and `track` frame faces: the width of the face in the crop, by another detector."""
+"""Consistency of the framing by the recipes `face` and `track`: width of the face in the crop, by another detector."""
 
 import subprocess
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 _RECIPES = ("face", "track")
 _HEADS_PX = (320, 400, 500, 620)
-_SWAY = 0.08  # of the head's side, to each side of the middle
-_JUDGED = 2  # frames of a clip
+_SWAY = 0.08  # relative to the head's side, in each direction from the center
+_JUDGED = 2  # frames per clip
 _NEAR, _GOAL = 0.1, 0.9
 _MOST = 9
-_TRACK_LEAST_PX = 100  # else `track` rejects the smaller heads
+_TRACK_LEAST_PX = 100  # otherwise `track` rejects the smaller heads
 
 
 def framing_spread(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
-    """A table of the faces' widths, as a share of the crop's side."""
+    """Report the widths of the faces relative to the side of the crop."""
     videos, rows, figures = list(_swaying(corpus)), list[list[Any]](), dict[str, Any]()
     for recipe in _RECIPES:
         clips = [clip for path in videos for clip in _built(path, recipe)]
@@ -40,11 +40,11 @@ def framing_spread(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, An
         worst = np.argsort(-np.nan_to_num(away, nan=np.inf))[:3]
         for clip, width in [(clips[number], widths[number]) for number in worst]:
             sheet.add(decode_frames(clip.jpegs[:1])[0], f"{recipe}: face {width:.2f} of the side, median {middle:.2f}")
-    columns = ["recipe", "videos", "clips", "median width", "least", "largest", f"within {100 * _NEAR:g} % of the median, %"]
-    report.table("Width of the face over the side of the crop, by dlib's CNN detector", columns, rows)
+    columns = ["recipe", "videos", "clips", "median width", "min", "max", f"within {100 * _NEAR:g} % of the median, %"]
+    report.table("Width of the face relative to the side of the crop, by dlib's CNN detector", columns, rows)
     report.note(
-        f"720p videos in which heads of {_HEADS_PX[0]} to {_HEADS_PX[-1]} px sway. The goal for `face` is {100 * _GOAL:g} %. "
-        "`track` frames the union of a tube's boxes, so faces that move are smaller in its crops."
+        f"720p videos in which heads of {_HEADS_PX[0]} to {_HEADS_PX[-1]} px sway. Goal for `face`: {100 * _GOAL:g} %. "
+        "`track` frames the union of a tube's boxes, so moving faces are smaller in its crops."
     )
     return {**figures, "framing_goal_met": figures["framing_face"] >= _GOAL}
 
@@ -60,7 +60,7 @@ def _width(clip: Clip) -> float:
 
 
 def _swaying(corpus: Corpus) -> Iterator[Path]:
-    """Clips of different people, each in a 720p frame at another size and place."""
+    """Clips of different people, each at a different size and position in a 720p frame."""
     videos = list(dict(zip(corpus.people, corpus.videos, strict=True)).values())
     for number in range(min(_MOST, corpus.frames)):
         side, out = _HEADS_PX[number % len(_HEADS_PX)], corpus.work / f"sway{number}.mp4"

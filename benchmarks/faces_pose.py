@@ -1,4 +1,4 @@
-"""Head pose by PnP with the usual 68-point model: a second opinion on the zero and the scale of our angles."""
+"""Head pose by PnP with the usual 68-point model, to check the zero and the scale of this project's angles."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from motionshards.transforms.extract.quality.pose import FOCAL_PER_SIDE, euler_a
 
 USUAL_68_MM: NDArray[np.float64] = np.array(
     [
-        # jaw, the image's left to right
+        # jaw, from the image's left to right
         (-73.4, -29.8, 47.7), (-72.8, -10.9, 45.9), (-70.5, 7.9, 44.8), (-66.9, 26.1, 43.1), (-59.8, 42.6, 38.6),
         (-48.4, 56.5, 30.8), (-34.1, 67.2, 18.5), (-17.9, 75.1, 3.6), (0.1, 77.1, -0.9), (17.5, 74.8, 5.2),
         (32.6, 66.9, 19.2), (46.4, 56.3, 30.8), (57.3, 42.4, 37.6), (64.4, 25.5, 40.9), (68.2, 7.0, 42.3),
@@ -35,15 +35,15 @@ USUAL_68_MM: NDArray[np.float64] = np.array(
         (8.4, 25.3, -21.0), (24.5, 28.3, -5.7), (8.4, 30.6, -20.7), (0.2, 31.4, -21.9), (-7.2, 30.8, -20.3),
     ]
 )  # fmt: skip
-"""float64 [68,3]: the mean shape of OpenFace's point distribution model, which many repositories give to OpenCV's solvePnP.
+"""float64 [68,3]: the mean shape of OpenFace's point distribution model, which many repositories pass to OpenCV's solvePnP.
 x to the image's right, y down, z away from the camera. Not quite symmetric: the tip of the nose is at x = 1.2."""
 
 _GOAL_DEG = 2.0
-_START_MM = np.array([0.0, 0.0, 700.0])  # before the camera: without a first guess some solutions are behind it
+_START_MM = np.array([0.0, 0.0, 700.0])  # in front of the camera: without an initial guess some solutions are behind it
 
 
 def compare_with_pnp(report: Report, corpus: Corpus, _: Sheet) -> dict[str, Any]:
-    """A table of our angles beside those of PnP."""
+    """Compare this project's angles with those of PnP."""
     found = corpus.found
     theirs = pnp_pose(found.points_px, (SIZE_PX, SIZE_PX))
     rows, figures = [], dict[str, Any]()
@@ -53,16 +53,14 @@ def compare_with_pnp(report: Report, corpus: Corpus, _: Sheet) -> dict[str, Any]
         slope, correlation = float(np.polyfit(other, ours, 1)[0]), float(np.corrcoef(ours, other)[0, 1])
         rows.append([name, offset, apart, slope, correlation, float(np.median(ours))])
         figures |= {f"{name}_offset_deg": offset, f"{name}_slope": slope, f"{name}_r": correlation}
-    columns = ["angle", "median offset °", "median distance from it °", "slope", "r", "median of ours °"]
-    report.table("Head pose beside PnP with the usual 68-point model", columns, rows)
-    report.note(
-        f"The goal is an offset of pitch below {_GOAL_DEG:g}°. PnP weighs the jaw like the eyes; its model is not symmetric."
-    )
+    columns = ["angle", "median offset °", "median deviation from it °", "slope", "r", "median of ours °"]
+    report.table("Head pose compared with PnP with the usual 68-point model", columns, rows)
+    report.note(f"Goal: a pitch offset below {_GOAL_DEG:g}°. PnP weights the jaw like the eyes; its model is not symmetric.")
     return {**figures, "pitch_goal_met": abs(figures["pitch_offset_deg"]) < _GOAL_DEG}
 
 
 def pnp_pose(points_px: NDArray[np.float32], size_px: tuple[int, int]) -> NDArray[np.float64]:
-    """Yaw, pitch and roll [T,3] of landmarks [T,68,2] by cv2.solvePnP on all points, degrees, our signs and camera."""
+    """Yaw, pitch and roll [T,3] in degrees of landmarks [T,68,2], by cv2.solvePnP on all points, with our signs and camera."""
     focal_px, (cx, cy) = FOCAL_PER_SIDE * max(size_px), (np.array(size_px) - 1) / 2
     camera = np.array([[focal_px, 0, cx], [0, focal_px, cy], [0, 0, 1]])
     rotations = [_rotation(points, camera) for points in points_px.astype(np.float64)]

@@ -1,4 +1,4 @@
-"""Frames made for `benchmarks.faces`: heads of the corpus laid at a known size and place before backgrounds without people."""
+"""Composed frames for `benchmarks.faces`: heads of the corpus at a known size and position on backgrounds without people."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from skimage import data
 from benchmarks.faces_found import SIZE_PX, Found, evenly_spaced
 
 BODIES = ("taichi/videos", "fashion/test", "fashion/train")
-"""Where the corpora of bodies lie: a face is in the upper half of each of their frames."""
+"""Directories of the body corpora, whose frames have the face in their upper half."""
 _PHOTOGRAPHS = ("coffee", "rocket", "hubble_deep_field", "immunohistochemistry", "brick", "grass", "gravel", "chelsea")
 _BODY_FRAMES, _BODY_PX = 4, 720
 _CRF = "18"
@@ -30,7 +30,7 @@ class Scene:
 
 
 def textures(elsewhere: Path) -> dict[str, list[Rgb]]:
-    """Images without a face: photographs, and the lower halves of frames of the corpora of bodies where these are there."""
+    """Images without a face: photographs and, if present, lower halves of frames of the body corpora."""
     photographs = [np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB")) for name in _PHOTOGRAPHS]
     videos = sorted(path for name in BODIES for path in (elsewhere / name).glob("*.mp4"))
     frames = [frame for path in videos for frame in evenly_spaced(path, _BODY_FRAMES, _BODY_PX)]
@@ -39,7 +39,7 @@ def textures(elsewhere: Path) -> dict[str, list[Rgb]]:
 
 
 def cover(image: Rgb, size_px: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """A random part of an image, enlarged to a frame of this width and height."""
+    """A random part of an image, enlarged to this width and height."""
     height, width = image.shape[:2]
     zoom = max(size_px[0] / width, size_px[1] / height) * rng.uniform(1, 2)
     wide, high = size_px[0] / zoom, size_px[1] / zoom
@@ -58,7 +58,7 @@ def noise(size_px: tuple[int, int], rng: np.random.Generator) -> Rgb:
 
 
 def scenes(found: Found, images: list[Rgb], face_px: float, frame_px: tuple[int, int], count: int) -> Iterator[Scene]:
-    """Random heads of the corpus at random places before each kind of background.
+    """Random heads of the corpus at random positions on each kind of background.
 
     face_px: the longer side of the face's box
     """
@@ -69,7 +69,7 @@ def scenes(found: Found, images: list[Rgb], face_px: float, frame_px: tuple[int,
 
 
 def _background(kind: int, images: list[Rgb], size_px: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """Grey, noise, or a part of one of the images."""
+    """Gray, noise, or a part of one of the images."""
     if kind == 0:
         return np.full((size_px[1], size_px[0], 3), 128, np.uint8)
     return noise(size_px, rng) if kind == 1 else cover(images[int(rng.integers(len(images)))], size_px, rng)
@@ -87,7 +87,7 @@ def _laid(found: Found, frame: int, face_px: float, behind: Rgb, rng: np.random.
 
 
 def write_video(path: Path, rgb: Rgb) -> Path:
-    """Encode frames uint8 [T,H,W,3] as H.264, 25 a second."""
+    """Encode frames uint8 [T,H,W,3] as H.264 at 25 frames/s."""
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=25, options={"crf": _CRF, "preset": "ultrafast"})
         stream.height, stream.width, stream.pix_fmt = *rgb.shape[1:3], "yuv420p"
@@ -98,7 +98,7 @@ def write_video(path: Path, rgb: Rgb) -> Path:
 
 
 def patterns(size_px: tuple[int, int], rng: np.random.Generator) -> Rgb:
-    """Ellipses of random grey, size and place, blurred: what a detector of gradients may take for eyes and a mouth."""
+    """Blurred ellipses of random gray, size and position, which a gradient detector may mistake for eyes and a mouth."""
     image = Image.new("L", size_px, int(rng.integers(256)))
     for _ in range(60):
         x, y, wide, high = rng.uniform(0, 1, 4) * (*size_px, size_px[0] / 4, size_px[1] / 4)
@@ -107,7 +107,7 @@ def patterns(size_px: tuple[int, int], rng: np.random.Generator) -> Rgb:
 
 
 def _without_padding(image: Rgb) -> Rgb:
-    """Without the black columns and rows at the border."""
+    """Remove black columns and rows at the border."""
     seen = image.max(axis=2) > 0
     columns, rows = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -1,4 +1,4 @@
-"""The contact sheet of `benchmarks.faces`: images with what was found in them, in the order in which sections add them."""
+"""The contact sheet of `benchmarks.faces`: images with their detections, in the order in which sections add them."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ class Sheet:
     tiles: list[tuple[Image.Image, str]] = field(default_factory=list)
 
     def add(self, rgb: NDArray[np.uint8], words: str, boxes_px: NDArray[np.floating] | None = None) -> None:
-        """An image of any size, fitted into a tile.
+        """Add an image of any size, scaled to fit a tile.
 
         boxes_px: [M,4], drawn in green
         """

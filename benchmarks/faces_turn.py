@@ -1,7 +1,7 @@
-"""Faces turned about the vertical by a warp in depth, for angles that the corpus lacks.
+"""Faces rotated about the vertical axis by a 3D warp, for angles that the corpus lacks.
 
-Landmarks have the depth of our generic head, fitted to them. Triangles between them, and between rings around the face that turn
-along the less the farther out they are, are drawn from back to front. What the camera did not see is stretched.
+Landmarks get the depth of the generic head fitted to them. Triangles between them, and between rings around the face that rotate
+less the farther out they are, are drawn from back to front. Occluded parts are stretched.
 """
 
 import cv2
@@ -14,14 +14,14 @@ from motionshards.transforms.extract.quality.face_model import FACE_68_MM
 Rgb = NDArray[np.uint8]
 Reals = NDArray[np.float64]
 
-_AXIS_MM = 90.0  # the neck's axis lies so far behind the tip of the nose
-# Rings around the face: how far out, as a multiple of its radius, by which share they turn along, and how deep they lie.
+_AXIS_MM = 90.0  # distance of the neck's axis behind the tip of the nose
+# Rings around the face: radius relative to that of the face, share of the rotation, and depth.
 _RINGS = ((1.3, 0.9, 85.0), (1.7, 0.4, _AXIS_MM))
 _SPOKES, _BORDER = 24, 9
 
 
 def turned(rgb: Rgb, points_px: NDArray[np.float32], angle_deg: float) -> Rgb:
-    """An image uint8 [S,S,3] whose face, with landmarks [68,2], is turned; a positive angle adds to `yaw_deg`."""
+    """Rotate the face with landmarks [68,2] in an image uint8 [S,S,3]; a positive angle adds to `yaw_deg`."""
     source, depth, share, axis = _mesh(points_px.astype(np.float64), len(rgb))
     angle, x = np.radians(angle_deg), source[:, 0] - axis
     target = source.copy()
@@ -30,7 +30,7 @@ def turned(rgb: Rgb, points_px: NDArray[np.float32], angle_deg: float) -> Rgb:
 
 
 def _mesh(points: Reals, side: int) -> tuple[Reals, Reals, Reals, float]:
-    """Vertices [n,2], their depth behind the axis and the share of the turn that they take [n], and the axis's x; pixels."""
+    """Vertices [n,2], their depth behind the axis [n], their share of the rotation [n], and the axis's x, in pixels."""
     (across, down), scale = _fitted(points)
     forward = np.cross(across, down)
     depth = scale * (FACE_68_MM @ forward - _AXIS_MM)
@@ -56,11 +56,11 @@ def _fitted(points: Reals) -> tuple[Reals, float]:
 
 
 def _drawn(rgb: Rgb, source: Reals, target: Reals, depth: Reals) -> Rgb:
-    """The triangles of a mesh over `source`, drawn at `target`, the farthest first."""
+    """Draw the triangles of a mesh over `source` at `target`, the farthest first."""
     image, triangles = rgb.copy(), Delaunay(source).simplices
     for triangle in triangles[np.argsort(-depth[triangles].mean(axis=1))]:
         old, new = source[triangle].astype(np.float32), target[triangle].astype(np.float32)
-        if np.linalg.det(old[1:] - old[0]) * np.linalg.det(new[1:] - new[0]) > 1:  # seen from the front, as before
+        if np.linalg.det(old[1:] - old[0]) * np.linalg.det(new[1:] - new[0]) > 1:  # still seen from the front
             _draw(image, rgb, old, new)
     return image
 

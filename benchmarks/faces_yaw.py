@@ -1,4 +1,4 @@
-"""Which share of faces is found by how far the head is turned: in the corpus, and with heads that are turned by a warp."""
+"""Share of detected faces by yaw: in the corpus, and with heads rotated by a warp."""
 
 from itertools import pairwise
 from typing import Any
@@ -20,12 +20,12 @@ _SHOWN = 6
 
 
 def find_by_yaw(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
-    """Two tables of the shares that the detector of a build and dlib's CNN find."""
+    """Report the shares that the detector of a build and dlib's CNN find."""
     figures = _in_corpus(report, corpus, sheet) | _turned(report, corpus, sheet)
     report.note(
-        "Yaw is measured by our landmarks, in frames that the detector misses from the box of dlib's CNN. The corpus was cut "
-        "out by detectors and shows hardly a head beyond 20°. A warp turns heads credibly up to about 30°: beyond, the far "
-        "cheek is cut off and the near one stretched, so what is found of real faces beyond 30° is not known from here."
+        "Yaw is measured from the build's landmarks; in frames that its detector misses, they start from the box of dlib's CNN. "
+        "The corpus was cropped by detectors and has hardly any heads beyond 20°. The warp is credible up to about 30°: beyond, "
+        "the far cheek is cut off and the near one stretched, so detection of real faces beyond 30° is not measured here."
     )
     return figures
 
@@ -33,7 +33,7 @@ def find_by_yaw(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
 def _in_corpus(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
     found, seen = corpus.found, [(rgb, cnn_box(rgb)) for rgb in corpus.missed_rgb]
     for rgb, box in seen[:_SHOWN]:
-        sheet.add(rgb, "missed; CNN's box" if box is not None else "missed by both", None if box is None else box[None])
+        sheet.add(rgb, "missed; box by CNN" if box is not None else "missed by both", None if box is None else box[None])
     missed = _bins(_yaws(np.array([rgb for rgb, box in seen if box is not None]), [box for _, box in seen if box is not None]))
     bins, each = _bins(found.pose_deg[:, 0]), np.random.default_rng(0)
     rows = list[list[Any]]()
@@ -43,12 +43,12 @@ def _in_corpus(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
         theirs = [cnn_box(found.rgb[frame]) is not None for frame in looked]
         share = 100 * len(ours) / (len(ours) + lost) if len(ours) + lost else "–"
         rows.append([f"{low} to {high}°", len(ours) + lost, share, len(theirs), 100 * float(np.mean(theirs)) if theirs else "–"])
-    columns = ["yaw", "frames", "found %", "looked at by the CNN", "found by the CNN %"]
-    report.table("Faces of the corpus by yaw", columns, rows)
+    columns = ["yaw", "frames", "found %", "examined by the CNN", "found by the CNN %"]
+    report.table("Detected faces of the corpus by yaw", columns, rows)
     total = len(found) + len(corpus.missed_rgb)
     neither = sum(box is None for _, box in seen)
     report.note(
-        f"Of {total} frames the detector misses {len(corpus.missed_rgb)}; in {neither} of these the CNN finds nothing, either."
+        f"The detector misses {len(corpus.missed_rgb)} of {total} frames; in {neither} of these the CNN finds nothing, either."
     )
     return {"found_corpus": len(found) / total}
 
@@ -67,9 +67,9 @@ def _turned(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
         rows.append([f"{angle}°", len(images), 100 * ours.mean(), 100 * float(np.mean(second)), float(np.median(yaw))])
         figures[f"found_turned_{angle}"] = float(ours.mean())
         for image in [image for image, one in zip(images, ours, strict=True) if not one][:_SHOWN]:
-            sheet.add(image, f"missed: turned by {angle}°")
-    columns = ["turned by", "images", "found %", "found by the CNN %", "median of the measured yaw °"]
-    report.table(f"Heads within {_NEARLY_FRONTAL_DEG}° of the camera, turned by a warp", columns, rows)
+            sheet.add(image, f"missed: rotated by {angle}°")
+    columns = ["rotated by", "images", "found %", "found by the CNN %", "median of the measured yaw °"]
+    report.table(f"Heads within {_NEARLY_FRONTAL_DEG}° of frontal, rotated by a warp", columns, rows)
     return figures
 
 

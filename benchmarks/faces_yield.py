@@ -1,4 +1,4 @@
-"""Which share of visible faces is found, by their size: by a build, at the stored size only, and at the source's size."""
+"""Share of detected faces by their size: in a build, at the stored size only, and at the source's size."""
 
 import time
 from collections import defaultdict
@@ -24,7 +24,7 @@ FACES_PX = (40, 60, 80, 100, 120, 160, 240, 400)
 """The longer side of the face box."""
 _FRAMES_PX = ((1280, 720), (1920, 1080))
 _CONFIG = BuildConfig(source="folder", frames=1)
-_RIGHT, _TIGHT = 0.3, 0.5  # overlap (IoU) with the face's box: it is that face, and of about its size
+_RIGHT, _TIGHT = 0.3, 0.5  # IoU with the face's box at which a box is that face, and at which it has about its size
 _GOAL, _SHOWN = 0.95, 12
 _REASONS = ("face_too_small", "no_face")
 
@@ -34,11 +34,11 @@ Something = TypeVar("Something")
 
 @dataclass(frozen=True)
 class Look:
-    """What each side finds of a scene.
+    """What each side finds in a scene.
 
-    overlap: the largest of a box with that of the face, 0 where nothing is found
+    overlap: largest IoU of a box with the face's box, 0 if nothing is found
     ms: CPU time
-    reason: why the build rejects the clip, empty where it does not
+    reason: why the build rejects the clip; empty if it does not
     found_px: the build's box in pixels of the scene, float64 [M,4], M at most 1
     """
 
@@ -48,12 +48,12 @@ class Look:
     found_px: Boxes
 
     def finds(self, side: str) -> bool:
-        """Whether it finds the face."""
+        """Whether a side finds the face."""
         return self.overlap[side] > _RIGHT
 
 
 def find_by_size(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
-    """A table of the shares found, and of the time that the detector takes."""
+    """Report the shares of detected faces, and the time of the detector."""
     images = [image for kind in textures(corpus.elsewhere).values() for image in kind]
     looks, ms = defaultdict[int, list[Look]](list), defaultdict[tuple[int, int], list[Look]](list)
     shown = 0
@@ -71,7 +71,7 @@ def find_by_size(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]
 
 
 def look_at(scene: Scene, path: Path) -> Look:
-    """What a build with the recipe `resize` finds in a video of the scene, and what its detector finds otherwise."""
+    """Run a build with the recipe `resize` on a video of the scene, and its detector at the stored and the source's size."""
     spec = ClipSpec("a/b/c", "folder", "train", "a", "b", (Span(write_video(path, scene.rgb[None].repeat(2, axis=0)).name),), 1.0)
     (read,) = read_clip(spec, path.parent, model(), _CONFIG)
     assert isinstance(read, ReadClip), read
@@ -118,16 +118,16 @@ def _tables(report: Report, looks: dict[int, list[Look]], ms: dict[tuple[int, in
         loose = sum(_RIGHT < look.overlap["build"] < _TIGHT for look in some)
         rows.append([f"{face_px} px", len(some), *shares.values(), loose, *(reasons.count(name) for name in _REASONS)])
         figures |= {f"yield_{face_px}px": shares["build"] / 100}
-    columns = ["face", "scenes", "stored 256 px only %", "source size %", "build %", "box far off in size"]
-    report.table("Faces found, by the longer side of the box in the source", [*columns, *_REASONS], rows)
+    columns = ["face", "scenes", "stored 256 px only %", "source size %", "build %", "box of wrong size"]
+    report.table("Detected faces, by the longer side of the box in the source", [*columns, *_REASONS], rows)
     every = [look for some in looks.values() for look in some]
     at_source = [look for look in every if look.finds("source")]
     share = float(np.mean([look.finds("build") for look in at_source]))
     more = sum(look.finds("build") and not look.finds("source") for look in every)
     report.note(
-        f"Of {len(at_source)} faces that the detector finds at the source's size a build finds {100 * share:.1f} % "
-        f"(goal {100 * _GOAL:g} %), and {more} others. Sizes are those of dlib's own boxes, which come in steps of a sixth "
-        f"and begin at about 70 px. A box is far off in size at an overlap (IoU) of {_RIGHT:g} to {_TIGHT:g}."
+        f"Of the {len(at_source)} faces that the detector finds at the source's size, a build finds {100 * share:.1f} % "
+        f"(goal {100 * _GOAL:g} %), and {more} others. Sizes are those of dlib's boxes, which are quantized in steps of a sixth "
+        f"and begin at about 70 px. A box of wrong size has an IoU of {_RIGHT:g} to {_TIGHT:g}."
     )
     means = {
         size: {name: float(np.mean([look.ms[name] for look in some])) for name in ("stored", "source", "build")}
@@ -135,8 +135,8 @@ def _tables(report: Report, looks: dict[int, list[Look]], ms: dict[tuple[int, in
     }
     times = [[f"{size[0]}x{size[1]}", *row.values(), row["build"] / row["source"]] for size, row in means.items()]
     report.table(
-        "CPU time of the detector, ms a frame, mean over the scenes",
-        ["frame", "stored 256 px only", "source size", "build", "build over source size"],
+        "CPU time of the detector, ms per frame, mean over the scenes",
+        ["frame", "stored 256 px only", "source size", "build", "build / source size"],
         times,
     )
     figures |= {f"ms_over_source_{size[1]}p": row["build"] / row["source"] for size, row in means.items()}

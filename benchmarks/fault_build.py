@@ -1,4 +1,4 @@
-"""Builds to disturb: the undisturbed one that they are held against, and how their runs ended."""
+"""Builds under test: the undisturbed build that they are compared with, and how their runs end."""
 
 import os
 import random
@@ -32,23 +32,23 @@ OPTIONS = ("--size", "96", "--clips-per-shard", "6")
 _PATIENCE_S = 180
 _MOST_RERUNS = 3
 _LONGEST_WORD = 120
-# Parts of messages that are others in every run: ports, and names of temporary directories.
+# Parts of messages that differ between runs: ports, and names of temporary directories.
 _BY_CHANCE = re.compile(r"(?<=\d:)\d{4,5}\b|(?<=motionshards-)\w{8}\b")
 
 
 class Unable(Exception):
-    """A fault cannot be made on this machine; the text says why."""
+    """A fault cannot be injected on this machine; the message says why."""
 
 
 @dataclass(slots=True)
 class Row:
-    """What is found of one fault.
+    """Results for one fault.
 
-    times: how often it struck
-    ended: how the runs that it struck ended, and how many of them so
-    reruns: how often the command was given again until the build was done
-    equal: whether all builds came out as the undisturbed one
-    remarks: what else was seen, and what differed
+    times: number of injections
+    ended: number of affected runs by how they ended
+    reruns: how often the command was repeated until the build was complete
+    equal: whether all builds equal the undisturbed one
+    remarks: other observations, and differences
     """
 
     times: int = 0
@@ -62,20 +62,20 @@ class Site(Protocol):
     """Where builds run: this machine, or a cluster."""
 
     def options(self) -> list[str]:
-        """What is added to the command."""
+        """Additional options of the build command."""
 
     def workers(self, build: "Build") -> list[psutil.Process]:
-        """The processes that build clips of it now."""
+        """The processes that currently build its clips."""
 
     def journals(self, build: "Build") -> tuple[str, Path]:
-        """Where its journals lie: the pattern of their directories, and below what."""
+        """Where its journals are: the pattern of their directories, and the parent directory."""
 
     def restart(self) -> None:
-        """Have healthy workers again."""
+        """Restore healthy workers."""
 
 
 class Build:
-    """A data set in the making: its directory, and the run of `dataset.build` that is at it."""
+    """A dataset being built: its directory, and the current run of `dataset.build`."""
 
     def __init__(self, place: Path, out: Path, videos: Path, site: Site) -> None:
         self.place, self.out = place, out
@@ -88,7 +88,7 @@ class Build:
         before: Callable[[], object] | None = None,
         start: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
     ) -> "Build":
-        """Give the command: with further variables, after `before` in the new process, and by `start` instead of here."""
+        """Run the command: with additional variables, after calling `before` in the new process, started by `start` if given."""
         build = ["-m", "dataset.build", "--source", "voxceleb2", "--json", "--quiet"]
         build += ["--input", str(self._videos), "--output", str(self.out)]
         command = [sys.executable, *build, *OPTIONS, *self._site.options()]
@@ -107,17 +107,17 @@ class Build:
         return self.driver.poll() is not None
 
     def until(self, condition: Callable[[], object], seconds: float = 120) -> bool:
-        """Wait until a condition holds, the driver ends or the time is up; whether the driver still runs."""
+        """Wait until a condition holds, the driver ends or the time is up; returns whether the driver is still running."""
         with suppress(AssertionError):
             wait_for(lambda: condition() or self.is_over(), seconds)
         return not self.is_over()
 
     def has_committed(self, markers: int = 1) -> bool:
-        """Whether so many shards are built."""
+        """Whether at least this many shards are built."""
         return len(list(self.out.glob("t*/*.parquet"))) >= markers
 
     def end(self) -> int | None:
-        """Wait for the driver's end: its status, or None where it hung and had to be killed. Python then tells where it stood."""
+        """Wait for the driver to end; returns its status, or None if it hung and was killed. Python then prints its stack."""
         with suppress(subprocess.TimeoutExpired):
             return self.driver.wait(_PATIENCE_S)
         self.driver.send_signal(signal.SIGABRT)
@@ -125,24 +125,24 @@ class Build:
         return None
 
     def stood_at(self) -> str:
-        """The innermost line of the pipeline in which a driver that hung was."""
+        """The innermost line of the pipeline in the stack of a hung driver."""
         lines = self._log.read_text(errors="replace").splitlines()
         return next((line.strip() for line in lines if f"{ROOT}/pipeline/" in line), "an unknown place").replace(f"{ROOT}/", "")
 
     def last_words(self) -> str:
         """The last line that the driver printed, without the paths of this machine."""
         lines = self._log.read_text(errors="replace").strip().splitlines() or [""]
-        said = lines[-1].replace(str(self.out), "OUT").replace(str(self.place), "TMP").removeprefix("error: ")
-        said = _BY_CHANCE.sub("…", said)
-        return said.removesuffix(f". {RESUME}")[:_LONGEST_WORD]
+        message = lines[-1].replace(str(self.out), "OUT").replace(str(self.place), "TMP").removeprefix("error: ")
+        message = _BY_CHANCE.sub("…", message)
+        return message.removesuffix(f". {RESUME}")[:_LONGEST_WORD]
 
 
 class Bench:
-    """The input, its undisturbed build, and a place for disturbed ones.
+    """The input, its undisturbed build, and a directory for builds under test.
 
-    check: gives the differences of an output from the undisturbed build's
-    clips, shards, seconds: how many it planned and wrote, and how long it took
-    chance: draws the moments
+    check: returns the differences of an output from the undisturbed build
+    clips, shards, seconds: planned clips, written shards and duration of the undisturbed build
+    chance: random generator of the moments
     """
 
     def __init__(self, work: Path, copies: int, site: Site, seed: int) -> None:
@@ -158,14 +158,14 @@ class Bench:
         self.clips = int(Manifest.read(self.undisturbed.out).counts["planned"])
 
     def build(self, site: Site, out: Path | None = None) -> Build:
-        """A new build; its output lies with its log and scratch files, unless it is told where."""
+        """A new build; its output is beside its log and scratch files unless `out` is given."""
         self._number += 1
         place = self.work / f"build-{self._number}"
         self._latest = Build(place, out or place / "out", self.videos, site)
         return self._latest
 
     def end(self) -> None:
-        """Leave no build behind that still runs."""
+        """Stop builds that are still running."""
         if not self._latest.is_over():
             self._latest.driver.kill()
             self._latest.driver.wait()
@@ -179,9 +179,9 @@ class Bench:
         again: Callable[[Build], Build] = Build.start,
         check: Callable[[Path], list[str]] | None = None,
     ) -> None:
-        """Wait for a disturbed run's end and note it; undo the fault, give the command again until it is done, and check.
+        """Wait for a disturbed run to end and record how; undo the fault, repeat the command until it completes, and check.
 
-        how: how the run ended, where the status does not tell; again: gives the command again
+        how: how the run ended, if the status does not tell; again: repeats the command
         """
         status = build.end()
         row.ended[how or _told(status, build)] += 1
@@ -189,7 +189,7 @@ class Bench:
         while status != 0 and build.runs <= _MOST_RERUNS:
             row.reruns += 1
             status = again(build).end()
-        wrong = (check or self.check)(build.out) if status == 0 else [f"{build.place.name} is never done: {build.last_words()}"]
+        wrong = (check or self.check)(build.out) if status == 0 else [f"{build.place.name} never completes: {build.last_words()}"]
         row.equal &= not wrong
         row.remarks += wrong
         if not wrong:
@@ -197,22 +197,22 @@ class Bench:
             shutil.rmtree(build.place)
 
     def missed(self, build: Build) -> None:
-        """A build that was over before the fault struck. It counts for nothing, but must be right."""
+        """Check a build that completed before the fault was injected. It is not counted, but must be correct."""
         row = Row()
         self.settle(row, build)
         if not row.equal:
-            raise SystemExit(f"a build that nobody disturbed came out wrong: {row.remarks}")
+            raise SystemExit(f"an undisturbed build is wrong: {row.remarks}")
 
 
 class Here:
-    """Builds by two worker processes of this machine."""
+    """Builds with two worker processes on this machine."""
 
     def options(self) -> list[str]:
         """Two workers."""
         return ["--workers", "2"]
 
     def workers(self, build: Build) -> list[psutil.Process]:
-        """Beam's workers below the driver. A process that has been forked and not yet started looks like its worker."""
+        """Beam's workers below the driver. A process that has been forked but has not called exec looks like a worker."""
         found: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
             for process in psutil.Process(build.driver.pid).children(recursive=True):
@@ -227,12 +227,12 @@ class Here:
         return "motionshards-*", build.place
 
     def restart(self) -> None:
-        """Every run has workers of its own."""
+        """Do nothing: each run starts its own workers."""
 
 
 def _told(status: int | None, build: Build) -> str:
     if status == 0:
-        return "went on"
+        return "continued"
     if status is None:
         return f"HUNG for {_PATIENCE_S} s at {build.stood_at()}"
     if status < 0:
@@ -241,7 +241,7 @@ def _told(status: int | None, build: Build) -> str:
 
 
 def _many(work: Path, copies: int) -> Path:
-    """The demo's eight clips under several names each, so that a build lasts some seconds."""
+    """Copy each of the demo's eight clips under several names, so that a build takes several seconds."""
     once, root = work / "demo", work / "videos"
     SOURCES["demo"].prepare(once)
     for identity in once.glob("*/mp4/*"):

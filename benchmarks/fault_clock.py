@@ -1,4 +1,4 @@
-"""A clock that jumps during a build: a library of our own stands before the C library, as the machine's clock is not ours."""
+"""A clock that jumps during a build, simulated by a preloaded library: the machine's clock must not be changed."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from benchmarks.fault_build import Bench, Here, Row, Site, Unable
 from benchmarks.fault_cluster import Cluster
 
 _TRIAL_S = 100_000
-# Times that a process asks the C library for are shifted once the file of that name is there.
+# Shifts the times that the C library returns to a process as soon as JUMP_FILE exists.
 _CLOCK = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -51,7 +51,7 @@ time_t time(time_t *place) {
 
 
 def jump(bench: Bench, row: Row, times: int, seconds: int, *, dask: bool) -> None:
-    """Shift the clocks of driver, workers and scheduler when the first shard is there. They stay shifted in further runs."""
+    """Shift the clocks of driver, workers and scheduler after the first shard. They stay shifted in further runs."""
     library = _library(bench)
     for number in range(times):
         file = bench.work / f"jumped-{dask}-{seconds}-{number}"
@@ -78,11 +78,11 @@ def _variables(library: Path, file: Path, seconds: int) -> dict[str, str]:
 
 
 def _library(bench: Bench) -> Path:
-    """Compile the clock and see that Python obeys it."""
+    """Compile the library and check that Python uses it."""
     library, source, there = bench.work / "clock.so", bench.work / "clock.c", bench.work / "there"
     compiler = shutil.which("cc")
     if compiler is None:
-        raise Unable("there is no C compiler to make the clock with")
+        raise Unable("there is no C compiler")
     source.write_text(_CLOCK)
     there.touch()
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
@@ -90,5 +90,5 @@ def _library(bench: Bench) -> Path:
     variables = {**os.environ, **_variables(library, there, _TRIAL_S)}
     told = subprocess.run(ask, env=variables, capture_output=True, text=True, check=True)
     if abs(float(told.stdout) - _TRIAL_S - time.time()) > _TRIAL_S / 2:
-        raise Unable("Python does not ask the C library for the time")
+        raise Unable("Python does not get the time from the C library")
     return library

@@ -1,4 +1,4 @@
-"""Faults of a Dask cluster: hosts whose cables are pulled or whose power is cut, and a scheduler that dies."""
+"""Faults of a Dask cluster: hosts that lose their network or power, and a scheduler that dies."""
 
 import os
 import shutil
@@ -26,9 +26,9 @@ _START_S = 60
 
 
 class Cluster:
-    """A scheduler and two workers of one thread, on this machine or on hosts of `network`. Nannies start killed workers again.
+    """A scheduler and two single-threaded workers, on this machine or on hosts of `network`. Nannies restart killed workers.
 
-    It is another cluster each time that a block is entered.
+    Each `with` block starts a new cluster.
     """
 
     def __init__(self, place: Path, network: Network | None = None, environment: Mapping[str, str] | None = None) -> None:
@@ -67,11 +67,11 @@ class Cluster:
         return "journal-*", build.out / WORK_DIR
 
     def is_at_work(self, build: Build, host: str) -> bool:
-        """Whether the worker of a host, or on this machine any, has begun a clip of the build."""
+        """Whether the worker of a host (on this machine: any worker) has started a clip of the build."""
         return bool(list((build.out / WORK_DIR).glob(f"journal-*/*.{host if self._network else '*'}.*")))
 
     def kill(self, host: str) -> None:
-        """SIGKILL the program of a host and all below it, as a power cut would."""
+        """SIGKILL the program of a host and its descendants, like a power failure."""
         program = self._programs.pop(host)
         with suppress(psutil.NoSuchProcess):
             for process in [*psutil.Process(program.pid).children(recursive=True), psutil.Process(program.pid)]:
@@ -80,7 +80,7 @@ class Cluster:
         program.wait()
 
     def restart(self) -> None:
-        """End what still runs, and start a new scheduler and new workers: Dask's end themselves when they lose it for 30 s."""
+        """Stop all processes and start a new scheduler and workers: Dask workers exit 30 s after they have lost theirs."""
         self.__exit__(None, None, None)
         self.__enter__()
 
@@ -104,7 +104,7 @@ class Cluster:
 def cut_off(
     bench: Bench, network: Network, row: Row, times: int, host: str, seconds: float | None = None, *, power: bool = False
 ) -> None:
-    """Pull a host's cable when a worker has begun; for some seconds, or for good; with `power` its processes die with it."""
+    """Cut a host's link once a worker has started, for `seconds` or permanently; `power`: its processes die, too."""
     for number in range(times):
         with Cluster(bench.work / f"cluster-{host}-{seconds}-{power}-{number}", network) as cluster:
             _cut_off_once(bench, network, cluster, row, host, seconds, power=power)
@@ -137,7 +137,7 @@ def _cut_off_once(
 
 
 def kill_scheduler(bench: Bench, cluster: Cluster, row: Row, times: int) -> None:
-    """SIGKILL the scheduler when a worker has begun; another cluster is started before the command is given again."""
+    """SIGKILL the scheduler once a worker has started; a new cluster is started before the command is repeated."""
     for _ in range(times):
         build = bench.build(cluster).start()
         if not build.until(partial(cluster.is_at_work, build, "any")):

@@ -1,4 +1,4 @@
-"""Faults of the disk below a build: a disk that is full, that refuses large files, or no longer takes writes."""
+"""Disk faults: a full disk, a file size limit, and a file system that becomes read-only."""
 
 import resource
 import subprocess
@@ -13,7 +13,7 @@ _LARGEST_FILE = 100_000
 
 
 def fill_disk(bench: Bench, site: Site, row: Row, times: int) -> None:
-    """Build onto a file system that holds half of the data set; it grows before the command is given again."""
+    """Build onto a file system that holds half of the dataset; it is enlarged before the command is repeated."""
     needed = sum(path.stat().st_size for path in bench.undisturbed.out.rglob("*"))
     for _ in range(times):
         with _mounted(bench.work / "disk", "-t", "tmpfs", "-o", f"size={needed // 2}", "tmpfs") as disk:
@@ -23,7 +23,7 @@ def fill_disk(bench: Bench, site: Site, row: Row, times: int) -> None:
 
 
 def limit_files(bench: Bench, site: Site, row: Row, times: int) -> None:
-    """No process of the build may write a file larger than some shards are, as a quota would have it; then it may."""
+    """Limit the file size to less than that of some shards, like a quota; the repeated command has no limit."""
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
     for _ in range(times):
         row.times += 1
@@ -31,7 +31,7 @@ def limit_files(bench: Bench, site: Site, row: Row, times: int) -> None:
 
 
 def seal_disk(bench: Bench, site: Site, row: Row, times: int) -> None:
-    """Once a shard is there, lay a read-only mount over the output; files that are open can still be written."""
+    """Mount the output read-only after the first shard; files that are already open can still be written."""
     for _ in range(times):
         build = bench.build(site).start()
         if not build.until(build.has_committed):
@@ -42,7 +42,7 @@ def seal_disk(bench: Bench, site: Site, row: Row, times: int) -> None:
         row.times += 1
         try:
             bench.settle(row, build, mend=partial(subprocess.run, ["umount", build.out], check=True))
-        finally:  # where we were told to stop before it was mended
+        finally:  # if interrupted before the fault was undone
             subprocess.run(["umount", "-l", build.out], stderr=subprocess.DEVNULL, check=False)
 
 
@@ -53,10 +53,10 @@ def _mounted(place: Path, *words: str) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", "-l", place], check=True)  # a build may be at work there if we were told to stop
+        subprocess.run(["umount", "-l", place], check=True)  # lazy: an interrupted build may still use it
 
 
 def _mount(*words: str) -> None:
     done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unable(f"no right to mount ({done.stderr.strip()})")
+        raise Unable(f"not permitted to mount ({done.stderr.strip()})")

@@ -1,4 +1,4 @@
-"""Faults of processes: workers and drivers that are killed at random moments, memory that runs out, a clip that kills."""
+"""Process faults: workers and drivers killed at random moments, memory exhaustion, a clip that kills its process."""
 
 import resource
 import threading
@@ -12,19 +12,19 @@ from benchmarks.fault_build import Bench, Build, Row, Site, keys
 from benchmarks.fault_check import differences_without
 from tests.support.under_fire import kill_whoever_holds
 
-# Workers live for some seconds to half a minute; most kills are to hit them at work.
+# Workers live for several to 30 seconds; most kills should hit them at work.
 _LONGEST_WAIT_S = 5.0
 _DEATH_S = 5.0
-# One that can neither go on nor die is not waited for longer.
+# Limit of waiting for a process that neither continues nor dies.
 _DEATH_OF_HUNGER_S = 60.0
 # A local build gives up after more than twelve deaths without a shard in between.
 _MOST_A_BUILD = 10
-# Builds to one worker that is to starve: some are done before it asks for more memory.
+# Builds per worker out of memory: some complete before the worker allocates more.
 _TRIES = 5
 
 
 def kill_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
-    """SIGKILL one worker after another, some in every build, over as many builds as that takes."""
+    """SIGKILL `times` workers one after another, several per build, in as many builds as needed."""
     while row.times < times:
         build = bench.build(site).start()
         before, enough = row.times, min(times, row.times + _MOST_A_BUILD)
@@ -41,9 +41,10 @@ def kill_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
 
 
 def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
-    """Limit the address space of a worker to less than it has, each in a build of its own. Who can do with it does not count.
+    """Limit the address space of one worker per build to less than it uses. Workers that manage with it are not counted.
 
-    Free memory of its heap it may still use. A limit of all that it has would rarely be felt: workers inherit their models.
+    A worker may still use free memory of its heap, so a limit at its current size would rarely have an effect: workers
+    inherit their models.
     """
     for _ in range(_TRIES * times):
         if row.times == times:
@@ -72,14 +73,14 @@ def kill_drivers(bench: Bench, site: Site, row: Row, times: int) -> None:
         build.driver.kill()
         row.times += 1
         _, alive = psutil.wait_procs(below, timeout=_DEATH_S)
-        survived = f"{len(alive) or 'none'} of its processes lived on" if below else "it had none below it"
+        survived = f"{len(alive) or 'none'} of its processes survived" if below else "it had no child processes"
         bench.settle(row, build, how=f"killed; {survived}")
 
 
 def poison(bench: Bench, site: Site, row: Row, times: int) -> None:
-    """Kill whoever has one clip in hand, as a clip would that crashes the decoder library.
+    """Kill each process that builds a certain clip, like a clip that crashes the decoder library.
 
-    That is a worker, and then the process that is alone with it.
+    That is first a worker, then the process that builds the clip in isolation.
     """
     for key in bench.chance.sample(keys(bench), times):
         build = bench.build(site).start()
@@ -90,7 +91,7 @@ def poison(bench: Bench, site: Site, row: Row, times: int) -> None:
         killer.join()
         row.times += 1
         row.remarks += [] if deaths == ["worker", "alone"] else [f"{build.place.name}: {key} killed {deaths}"]
-        ending = "went on, one rejected" if status == 0 else None
+        ending = "continued, one clip rejected" if status == 0 else None
         bench.settle(row, build, how=ending, check=partial(differences_without, undisturbed=bench.undisturbed.out, key=key))
 
 
@@ -100,9 +101,9 @@ def _one_of(bench: Bench, site: Site, build: Build) -> psutil.Process | None:
 
 
 def _starves(process: psutil.Process, build: Build, shards: int) -> bool:
-    """Whether the process or its build dies of the limit before all shards are there."""
+    """Whether the process or its build dies of the limit before all shards exist."""
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
-        _, hard = resource.prlimit(process.pid, resource.RLIMIT_AS)  # who lowers the hard limit may not raise it again
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_AS)  # a lowered hard limit cannot be raised again
         resource.prlimit(process.pid, resource.RLIMIT_AS, (process.memory_info().rss, hard))
         build.until(lambda: not _lives(process) or build.has_committed(shards), _DEATH_OF_HUNGER_S)
         return not build.has_committed(shards)

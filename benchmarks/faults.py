@@ -2,10 +2,10 @@
 
     python -m benchmarks.faults [--kills 100] [--quick] [--only WORD] [--results FILE]
 
-After a fault, the same command is repeated until the build is complete. Then the sha256 of every shard and marker is compared
-with the undisturbed build's, `dataset.verify` reads everything, and each planned clip must be kept or rejected, once. The
-faults are real: signals, limits and mounts of the kernel, links between network namespaces set down. Only jumps of the clock are
-simulated, in the C library.
+After a fault, the same command is repeated until the build is complete. Then the SHA-256 of every shard and marker is compared
+with the undisturbed build's, `dataset.verify` reads everything, and each planned clip must be kept or rejected exactly once. The
+faults are real: signals, kernel limits and mounts, links of network namespaces set down. Only clock jumps are simulated, in the
+C library.
 """
 
 import sys
@@ -31,7 +31,7 @@ from tests.support.hosts import Network, why_none
 
 _DAY_S = 86_400
 _COPIES, _QUICK_COPIES = 2, 1
-_COLUMNS = ("fault", "how it was made", "times", "what the build did by itself", "re-runs", "equal")
+_COLUMNS = ("fault", "injected by", "times", "what the build did", "repetitions", "equal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class FaultsOptions(ReportOptions):
     only: str = ""
     """Only faults with this text in their name."""
     seed: int = 0
-    """Random seed of moments and victims."""
+    """Random seed of moments and target processes."""
 
 
 class Sites:
-    """Where builds are disturbed; a cluster and a network are made when they are first asked for."""
+    """Where builds run; a cluster and a network are created on first use."""
 
     def __init__(self, work: Path, stack: ExitStack) -> None:
         self._work, self._stack = work, stack
@@ -57,13 +57,13 @@ class Sites:
         self._network: Network | None = None
 
     def dask(self) -> Cluster:
-        """A cluster on this machine that all faults share which leave it whole."""
+        """A cluster on this machine, shared by all faults that leave it intact."""
         if self._dask is None:
             self._dask = self._stack.enter_context(Cluster(self._work / "cluster"))
         return self._dask
 
     def network(self) -> Network:
-        """Hosts for a cluster of several. Raises Unable where they cannot be made."""
+        """Hosts for a multi-host cluster. Raises Unable if they cannot be created."""
         if self._network is None:
             if why := why_none():
                 raise Unable(why)
@@ -76,7 +76,7 @@ Strike = Callable[[Sites, Bench, Row, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault: its name, how it is made, what makes it, how often in a full run, and in a quick one."""
+    """A fault: its name, how it is injected, the function that injects it, and how often in a full and in a quick run."""
 
     name: str
     how: str
@@ -95,8 +95,8 @@ def faults(kills: int) -> list[Fault]:
         Fault("driver killed, Dask", "SIGKILL, random moment", _dask(kill_drivers), some),
         Fault("worker out of memory, local", "RLIMIT_AS, random moment", _here(starve_workers), some, 1),
         Fault("worker out of memory, Dask", "RLIMIT_AS, random moment", _dask(starve_workers), some),
-        Fault("clip that kills its process, local", "SIGKILL to who has it in hand", _here(poison), 2),
-        Fault("clip that kills its process, Dask", "SIGKILL to who has it in hand", _dask(poison), 2),
+        Fault("clip that kills its process, local", "SIGKILL to the process that builds it", _here(poison), 2),
+        Fault("clip that kills its process, Dask", "SIGKILL to the process that builds it", _dask(poison), 2),
         Fault("disk full", "tmpfs of half the size, then a larger one", _here(fill_disk), 2, 1),
         Fault("files refused above a size", "RLIMIT_FSIZE, then none", _here(limit_files), 2),
         Fault("output turns read-only", "a read-only mount over it, then none", _here(seal_disk), 2, 1),
@@ -119,7 +119,7 @@ def faults(kills: int) -> list[Fault]:
 def main(options: FaultsOptions) -> None:
     """Inject faults into builds, and check that they write what an undisturbed build writes."""
     stop_on_signals()
-    report = Report("benchmarks/faults.py: disturbed builds beside an undisturbed one", options)
+    report = Report("benchmarks/faults.py: disturbed builds compared with an undisturbed one", options)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="motionshards-faults-") as scratch, ExitStack() as stack:
         bench = Bench(Path(scratch), _QUICK_COPIES if options.quick else _COPIES, Here(), options.seed)
@@ -132,13 +132,13 @@ def main(options: FaultsOptions) -> None:
     )
     report.table("Faults", _COLUMNS, [_cells(fault, row) for fault, row in found if isinstance(row, Row)])
     for fault, row in found:
-        for remark in [f"not made, {row}"] if isinstance(row, str) else dict.fromkeys(row.remarks):
+        for remark in [f"not injected, {row}"] if isinstance(row, str) else dict.fromkeys(row.remarks):
             report.note(f"{fault.name}: {remark}.")
     report.finish(_figures([(fault, row) for fault, row in found if isinstance(row, Row)], len(found), time.monotonic() - start))
 
 
 def _struck(fault: Fault, sites: Sites, bench: Bench, times: int) -> Row | str:
-    """What was found, or why the fault cannot be made here."""
+    """The results, or why the fault cannot be injected here."""
     row, start = Row(), time.monotonic()
     try:
         fault.strike(sites, bench, row, times)
@@ -154,7 +154,7 @@ def _cells(fault: Fault, row: Row) -> tuple[Any, ...]:
 
 
 def _figures(found: list[tuple[Fault, Row]], asked: int, seconds: float) -> dict[str, Any]:
-    """The figures of the last line. A fault that never struck does not count as equal."""
+    """The figures of the last line. A fault that was never injected does not count as equal."""
     rows = [row for _, row in found]
     return {
         "faults": len(rows),

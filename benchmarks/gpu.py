@@ -1,12 +1,11 @@
-"""Everything that a GPU is for, in one command of at most six minutes: the tests marked `gpu`, then benchmarks in order of worth.
+"""All GPU checks in one command of at most six minutes: the tests marked `gpu`, then benchmarks in order of importance.
 
     python -m benchmarks.gpu [--only fomm] [--minutes 6] [--device cpu]
 
-Each row of benchmarks/gpu_rows.py runs in a process of its own with a time limit, and is written to benchmarks/results/gpu.md as
-soon as it is done. A row that fails or is cut off is reported with its error, and the others go on; the exit status is then 1.
-Data are rendered and weights random: nothing is downloaded, and neither ffmpeg nor a video decoder is needed. With `--device cpu`
-all rows run at their smallest, without time limits of their own, and nothing is written unless `--results` says where: that only
-shows that they run.
+Each row of benchmarks/gpu_rows.py runs in a separate process with a time limit, and is written to benchmarks/results/gpu.md as
+soon as it is done. A row that fails or times out is reported with its error, and the others continue; the exit status is then 1.
+Data are rendered and weights random: nothing is downloaded, and neither ffmpeg nor a video decoder is needed. `--device cpu` only
+shows that all rows run: at their smallest size, without time limits, and without a results file unless `--results` names one.
 """
 
 import importlib
@@ -36,7 +35,7 @@ from motionshards.schemas.errors import ConfigError
 _RESULTS = ROOT / "benchmarks" / "results" / "gpu.md"
 _LEAST_S = 5.0
 _SUMMARY = re.compile(r"^(?:FAILED|ERROR|SKIPPED) .*|^.*\b(?:passed|failed|skipped|errors?|collected)\b.*$", re.MULTILINE)
-# Rows start as forks of a process that has imported everything and has not used CUDA.
+# Rows are forked from a process that has imported everything and has not used CUDA.
 _PROCESSES = multiprocessing.get_context("forkserver")
 
 
@@ -47,16 +46,16 @@ class GpuOptions(WorkOptions, OnDevice):
     only: tuple[str, ...] = ()
     """Only this row; may be repeated."""
     minutes: PositiveFloat = 5.8
-    """Limit of all rows together; those that do not fit are left out."""
+    """Time limit of all rows together; rows that do not fit are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A row that was run.
+    """A finished row.
 
     text: its section of the report
-    figures: of its last line; empty where it failed
-    failure: what went wrong; empty where nothing did
+    figures: those of its last line; empty if it failed
+    failure: the error; empty if there is none
     """
 
     row: Row
@@ -68,13 +67,13 @@ class Done:
 
 @benchmark("gpu")
 def main(options: GpuOptions) -> int:
-    """Run the GPU tests and all benchmarks of a GPU within six minutes."""
+    """Run the GPU tests and all GPU benchmarks within six minutes."""
     if unknown := set(options.only) - set(names()):
-        raise ConfigError(f"--only {', '.join(sorted(unknown))}: there is no such row, only {', '.join(names())}")
+        raise ConfigError(f"--only {', '.join(sorted(unknown))}: no such row, choose from {', '.join(names())}")
     until = time.monotonic() + 60 * options.minutes
     device, name = device_and_name(options.device)
     dry = device == "cpu"
-    report = Report("benchmarks/gpu.py: everything that a GPU is for", options, None if dry else _RESULTS)
+    report = Report("benchmarks/gpu.py: all GPU checks", options, None if dry else _RESULTS)
     report.note(f"{name}{'' if dry else f', CUDA {torch.version.cuda}, driver {_driver()}'}. Data are rendered, weights random.")
     _PROCESSES.set_forkserver_preload([f"benchmarks.{module}" for module in MODULES])
     with options.work_dir() as work:
@@ -88,15 +87,15 @@ def main(options: GpuOptions) -> int:
 
 def _report(report: Report, done: Done) -> Done:
     failed = f"**Failed:** {done.failure}" if done.failure else ""
-    report.note("\n\n".join(filter(None, (f"## {done.row.heading}", failed, done.text, f"{done.seconds:.0f} s in all."))))
+    report.note("\n\n".join(filter(None, (f"## {done.row.heading}", failed, done.text, f"Took {done.seconds:.0f} s."))))
     return done
 
 
 def _run(row: Row, work: Path, until: float) -> Done:
-    """Run a row in a process of its own, which is killed with all its children at its limit."""
+    """Run a row in a separate process, which is killed with all its children at the time limit."""
     limit_s = min(row.limit_s, until - time.monotonic())
     if limit_s < _LEAST_S:
-        return Done(row, 0.0, "", {}, "left out: no time was left")
+        return Done(row, 0.0, "", {}, "skipped: no time left")
     place = work / row.name
     place.mkdir()
     began = time.monotonic()
@@ -106,7 +105,7 @@ def _run(row: Row, work: Path, until: float) -> Done:
         process.join(limit_s)
         status = process.exitcode
     finally:
-        with suppress(ProcessLookupError):  # all its processes have ended
+        with suppress(ProcessLookupError):  # all its processes have exited
             os.killpg(process.pid or 0, signal.SIGKILL)
         process.join()
     text, figures = _section(row, place)
@@ -127,25 +126,25 @@ def _child(row: Row, place: Path) -> None:
 
 
 def _section(row: Row, place: Path) -> tuple[str, dict[str, Any]]:
-    """What a row reported, also if it was cut off, and the figures of its last line."""
+    """The report of a row, even if it timed out, and the figures of its last line."""
     if row.module == "pytest":
-        told = _SUMMARY.findall((place / "stdout").read_text())
-        return "\n".join(f"- {line}" for line in told), {"summary": told[-1] if told else ""}
+        lines = _SUMMARY.findall((place / "stdout").read_text())
+        return "\n".join(f"- {line}" for line in lines), {"summary": lines[-1] if lines else ""}
     if not (place / "results.md").exists():
         return "", {}
-    head_and_body = (place / "results.md").read_text().split("\n\n", 2)  # the title, the machine, and all else
+    head_and_body = (place / "results.md").read_text().split("\n\n", 2)  # the title, the machine, and the content
     tables, _, rest = "".join(head_and_body[2:]).partition("```json\n")
     line, whole, _ = rest.partition("\n```")
     return tables.replace("## ", "### ").strip(), json.loads(line) if whole else {}
 
 
 def _failure(status: int | None, place: Path, limit_s: float) -> str:
-    """Why a row failed, with its last words; empty where it did not."""
+    """Why a row failed, with the last line of its output; empty if it succeeded."""
     if status == 0:
         return ""
     words = [line for line in (place / "stderr").read_text(errors="replace").splitlines() if line.strip()]
     print(*words[-20:], sep="\n", file=sys.stderr)
-    how = f"cut off after {limit_s:.0f} s" if status is None else f"status {status}"
+    how = f"timed out after {limit_s:.0f} s" if status is None else f"status {status}"
     return f"{how}{f': {words[-1]}' if words else ''}"
 
 

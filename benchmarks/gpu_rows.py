@@ -1,4 +1,4 @@
-"""The rows of `benchmarks.gpu`: which benchmark with which settings, for how long, and towards which goals."""
+"""The rows of `benchmarks.gpu`: benchmarks with their settings, time limits and goals."""
 
 import re
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ _DRY_CLIPS, _DRY_STILLS = 16, 9
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure of a row should be: at least or at most a bound."""
+    """A lower or upper bound that a figure of a row should satisfy."""
 
     figure: str
     least: float | None = None
     most: float | None = None
 
     def is_met(self, found: float) -> bool:
-        """Whether a figure reaches it."""
+        """Whether a figure satisfies the bound."""
         return (self.least is None or found >= self.least) and (self.most is None or found <= self.most)
 
     def __str__(self) -> str:
@@ -38,9 +38,9 @@ class Row:
     """A benchmark to run.
 
     module: in benchmarks/, or `pytest`
-    words: of its command line
-    limit_s: it is killed after so many seconds
-    threads: of torch on the CPU; None leaves it to torch
+    words: arguments of its command line
+    limit_s: seconds after which it is killed
+    threads: number of torch's CPU threads; None leaves it to torch
     """
 
     name: str
@@ -56,8 +56,8 @@ class Row:
 class _Plan:
     """A row before its input exists.
 
-    words: may name {data}, {vgg}, {tests}
-    dry: its words on a CPU, which may also name a model's narrow config as {MODEL}; empty where another row shows the same
+    words: may contain {data}, {vgg}, {tests}
+    dry: its words on a CPU, which may also contain a model's narrow config as {MODEL}; empty if another row covers it
     """
 
     heading: str
@@ -84,7 +84,7 @@ _STEP = (Goal("times_plain", least=2.5), Goal("waiting", most=0.02))
 _PLANS = {
     "tests": _Plan("Tests marked `gpu`", "pytest", 75, "-q -m gpu {tests}", "-q -m gpu --collect-only {tests}"),
     "landmarks": _Plan(
-        "FAN on batches, neither side compiled",
+        "FAN on batches, both sides eager",
         "landmarks",
         75,
         "--eager --frames 128 --rounds 2",
@@ -108,7 +108,7 @@ _PLANS = {
         _STEP,
     ),
     "loader": _Plan(
-        "The loader to the device",
+        "Loading to the device",
         "loader",
         60,
         "--data {data} --only device --rounds 2 --seconds 3",
@@ -117,9 +117,9 @@ _PLANS = {
     ),
     "animate": _Plan("Animation", "animate", 40, "--frames 60", "--frames 3 --config {fomm}", (Goal("times", least=1.5),)),
     "warp-large": _Plan("The random warp of 512 images, and augmentation", "augment", 30, "--images 512 --rounds 3", "", _WARP),
-    "talking-heads": _model("talking heads, not compiled", "talking_heads", "--vgg {vgg}"),
-    "ganimation": _model("GANimation, not compiled", "ganimation"),
-    "face-rotator": _model("the face rotator, not compiled", "face_rotator"),
+    "talking-heads": _model("talking heads, eager", "talking_heads", "--vgg {vgg}"),
+    "ganimation": _model("GANimation, eager", "ganimation"),
+    "face-rotator": _model("the face rotator, eager", "face_rotator"),
     "landmarks-compiled": _Plan("FAN on batches, compiled", "landmarks", 150, "--frames 128 --rounds 2", "", _FAN),
 }
 
@@ -130,7 +130,7 @@ def names() -> tuple[str, ...]:
 
 
 def prepare(work: Path, device: str) -> list[Row]:
-    """Write what the rows read below `work`; returns them, at their smallest for the CPU."""
+    """Write the inputs of the rows below `work`; returns the rows, on a CPU at their smallest size."""
     dry = device == "cpu"
     given = _dry_inputs(work) if dry else _inputs(work)
     given["tests"] = " ".join(tests())
@@ -140,14 +140,14 @@ def prepare(work: Path, device: str) -> list[Row]:
         if plan.module != "pytest":
             words += ["--device", device]
         if plan.dry or not dry:
-            # Threads of OpenMP that wait for each other spin, which takes minutes where other processes use the cores.
+            # Waiting OpenMP threads spin, which takes minutes if other processes use the cores.
             limit_s, threads = (inf, 1) if dry else (plan.limit_s, None)
             rows.append(Row(name, plan.heading, plan.module, tuple(words), limit_s, threads, plan.goals))
     return rows
 
 
 def tests() -> list[str]:
-    """Files with tests that are marked `gpu`: collecting only these needs few packages."""
+    """Files with tests marked `gpu`: collecting only these needs few packages."""
     marked = re.compile(r"^@pytest\.mark\.gpu$", re.MULTILINE)
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     return [file.relative_to(ROOT).as_posix() for file in files if marked.search(file.read_text(encoding="utf-8"))]

@@ -1,6 +1,6 @@
-"""Input of benchmarks that need no videos: frames, average faces, a small dataset, and random weights of VGG19.
+"""Inputs of benchmarks that need no videos: frames, average faces, a small dataset, and random weights of VGG19.
 
-It is rendered without ffmpeg or a decoder: a machine with a GPU may have nothing but torch.
+They are rendered without ffmpeg or a decoder: a GPU machine may have only torch.
 """
 
 from collections.abc import Sequence
@@ -51,16 +51,16 @@ class FramesOptions(WorkOptions, OnDevice):
     """Options of a benchmark that computes on frames."""
 
     input: Path | None = None
-    """Directory of videos in the layout of VoxCeleb2 to take frames from; by default frames are rendered."""
+    """Directory of videos in VoxCeleb2's layout from which frames are read; by default frames are rendered."""
 
     def take(self, count: int, size_px: int) -> Images:
-        """uint8 [count,S,S,3], repeated where the input has fewer."""
+        """Frames uint8 [count,S,S,3], repeated if the input has fewer."""
         found = rendered(0, min(count, 64), size_px) if self.input is None else _decoded(self.input, count, size_px)
         return np.ascontiguousarray(np.tile(found, (-(-count // len(found)), 1, 1, 1))[:count])
 
 
 def _decoded(source: Path, count: int, size_px: int) -> Images:
-    """Every fifth frame of one clip after the other."""
+    """Read every fifth frame, clip by clip."""
     from motionshards.transforms.extract.decode import decode
     from motionshards.transforms.extract.media import Media
     from motionshards.transforms.extract.timeline import timeline_from_packets
@@ -84,16 +84,16 @@ def rendered(person: int, count: int, size_px: int) -> Images:
 
 
 def average_faces(count: int, size_px: int) -> NDArray[np.float32]:
-    """float32 [count,68,2]: landmarks of an average face over two thirds of an image, slightly different in each."""
+    """Landmarks float32 [count,68,2] of an average face that fills two thirds of the image, slightly different in each."""
     noise = np.random.default_rng(0).normal(0, size_px / 256, (count, 68, 2))
     return ((0.5 + FACE_68_MM[:, :2] / 200) * size_px + noise).astype(np.float32)
 
 
 def make_dataset(out: Path, clips: int, stills: int, size_px: int) -> Path:
-    """A finished dataset of rendered clips, each a person of its own, with average landmarks, and random poses and action units.
+    """Write a dataset of rendered clips, each of a different person, with average landmarks, random poses and action units.
 
-    The first frames of each clip are frontal, as the face rotator requires. Images repeat from clip to clip; their bytes do not
-    lie at the same place, so a loader reads and decodes all of them.
+    The first frames of each clip are frontal, as the face rotator requires. Images repeat from clip to clip but are stored
+    separately, so a loader reads and decodes all of them.
     """
     people = [encode_jpegs(rendered(person, stills, size_px), 95) for person in range(min(_PEOPLE, clips))]
     made = [_clip(number, people[number % len(people)], size_px) for number in range(clips)]
@@ -140,7 +140,7 @@ def _clip(number: int, jpegs: tuple[bytes, ...], size_px: int) -> Clip:
 
 
 def write_random_vgg19(path: Path) -> Path:
-    """Random weights of VGG19 that keep the scale of features through all layers: times do not depend on them."""
+    """Write random weights of VGG19 that keep the scale of features through all layers; times do not depend on them."""
     torch.manual_seed(0)
     network = Vgg(VGG19, (29,))
     for layer in network.features:

@@ -3,9 +3,9 @@
     python -m benchmarks.landmarks [--frames 32] [--size 256] [--weights DIR] [--device cuda] [--eager]
 
 All sides run S3FD and then find the landmarks of one face per frame, with the same weights: the published ones from DIR or torch
-hub's cache, else random ones with a fixed seed. Random weights detect faces where there are none, so detection is timed
-separately from landmarks, which get a fixed box; the table adds the two. By default the library compiles its network, which takes
-a minute; compilation is part of the first call, which is reported but not counted.
+hub's cache, otherwise random ones with a fixed seed. Random weights detect nonexistent faces, so detection is timed separately
+from landmarks, which use a fixed box; the table adds the two. By default the library compiles its network, which takes a minute;
+compilation is part of the first call, which is reported but not counted.
 """
 
 import os
@@ -43,7 +43,7 @@ class LandmarksOptions(FramesOptions):
     """Options of the benchmark."""
 
     frames: PositiveInt | None = None
-    """Frames of a batch; by default 512 on a GPU and 16 on a CPU."""
+    """Frames per batch; by default 512 on a GPU and 16 on a CPU."""
     size: PositiveInt = 256
     """Side of a frame in pixels."""
     weights: Path | None = None
@@ -51,13 +51,13 @@ class LandmarksOptions(FramesOptions):
     rounds: PositiveInt = 3
     """Rounds of each side."""
     eager: bool = False
-    """Compile neither the library's network nor ours."""
+    """Do not compile the networks of either side."""
 
 
 @benchmark("landmarks")
 def main(options: LandmarksOptions) -> None:
     """Compare landmarks by FAN on batches with the batch call of face-alignment."""
-    report = Report("benchmarks/landmarks.py: FAN on batches beside face-alignment's own batch call", options)
+    report = Report("benchmarks/landmarks.py: FAN on batches compared with face-alignment's batch call", options)
     device, name = device_and_name(options.device)
     kind = torch.device(device).type
     with options.work_dir() as work:
@@ -88,10 +88,10 @@ def _compare(
         if found is not theirs:
             name = side.removeprefix("ours, ").replace(", ", "_")
             figures |= {f"times_{name}": times, f"nme_{name}": nme, f"busy_{name}": found["busy"]}
-    columns = ["side", "first call, s", "detection ms/frame", "landmarks ms/frame", "frames/s", "times", "GPU busy %"]
-    columns += ["p99 px to the library", "mean % of the frame to ours in fp32"]
-    report.table(f"The best of {options.rounds} rounds", columns, rows)
-    report.note("The library truncates points to whole pixels, which is up to 0.5 px from ours.")
+    columns = ["side", "first call, s", "detection ms/frame", "landmarks ms/frame", "frames/s", "speedup", "GPU busy %"]
+    columns += ["p99 difference from the library, px", "mean difference from ours in fp32, % of the frame"]
+    report.table(f"Best of {options.rounds} rounds", columns, rows)
+    report.note("The library truncates points to whole pixels, which differs by up to 0.5 px from ours.")
     fast = "times_bf16" if kind == "cuda" else "times_fp32"
     best = max(value for name, value in figures.items() if name.startswith(fast))
     figures |= {"times": best, "frames_s": best * count / (theirs["detect"] + theirs["landmarks"])}
@@ -119,9 +119,9 @@ def _theirs(home: Path, device: str, rgb: Images, boxes: NDArray[np.float32], op
 
 
 def _timed(device: str, rounds: int, detect: Callable[[], Any], landmarks: Callable[[], Any]) -> dict[str, Any]:
-    """Seconds of each, the best of some rounds; those of the first call of both; the points; and how busy the GPU was.
+    """Seconds of both steps (best of `rounds`) and of the first call of both, the points, and the GPU's utilization.
 
-    Both return arrays of the host, so wall time includes all that the GPU does.
+    Both return arrays in host memory, so wall time includes all GPU work.
     """
     start = time.perf_counter()
     detect()
@@ -139,7 +139,7 @@ def _timed(device: str, rounds: int, detect: Callable[[], Any], landmarks: Calla
 
 @contextmanager
 def _watched(device: str) -> Iterator[list[float]]:
-    """The GPU's utilisation in per cent, sampled while the block runs; empty without one."""
+    """Sample the GPU's utilization in percent while the block runs; empty without a GPU."""
     samples: list[float] = []
     program, over = shutil.which("nvidia-smi"), threading.Event()
     command = [program or "", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
@@ -161,7 +161,7 @@ def _watched(device: str) -> Iterator[list[float]]:
 
 
 def _weights(directory: Path | None, work: Path) -> tuple[Path, str]:
-    """A home for torch hub with both files in its cache, and what they are."""
+    """Create a torch hub directory with both weight files in its cache; returns it and a description of the weights."""
     target = work / "home" / "hub" / "checkpoints"
     target.mkdir(parents=True)
     files = [weights.NETWORKS[name].file for name in ("fan", "sfd")]
@@ -173,13 +173,13 @@ def _weights(directory: Path | None, work: Path) -> tuple[Path, str]:
     torch.manual_seed(0)
     for name in ("fan", "sfd"):
         network: Any = weights.NETWORKS[name].make()
-        if name == "sfd":  # so that there are about as many candidates as a real face has, not thousands
+        if name == "sfd":  # to have about as many candidates as a real face, not thousands
             network.conv3_3_norm_mbox_conf.bias.data[:-1] += 2.2
             network.conv5_3_norm_mbox_conf.bias.data[:-1] += 0.3
             for level in ("conv4_3_norm_mbox_conf", "fc7_mbox_conf", "conv6_2_mbox_conf", "conv7_2_mbox_conf"):
                 getattr(network, level).bias.data[0] += 4.0
         torch.save(network.state_dict(), target / weights.NETWORKS[name].file)
-    return work / "home", "random weights (none of the published are here)"
+    return work / "home", "random weights (the published ones are not available)"
 
 
 if __name__ == "__main__":

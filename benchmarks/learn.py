@@ -1,11 +1,11 @@
-"""Do the models learn? Each is trained for some minutes at a small size, and its reconstructions of held-out clips are measured.
+"""Do the models learn? Each is trained for several minutes at a small size and evaluated on reconstructions of held-out clips.
 
     python -m benchmarks.learn [--only fomm] [--steps 200]
 
-Everything runs by the commands that users run, on a CPU: `motionshards build`, `train` and the evaluation of `motionshards
+Everything runs on a CPU with the commands that users run: `motionshards build`, `train` and the evaluation of `motionshards
 evaluate`. Scores are compared with those of the same networks before the first step, and with copying the source. There are no
-VGG weights: reconstruction losses compare pixels, which blurs. GANimation's action units are a stand-in from landmarks, the
-opening of mouth and eyes. --results FILE.md also writes FILE.jpg: source, real frame, and reconstructions.
+VGG weights: reconstruction losses compare pixels, which blurs. GANimation's action units are substitutes computed from landmarks,
+the opening of mouth and eyes. --results FILE.md also writes FILE.jpg: source, real frame, and reconstructions.
 """
 
 import json
@@ -43,7 +43,7 @@ from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.weight_file import read
 
 _SEED = 0
-_SHOWN = 3  # clips of each model in the image
+_SHOWN = 3  # clips per model in the image
 _ENLARGED = 2
 _BATCH = 8  # frames
 _MEASURED = ("l1", "akd_px", "aed", "missing")
@@ -60,7 +60,7 @@ class LearnOptions(CorpusOptions):
     only: Annotated[tuple[str, ...], choice(sorted(MODELS))] = ()
     """Only this model; may be repeated."""
     steps: Annotated[int | None, Parameter(validator=Number(gte=2))] = None
-    """Steps of each training, at least 2, as GANimation's generator is trained in every second one; by default those of
+    """Steps of each training, at least 2, because GANimation trains its generator in every second step; by default those of
     benchmarks/learn_models.py."""
     clips: PositiveInt | None = None
     """Held-out clips to evaluate; by default all."""
@@ -68,9 +68,9 @@ class LearnOptions(CorpusOptions):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A stage that was run.
+    """A finished training stage.
 
-    losses: the stage's reported loss in each tenth
+    losses: the reported loss in each tenth of the stage
     """
 
     stage: Stage
@@ -81,7 +81,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What a model learned: scores of held-out clips before the first step and after the last."""
+    """Scores of a model on held-out clips before the first step and after the last."""
 
     stages: tuple[Trained, ...]
     before: Scores
@@ -90,7 +90,7 @@ class Learned:
 
 @benchmark("learn")
 def main(options: LearnOptions) -> None:
-    """Train each model for some minutes, and compare its reconstructions of held-out clips with those of untrained networks."""
+    """Train each model for minutes, and compare its reconstructions of held-out clips with those of untrained networks."""
     report = Report("benchmarks/learn.py: do the models learn?", options)
     with options.work_dir() as work:
         videos, name = corpus(options.input, work)
@@ -103,7 +103,7 @@ def main(options: LearnOptions) -> None:
 
 
 def _strip(learned: Mapping[str, Learned]) -> Image.Image:
-    """A row for some clips of each model: source, real frame, its reconstruction at step 0, and by the trained networks."""
+    """Image with rows of clips of each model: source, real frame, reconstruction at step 0, and by the trained networks."""
     rows = [
         (model, *pair) for model, each in learned.items() for pair in zip(each.before.examples, each.after.examples, strict=True)
     ]
@@ -122,14 +122,14 @@ def _strip(learned: Mapping[str, Learned]) -> Image.Image:
 
 
 def _upright(label: str, side: int) -> Image.Image:
-    """A label that is read from below."""
+    """A label rotated to read from bottom to top."""
     across = Image.new("RGB", (side, _LABEL_PX), "white")
     ImageDraw.Draw(across).text((side / 2, _LABEL_PX / 2), label, "black", anchor="mm")
     return across.transpose(Image.Transpose.ROTATE_90)
 
 
 def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned:
-    """Train a model from random weights, stage after stage."""
+    """Train a model from random weights, stage by stage."""
     course = COURSES[model]
     work.mkdir()
     for stage in course.stages:
@@ -155,7 +155,7 @@ def _untrained(wanted: Plan[Any], data: Path) -> Task:
 
 
 def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, steps: int) -> Trained:
-    """Run `motionshards train` from a checkpoint on. Raises RuntimeError: it failed."""
+    """Run `motionshards train` starting from a checkpoint. Raises RuntimeError: it failed."""
     run, began = work / stage.name, time.perf_counter()
     every = max(1, steps // 10)
     options = {
@@ -189,21 +189,23 @@ def _evaluate(reconstructor: Reconstructor, data: Path, clips: int | None) -> Sc
 
 def _tables(report: Report, name: str, learned: Mapping[str, Learned]) -> None:
     report.note(
-        f"torch {torch.__version__} on a CPU; {name}, {FRAMES} frames of each clip at {SIZE_PX} px. Held out is the last clip of "
-        "each person with several. Networks are narrow (benchmarks/learn_models.py). There is no VGG: reconstruction losses "
-        "compare pixels. GANimation's action units are a stand-in from landmarks: AU25 and AU26 by the opening of the mouth, "
-        "AU45 by that of the eyes. AKD and AED are of the frames in whose reconstruction a face is found."
+        f"torch {torch.__version__} on a CPU; {name}, {FRAMES} frames of each clip at {SIZE_PX} px. The last clip of each "
+        "person with several clips is held out. Networks are narrow (benchmarks/learn_models.py). Reconstruction losses compare "
+        "pixels (no VGG). GANimation's action units are substitutes from landmarks: AU25 and AU26 from the opening of the "
+        "mouth, AU45 from that of the eyes. AKD and AED are over the frames in whose reconstruction a face is found."
     )
     for metric in _MEASURED:
         about = METRICS[metric]
         rows = [(model, *_compared(each, metric)) for model, each in learned.items()]
-        report.table(f"{about.label}: {about.note}", ("model", "copy", "step 0", "trained", "times copy", "times step 0"), rows)
+        report.table(
+            f"{about.label}: {about.note}", ("model", "copy", "step 0", "trained", "relative to copy", "relative to step 0"), rows
+        )
     runs = [
         (run.stage.name, run.steps, run.seconds, run.stage.loss, run.losses[0], run.losses[-1])
         for each in learned.values()
         for run in each.stages
     ]
-    report.table("Training", ("stage", "steps", "s", "loss", "of the first tenth", "of the last"), runs)
+    report.table("Training", ("stage", "steps", "s", "loss", "in the first tenth", "in the last tenth"), runs)
 
 
 def _compared(each: Learned, metric: str) -> tuple[str, ...]:
@@ -217,7 +219,7 @@ def _times(value: float | None, other: float | None) -> float | None:
 
 
 def _figures(learned: Mapping[str, Learned]) -> dict[str, Any]:
-    """Ratios of all metrics but the share of missing faces, that share, and whether every model beats its untrained networks."""
+    """Ratios of the metrics, the share of missing faces, and whether each model beats its untrained networks."""
     figures: dict[str, Any] = {}
     for model, each in learned.items():
         for metric in _MEASURED[:-1]:

@@ -1,4 +1,4 @@
-"""The dataset of `benchmarks.learn`: clips that are held out, landmarks, and a stand-in for action units."""
+"""The dataset of `benchmarks.learn`: held-out clips, landmarks, and substitutes for action units."""
 
 import shutil
 from collections import defaultdict
@@ -18,13 +18,13 @@ from motionshards.schemas.layout import uri_to_path
 from motionshards.trainers.face_rotator.pose import expression
 
 FRAMES = 16
-_STORED_PX = 256  # of landmarks, too, which are whole pixels: at 64 px an eye is two of them high
+_STORED_PX = 256  # landmarks have whole pixels, and at 64 px an eye is only two pixels high
 
 
 def build_dataset(videos: Path, work: Path, size_px: int) -> Path:
-    """A dataset of videos in the layout of VoxCeleb2, with clips held out, landmarks, and the stand-in for action units.
+    """Build a dataset of videos in VoxCeleb2's layout, with held-out clips, landmarks, and substitutes for action units.
 
-    Frames are stored with 256 px and with `size_px`.
+    Frames are stored at 256 px and at `size_px`.
     """
     data, csvs = work / "data", work / "csv"
     hold_out(videos, work / "videos")
@@ -42,9 +42,9 @@ def _build(words: list[str]) -> None:
 
 
 def write_csvs(data: Path, folder: Path) -> None:
-    """A csv for each clip, as OpenFace writes them: AU25 (lips part), AU26 (jaw drops) and AU45 (blink) from the landmarks.
+    """Write a CSV file per clip, in OpenFace's format: AU25 (lips part), AU26 (jaw drops) and AU45 (blink) from the landmarks.
 
-    Rows of frames that are not stored are interpolated.
+    Values of frames that are not stored are interpolated.
     """
     for sample in Dataset.open(data).samples():
         path = folder / f"{sample.key}.csv"
@@ -53,10 +53,10 @@ def write_csvs(data: Path, folder: Path) -> None:
 
 
 def hold_out(videos: Path, out: Path) -> None:
-    """Copy clips: the last one of each person with several to the test split, the others to that of training.
+    """Copy clips: the last one of each person with several clips to the test split, all others to the training split.
 
-    New people would be a test of the corpus: VoxCeleb2's test set has no person of its development set, and networks that saw
-    nine people cannot paint a tenth.
+    VoxCeleb2's own test set has only new people, which would test the size of the corpus: networks trained on nine people cannot
+    generate a tenth.
     """
     people = defaultdict(list)
     for clip in list_clips(Listing(DirectoryTree(videos))):

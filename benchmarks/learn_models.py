@@ -1,4 +1,4 @@
-"""The trainings of `benchmarks.learn`: narrow networks for images of 64 px, and what reconstructs held-out clips with them."""
+"""The trainings of `benchmarks.learn`: narrow networks for images of 64 px, and the reconstructors of held-out clips."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from motionshards.trainers.talking_heads.evaluate import TalkingHeadsReconstruct
 
 SIZE_PX = 64
 
-# A single epoch, which is longer than any training here.
+# A single epoch, longer than any training here.
 _ENDLESS = {"epochs": 1, "repeats": 1_000_000}
 _K = 4
 _FRONTAL_DEG = 10.0
@@ -23,8 +23,8 @@ _FRONTAL_DEG = 10.0
 class Stage:
     """A run of `motionshards train`.
 
-    loss: that is reported, as the run's metrics call it
-    settings: what its `--config` changes
+    loss: name of the reported loss in the run's metrics
+    settings: changes to its `--config`
     """
 
     name: str
@@ -37,8 +37,8 @@ class Stage:
 class Course:
     """How a model is trained and evaluated.
 
-    stages: each starts with what the one before has learned
-    reconstructor: made of its networks, by the names that its task gives them, and its config
+    stages: each starts from the checkpoint of the previous one
+    reconstructor: created from the task's networks by name, and its config
     """
 
     stages: tuple[Stage, ...]
@@ -72,7 +72,7 @@ _GANIMATION = {
         "global_batch_size": 8,
         "learning_rate": 0.0005,
         "generator_every": 2,
-        # The published weights are for batches of 25, see docs/ganimation.md.
+        # The published loss weights are for batches of 25, see docs/ganimation.md.
         "losses": {"condition": 1280, "smoothness": 3e-5},
     },
 }

@@ -2,8 +2,8 @@
 
     python -m benchmarks.loader [--clips 300] [--rounds 5] [--peers-python PYTHON] [--data DIR] [--device cuda]
 
-All sides read the same frames on the same cores, each in its own process, round after round. `make peers` installs
-the peers into an environment of their own; PYTHON is its interpreter. Peers that are not installed are skipped.
+All sides read the same frames on the same cores, each in its own process, in interleaved rounds. `make peers` installs
+the peers into a separate environment, whose interpreter is PYTHON. Peers that are not installed are skipped.
 Quick look: --clips 40 --rounds 1 --seconds 1 --only ours.
 """
 
@@ -42,15 +42,15 @@ class LoaderOptions(CorpusOptions, OnDevice):
     size: PositiveInt = 256
     """Side of the stored frames in pixels."""
     batch: PositiveInt = 20
-    """Clips of a batch."""
+    """Clips per batch."""
     batches: PositiveInt = 1000
-    """Limit of batches per side and round."""
+    """Maximum number of batches per side and round."""
     seconds: PositiveFloat = 4.0
-    """Limit of seconds per side and round."""
+    """Maximum number of seconds per side and round."""
     rounds: PositiveInt = 5
     """Rounds of each side."""
     cores: PositiveInt = field(default_factory=cores)
-    """Cores to use, and workers; by default all cores."""
+    """Number of cores and of workers; by default all cores."""
     only: str = ""
     """Only sides with this text in their name."""
     peers_python: str = sys.executable
@@ -59,8 +59,12 @@ class LoaderOptions(CorpusOptions, OnDevice):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A row of the tables. form: function of `loader_forms` that writes its data; group: which table; smaller: reads the smaller
-    of two stored sizes."""
+    """A row of the tables.
+
+    form: function of `loader_forms` that writes its data
+    group: its table
+    smaller: whether it reads the smaller of two stored sizes
+    """
 
     name: str
     run: str
@@ -72,7 +76,7 @@ class Side:
 
     @property
     def frames(self) -> int:
-        """Frames of a clip that it reads."""
+        """Frames that it reads per clip."""
         return 9 if self.group == "k_plus_one" else 2
 
 
@@ -80,11 +84,11 @@ LIMIT = Side("limit: frames decoded from memory, nothing else", "loader_ours:lim
 OURS = Side("ours, make_loader", "loader_ours:as_it_is")
 MOSAIC = Side("mosaicml-streaming, JPEG bytes, lazy decode", "loader_peers:mosaicml_streaming", form="mds")
 LITDATA = Side("litdata, JPEG bytes, lazy decode", "loader_peers:litdata", form="litdata")
-SPDL = Side("SPDL, folders of JPEG files, a batch a task", "loader_peers:spdl", form="folders")
+SPDL = Side("SPDL, folders of JPEG files, one task per batch", "loader_peers:spdl", form="folders")
 ENERGON = Side("Megatron-Energon, crude samples, lazy decode", "loader_peers:energon", form="energon")
-WEBDATASET = Side("webdataset, hand-tuned: decode the chosen", "loader_peers:webdataset_tuned")
-PNG = Side("FOMM's way: PNG folders, augmented by skimage", "loader_old:png_augmented", form="png", slow=True)
-MP4 = Side("FOMM's way: mp4, augmented by skimage", "loader_old:mp4_augmented", form="mp4", slow=True)
+WEBDATASET = Side("webdataset, hand-tuned: decode chosen frames only", "loader_peers:webdataset_tuned")
+PNG = Side("FOMM's loader: PNG folders, augmented by skimage", "loader_old:png_augmented", form="png", slow=True)
+MP4 = Side("FOMM's loader: mp4, augmented by skimage", "loader_old:mp4_augmented", form="mp4", slow=True)
 UNDRAWN = Side("ours, frames and landmarks, nothing drawn", "loader_ours:k_plus_one", "k_plus_one")
 DRAWN = Side("ours, drawn by transforms.augment on the CPU", "loader_ours:k_plus_one_drawn", "k_plus_one")
 OPENCV = Side("ours, drawn by OpenCV", "loader_ours:k_plus_one_opencv", "k_plus_one")
@@ -103,14 +107,14 @@ SIDES = (
     OURS,
     Side("ours, make_loader, one process of 8 threads", "loader_ours:one_process"),
     Side("ours, ordinary DataLoader", "loader_ours:data_loader"),
-    Side("webdataset, hand-tuned, 4 pairs a read", "loader_peers:webdataset_pairs"),
+    Side("webdataset, hand-tuned, 4 pairs per read", "loader_peers:webdataset_pairs"),
     MOSAIC,
     LITDATA,
     SPDL,
     ENERGON,
     WEBDATASET,
-    Side('webdataset as tutorials show it: decode("rgb")', "loader_peers:webdataset_tutorial", slow=True),
-    Side("FOMM's way: PNG folders, no augmentation", "loader_old:png", form="png", slow=True),
+    Side('webdataset as in its tutorials: decode("rgb")', "loader_peers:webdataset_tutorial", slow=True),
+    Side("FOMM's loader: PNG folders, no augmentation", "loader_old:png", form="png", slow=True),
     PNG,
     MP4,
     UNDRAWN,
@@ -119,18 +123,18 @@ SIDES = (
     PICKLES,
     STEPS,
     Side("ours, ordinary DataLoader", "loader_ours:data_loader", "steps", step_ms=_STEP_MS),
-    Side("webdataset, hand-tuned: decode the chosen", "loader_peers:webdataset_tuned", "steps", step_ms=_STEP_MS),
+    Side("webdataset, hand-tuned: decode chosen frames only", "loader_peers:webdataset_tuned", "steps", step_ms=_STEP_MS),
     LARGER,
     SMALLER,
 )
 GROUPS = {
-    "pairs": ("Two frames a clip", OURS),
-    "k_plus_one": ("K + 1 = 9 frames a clip and their landmark images", OPENCV),
-    "steps": (f"Two frames a clip, {_STEP_MS:g} ms of pure Python between batches, as a training step", STEPS),
-    "device": ("Two frames a clip, on the device", TO_DEVICE),
-    "sizes": ("Two frames a clip, of a dataset that stores two sizes", SMALLER),
+    "pairs": ("Two frames per clip", OURS),
+    "k_plus_one": ("K + 1 = 9 frames per clip and their landmark images", OPENCV),
+    "steps": (f"Two frames per clip, {_STEP_MS:g} ms of pure Python between batches, like a training step", STEPS),
+    "device": ("Two frames per clip, on the device", TO_DEVICE),
+    "sizes": ("Two frames per clip, from a dataset that stores two sizes", SMALLER),
 }
-# Name of a ratio, what is divided by what, and how much it should be.
+# Name of a ratio, numerator, denominator, goal.
 GOALS = (
     ("share_of_limit", OURS, LIMIT, 0.9),
     ("times_mosaicml_streaming", OURS, MOSAIC, 3.0),
@@ -140,7 +144,7 @@ GOALS = (
     ("times_energon", OURS, ENERGON, 3.0),
     ("times_fomm_png", OURS, PNG, 20.0),
     ("times_fomm_mp4", OURS, MP4, 50.0),
-    ("times_matplotlib_undrawn", UNDRAWN, PICKLES, 40.0),  # the processor's share of the work where a GPU draws
+    ("times_matplotlib_undrawn", UNDRAWN, PICKLES, 40.0),  # the CPU's share of the work if a GPU draws
     ("times_matplotlib_opencv", OPENCV, PICKLES, 40.0),
     ("times_matplotlib_cpu", DRAWN, PICKLES, 40.0),
     ("share_of_limit_on_device", TO_DEVICE, LIMIT_OF_COPIES, 0.85),
@@ -153,7 +157,7 @@ Figures = dict[str, float]
 @benchmark("loader")
 def main(options: LoaderOptions) -> None:
     """Compare the loader with the limit of JPEG decoding, other streaming libraries, and the published training code."""
-    report = Report("benchmarks/loader.py: the loader beside the limit, others' loaders and the published code", options)
+    report = Report("benchmarks/loader.py: the loader compared with its limit, other loaders and the published code", options)
     with options.work_dir() as work:
         data, name = (options.data.resolve(), options.data.name) if options.data else make_data(options, work, str(options.size))
         report.note(_input(name, data, options))
@@ -176,7 +180,7 @@ def main(options: LoaderOptions) -> None:
 
 
 def make_data(options: LoaderOptions, work: Path, sizes: str) -> tuple[Path, str]:
-    """Build `options.clips` clips of these sizes from copies of the corpus; returns the dataset, and the name of the corpus."""
+    """Build `options.clips` clips of these sizes from copies of the corpus; returns the dataset and the name of the corpus."""
     source, name = corpus(options.input, work)
     clips = sum(1 for path in source.rglob("*.mp4") if path.stat().st_size)
     root, out = replicate(source, work / "input", -(-options.clips // clips)), work / "data"
@@ -189,7 +193,7 @@ def make_data(options: LoaderOptions, work: Path, sizes: str) -> tuple[Path, str
 
 
 def make_forms(sides: Iterable[Side], data: Path, work: Path, options: LoaderOptions) -> dict[str, str]:
-    """Write the data of the sides that need their own format; returns the names of those that cannot run, and why."""
+    """Write the data of sides with their own format; returns the names of sides that cannot run, with the reasons."""
     missing: dict[str, str] = {}
     for side in sides:
         form = work / side.form
@@ -232,12 +236,12 @@ def _measure(
 
 
 def _run(order: Order, options: LoaderOptions) -> Any:
-    """Our sides run in this environment, the others in that of their packages."""
+    """Run this project's sides in this environment, the others in that of their packages."""
     return run_side(order, sys.executable if "loader_ours" in order.side else options.peers_python)
 
 
 def _median(rounds: list[Figures]) -> Figures:
-    """The median of each figure, and the least and greatest rate."""
+    """The median of each figure, and the lowest and highest rate."""
     rates = [figures["clips_per_s"] for figures in rounds]
     return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]} | {
         "least": min(rates),
@@ -247,7 +251,7 @@ def _median(rounds: list[Figures]) -> Figures:
 
 def _report(report: Report, found: dict[Side, Figures], missing: dict[str, str]) -> dict[str, Any]:
     for side, why in missing.items():
-        report.note(f"Left out: {side}: {why}")
+        report.note(f"Skipped {side}: {why}")
     for group, (heading, ours) in GROUPS.items():
         _table(report, heading, {side: figures for side, figures in found.items() if side.group == group}, found.get(ours))
     results: dict[str, Any] = {}
@@ -260,7 +264,7 @@ def _report(report: Report, found: dict[Side, Figures], missing: dict[str, str])
         results["clips_s_on_device"] = found[TO_DEVICE]["clips_per_s"]
     if STEPS in found:
         results["waited_ms"] = found[STEPS]["waited_ms"]
-    report.table("Goals", ("ratio of clips/s", "found", "by CPU time", "goal"), _goals(results))
+    report.table("Goals", ("ratio of clips/s", "measured", "by CPU time", "goal"), _goals(results))
     return results
 
 
@@ -270,7 +274,7 @@ def _goals(results: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def _table(report: Report, heading: str, sides: dict[Side, Figures], ours: Figures | None) -> None:
-    columns = ["side", "clips/s", "least–most", "CPU ms a clip", "ms waited a batch"]
+    columns = ["side", "clips/s", "min–max", "CPU ms per clip", "ms waited per batch"]
     rows: list[list[Any]] = []
     for side, figures in sides.items():
         spread = f"{figures['least']:,.0f}–{figures['most']:,.0f}"
@@ -278,7 +282,7 @@ def _table(report: Report, heading: str, sides: dict[Side, Figures], ours: Figur
         if ours:
             rows[-1] += [ours["clips_per_s"] / figures["clips_per_s"], figures["cpu_ms"] / ours["cpu_ms"]]
     if rows:
-        report.table(heading, [*columns, *(["ours is times as fast", "by CPU time"] if ours else [])], rows)
+        report.table(heading, [*columns, *(["speedup of ours", "by CPU time"] if ours else [])], rows)
 
 
 def _input(name: str, data: Path, options: LoaderOptions) -> str:
@@ -286,10 +290,10 @@ def _input(name: str, data: Path, options: LoaderOptions) -> str:
     sizes = [member["size"] for members in table["members"].to_pylist() for member in members if is_main_frame(member["suffix"])]
     return (
         f"Input: {name}, as {len(table)} clips of {max(table['n_frames'].to_pylist())} frames of {options.size} px, "
-        f"{statistics.mean(sizes) / 1e3:.1f} KB a JPEG. PNG folders, videos and pickles hold {SLOW_CLIPS} of them at most. "
+        f"{statistics.mean(sizes) / 1e3:.1f} KB per JPEG. PNG folders, videos and pickles have at most {SLOW_CLIPS} clips. "
         f"Batches of {options.batch} ({_SLOW_BATCH} for the slow sides, whose rate does not depend on it), {options.cores} cores "
         f"and as many workers. Medians of {options.rounds} interleaved rounds of {options.seconds:g} s. CPU time is that of the "
-        "whole process tree, and the firmer figure where others use the machine too."
+        "whole process tree, the more reliable figure if the machine is in use."
     )
 
 

@@ -1,5 +1,5 @@
-"""The frames of a data set of ours in the forms that the other sides of `benchmarks.loader` read: the same JPEG bytes where the
-form takes JPEG, else the same pixels. Each function writes into `order.form` and is run by `loader_run.py`.
+"""Converts the frames of a dataset to the formats that the other sides of `benchmarks.loader` read: the same JPEG bytes if the
+format stores JPEG, otherwise the same pixels. Each function writes into `order.form` and is run by `loader_run.py`.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from motionshards.dataset.index import Dataset, Sample, read_members
 from motionshards.schemas.layout import is_main_frame, tar_path
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-# PNG folders, videos and pickles are big or slow to write, and read slowly: more clips would only leave the page cache.
+# PNG folders, videos and pickles are large or slow to write, and slow to read: more clips would only exceed the page cache.
 SLOW_CLIPS = 60
 _COLUMNS = ("key", "split", "shard", "members")
 _CHUNK = "64MB"
@@ -32,7 +32,7 @@ def jpegs(data: str) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def mds(order: Order) -> None:
-    """Shards of mosaicml-streaming, frames as bytes: its `jpeg` columns encode a picture anew."""
+    """Shards of mosaicml-streaming with frames as bytes: its `jpeg` columns re-encode images."""
     streaming = mosaicml()
     columns = {f"{number:03d}": "bytes" for number in range(len(next(jpegs(order.data))[1]))}
     with streaming.MDSWriter(out=order.form, columns=columns, size_limit=64 << 20) as writer:
@@ -41,7 +41,7 @@ def mds(order: Order) -> None:
 
 
 def litdata(order: Order) -> None:
-    """Chunks of litdata, frames as bytes: it too encodes pictures anew."""
+    """Chunks of litdata with frames as bytes: it also re-encodes images."""
     package = importlib.import_module("litdata")
     package.optimize(_litdata_sample, list(_places(order.data)), output_dir=order.form, chunk_bytes=_CHUNK, num_workers=1)
 
@@ -51,7 +51,7 @@ def _litdata_sample(place: tuple[str, dict[str, Any]]) -> dict[str, bytes]:
 
 
 def energon(order: Order) -> None:
-    """The shards themselves with Energon's index, as its crude samples: their members stay bytes."""
+    """The shards themselves with Energon's index, as crude samples, whose members stay bytes."""
     flavors = importlib.import_module("megatron.energon.flavors")
     shards = sorted(Path(order.data).glob("*/*.tar"))
     for shard in shards:
@@ -62,7 +62,7 @@ def energon(order: Order) -> None:
 
 
 def folders(order: Order) -> None:
-    """A folder of JPEG files for each clip: SPDL has no format of its own."""
+    """A folder of JPEG files per clip: SPDL has no format of its own."""
     for number, (_, frames) in enumerate(jpegs(order.data)):
         folder = Path(order.form) / f"{number:06d}"
         folder.mkdir()
@@ -71,18 +71,18 @@ def folders(order: Order) -> None:
 
 
 def png(order: Order) -> None:
-    """A folder of PNG files a clip, as FOMM's loader takes them."""
+    """A folder of PNG files per clip, as FOMM's loader reads them."""
     import skimage.io
 
     for number, sample in _samples(order):
         folder = Path(order.form) / f"{number:06d}"
         folder.mkdir()
-        for frame, picture in enumerate(sample.frames):
-            skimage.io.imsave(folder / f"{frame:07d}.png", picture, check_contrast=False)
+        for frame, image in enumerate(sample.frames):
+            skimage.io.imsave(folder / f"{frame:07d}.png", image, check_contrast=False)
 
 
 def mp4(order: Order) -> None:
-    """A video of its stored frames a clip; the real one would be ten times as long."""
+    """A video of the stored frames per clip; the real one would be ten times as long."""
     for number, sample in _samples(order):
         height, width = sample.frames.shape[1:3]
         command = [
@@ -105,7 +105,7 @@ def mp4(order: Order) -> None:
 
 
 def pickles(order: Order) -> None:
-    """A pickle of K + 1 frames with their landmarks a clip, as the published talking-heads code preprocesses."""
+    """A pickle of K + 1 frames with their landmarks per clip, as in the preprocessing of the published talking-heads code."""
     for number, sample in _samples(order):
         assert sample.landmarks is not None
         points = np.nan_to_num(sample.landmarks[: order.frames])
@@ -114,7 +114,7 @@ def pickles(order: Order) -> None:
 
 
 def mosaicml() -> Any:
-    """mosaicml-streaming without its picture classes, which need torchvision and are not used here."""
+    """Import mosaicml-streaming without its image classes, which need torchvision and are not used here."""
     for name in ("vision", "multimodal"):
         sys.modules[f"streaming.{name}"] = types.ModuleType(f"streaming.{name}")
     return importlib.import_module("streaming")

@@ -1,7 +1,7 @@
-"""What the published training code of the four models does, written anew from its description: sides of `benchmarks.loader`.
+"""Loading as in the published training code, reimplemented from its description: sides of `benchmarks.loader`.
 
-FOMM: a folder of PNG files a clip, of which two are read; or a video, which is read whole. Then pictures as floats, flips and
-colour jitter by skimage and PIL. Talking heads: a pickle of K + 1 frames a clip, landmark images drawn by matplotlib.
+FOMM: a folder of PNG files per clip, of which two are read; or a video, which is read whole. Then conversion to float, flips and
+color jitter by skimage and PIL. Talking heads: a pickle of K + 1 frames per clip, landmark images drawn by matplotlib.
 """
 
 import importlib
@@ -23,7 +23,7 @@ _DPI = 100
 
 
 class _Files(Dataset[Any]):
-    """Clips that lie in files or folders, read by a function of a path and a random generator."""
+    """Clips in files or folders, read by a function of a path and a random generator."""
 
     def __init__(self, form: str, read: Callable[[Path, np.random.Generator], Any]) -> None:
         self._paths = sorted(Path(form).iterdir())
@@ -47,12 +47,12 @@ def png_augmented(order: Order) -> Iterator[Any]:
 
 
 def mp4_augmented(order: Order) -> Iterator[Any]:
-    """A whole video, of which two frames are taken, and the augmentation."""
+    """Two frames of a video that is read whole, and the augmentation."""
     return _loaded(order, lambda path, draw: _augmented(_mp4(path, draw), draw))
 
 
 def pickled(order: Order) -> Iterator[Any]:
-    """K + 1 frames of a pickle, and as many pictures by matplotlib."""
+    """K + 1 frames from a pickle, and as many landmark images by matplotlib."""
     importlib.import_module("matplotlib").use("Agg")
     return _loaded(order, _pickle)
 
@@ -80,7 +80,7 @@ def _mp4(path: Path, draw: np.random.Generator) -> Any:
 
 
 def _augmented(pair: Any, draw: np.random.Generator) -> Any:
-    """float32 [2,H,W,3], 0 to 1: turned in time or space, and the colours of both changed alike, in random order."""
+    """float32 [2,H,W,3] in [0, 1]: flipped in time or space, with the same color jitter for both frames, in random order."""
     from PIL import Image, ImageEnhance
     from skimage.util import img_as_float32, img_as_ubyte
 
@@ -90,20 +90,20 @@ def _augmented(pair: Any, draw: np.random.Generator) -> Any:
         pair = pair[:, :, ::-1]
     enhance = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     factors, shift = draw.uniform(1 - _FACTOR, 1 + _FACTOR, 3), round(draw.uniform(-_FACTOR, _FACTOR) * 255)
-    pictures = [Image.fromarray(img_as_ubyte(frame)) for frame in pair]
+    images = [Image.fromarray(img_as_ubyte(frame)) for frame in pair]
     for step in draw.permutation(4):
         if step == len(enhance):
-            pictures = [_turned(picture, shift) for picture in pictures]
+            images = [_hue_rotated(image, shift) for image in images]
         else:
-            pictures = [enhance[step](picture).enhance(factors[step]) for picture in pictures]
-    return np.stack([img_as_float32(np.array(picture)) for picture in pictures])
+            images = [enhance[step](image).enhance(factors[step]) for image in images]
+    return np.stack([img_as_float32(np.array(image)) for image in images])
 
 
-def _turned(picture: Any, shift: int) -> Any:
-    """A PIL picture with its hue turned."""
+def _hue_rotated(image: Any, shift: int) -> Any:
+    """A PIL image with its hue rotated."""
     from PIL import Image
 
-    hue, saturation, value = picture.convert("HSV").split()
+    hue, saturation, value = image.convert("HSV").split()
     return Image.merge("HSV", (hue.point([(level + shift) % 256 for level in range(256)]), saturation, value)).convert("RGB")
 
 
@@ -114,7 +114,7 @@ def _pickle(path: Path, draw: np.random.Generator) -> Any:
 
 
 def _drawn(points: Any, size: int) -> Any:
-    """uint8 [size,size,3]: a figure of its own, lines of 2 points, and the canvas as an array."""
+    """Landmark image uint8 [size,size,3]: a new figure, lines 2 points wide, and the canvas as an array."""
     pyplot = importlib.import_module("matplotlib.pyplot")
     figure = pyplot.figure(figsize=(size / _DPI, size / _DPI), dpi=_DPI)
     axes = figure.add_axes((0, 0, 1, 1))

@@ -1,4 +1,4 @@
-"""Our sides of `benchmarks.loader`, and the limit: nothing but decoding."""
+"""This project's sides of `benchmarks.loader`, and the limit: decoding only."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -17,16 +17,16 @@ from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs
 from motionshards.transforms.augment.drawing import COLOURS, landmark_images
 
-_REPEATS = 1000  # an epoch that does not end within the measurement: a DataLoader idles between epochs
+_REPEATS = 1000  # an epoch longer than the measurement: a DataLoader idles between epochs
 
 
 def limit(order: Order) -> Iterator[Any]:
-    """Processes that decode random frames out of memory into one and the same batch: no reading, no checks."""
+    """Processes that decode random frames from memory into the same batch: no reading, no checks."""
     return forked(order, _decode, [frames for _, frames in jpegs(order.data)])
 
 
 def forked(order: Order, decode: Callable[..., None], clips: list[Any]) -> Iterator[Any]:
-    """A process per core that runs `decode(clips, order, seed, done)`, and a batch for each item that it puts into `done`."""
+    """Run `decode(clips, order, seed, done)` in a process per core; yields a batch for each item put into `done`."""
     context = multiprocessing.get_context("fork")
     done = context.Queue(maxsize=2 * order.cores)
     for seed in range(order.cores):
@@ -49,12 +49,12 @@ def _decode(clips: list[list[bytes]], order: Order, seed: int, done: Any) -> Non
 
 
 def as_it_is(order: Order) -> Iterator[Any]:
-    """make_loader without any settings: a process a core."""
+    """make_loader with default settings: one process per core."""
     return (batch.frames for batch in _batches(order))
 
 
 def one_process(order: Order) -> Iterator[Any]:
-    """make_loader with one process of threads."""
+    """make_loader with one multithreaded process."""
     return (batch.frames for batch in _batches(order, processes=1, threads=8))
 
 
@@ -65,14 +65,14 @@ def data_loader(order: Order) -> Iterator[Any]:
 
 
 def to_device(order: Order) -> Iterator[Any]:
-    """make_loader with a device: page-locked shared memory, copied one batch ahead on a CUDA stream of its own."""
+    """make_loader with a device: page-locked shared memory, copied one batch ahead on a separate CUDA stream."""
     for batch in _batches(order, device=order.device):
         _settle(order.device)
         yield batch.frames
 
 
 def data_loader_to_device(order: Order) -> Iterator[Any]:
-    """An ordinary DataLoader that pins its batches, and asynchronous copies."""
+    """An ordinary DataLoader with pinned batches, and asynchronous copies."""
     pinned = order.device != "cpu"
     stream = _stream(order, _REPEATS)
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=order.cores, pin_memory=pinned)
@@ -83,18 +83,18 @@ def data_loader_to_device(order: Order) -> Iterator[Any]:
 
 
 def _settle(device: str) -> None:
-    """Wait until the batch at hand is on the device; copies of later ones on other streams go on."""
+    """Wait until the current batch is on the device; copies of later ones on other streams continue."""
     if device != "cpu":
         torch.cuda.current_stream(device).synchronize()
 
 
 def k_plus_one(order: Order) -> Iterator[Any]:
-    """Frames and landmarks, nothing drawn: what goes to a GPU that draws."""
+    """Frames and landmarks, nothing drawn: the input of a GPU that draws."""
     return (batch.frames for batch in _batches(order))
 
 
 def k_plus_one_drawn(order: Order) -> Iterator[Any]:
-    """And drawn by `transforms.augment` on the processor, in the training process."""
+    """Frames with landmark images drawn by `transforms.augment` on the CPU, in the training process."""
     for batch in _batches(order):
         assert batch.landmarks is not None
         landmark_images(batch.landmarks.flatten(0, 1), batch.frames.shape[2])
@@ -102,24 +102,24 @@ def k_plus_one_drawn(order: Order) -> Iterator[Any]:
 
 
 def k_plus_one_opencv(order: Order) -> Iterator[Any]:
-    """And drawn by OpenCV's lines, as one would without a GPU."""
+    """Frames with landmark images drawn by OpenCV, as one would without a GPU."""
     size = ClipStream(order.data, KPlusOne(), global_batch_size=1, split=None).size_px
-    pictures = np.empty((order.batch * order.frames, size, size, 3), np.uint8)  # used again: fresh memory costs more than lines
+    images = np.empty((order.batch * order.frames, size, size, 3), np.uint8)  # reused: new memory costs more than the lines
     with ThreadPoolExecutor(order.cores) as pool:
         for batch in _batches(order):
             assert batch.landmarks is not None
-            list(pool.map(_draw, pictures, batch.landmarks.flatten(0, 1).numpy()))
+            list(pool.map(_draw, images, batch.landmarks.flatten(0, 1).numpy()))
             yield batch.frames
 
 
-def _draw(picture: Any, points: Any) -> None:
-    picture.fill(255)
+def _draw(image: Any, points: Any) -> None:
+    image.fill(255)
     if not np.isfinite(points).all():
         return
     sixteenths = np.round(points * 16).astype(np.int32)
-    for colour, lines in COLOURS:
+    for color, lines in COLOURS:
         parts = [sixteenths[list(line)] for line in lines]
-        cv2.polylines(picture, parts, False, colour, thickness=3, lineType=cv2.LINE_AA, shift=4)
+        cv2.polylines(image, parts, False, color, thickness=3, lineType=cv2.LINE_AA, shift=4)
 
 
 def _stream(order: Order, repeats: int = 1) -> ClipStream:

@@ -1,6 +1,6 @@
-"""The libraries that others stream with, reading the same JPEG bytes: sides of `benchmarks.loader`.
+"""Other streaming libraries, reading the same JPEG bytes: sides of `benchmarks.loader`.
 
-All shuffle, decode only the chosen frames by simplejpeg (the tutorial's side all), and make uint8 batches in the worker.
+All shuffle, decode only the chosen frames by simplejpeg (the tutorial's: all), and collate uint8 batches in the worker.
 """
 
 import importlib
@@ -24,17 +24,17 @@ _BUFFER = 100
 
 
 def webdataset_tuned(order: Order) -> Iterator[Any]:
-    """Tars read from front to back; of each sample only the chosen frames are decoded."""
+    """Tars read from front to back; only the chosen frames of each sample are decoded."""
     return _webdataset(order, 1)
 
 
 def webdataset_pairs(order: Order) -> Iterator[Any]:
-    """The same, but each sample that was read gives several pairs in a row."""
+    """The same, but each sample yields several consecutive pairs."""
     return _webdataset(order, _PAIRS_A_READ)
 
 
 def webdataset_tutorial(order: Order) -> Iterator[Any]:
-    """As tutorials show it: decode the sample, then choose."""
+    """As in tutorials: decode the sample, then choose."""
     webdataset = importlib.import_module("webdataset")
 
     samples = webdataset.WebDataset(_tars(order), resampled=True).shuffle(_BUFFER).decode("rgb")
@@ -85,7 +85,7 @@ def mosaicml_streaming(order: Order) -> Iterator[Any]:
 
 
 def litdata(order: Order) -> Iterator[Any]:
-    """Its own loader and shuffle, epoch after epoch."""
+    """Its own loader and shuffle, consecutive epochs."""
     package = importlib.import_module("litdata")
     base: Any = package.StreamingDataset
 
@@ -134,7 +134,7 @@ def energon(order: Order) -> Iterator[Any]:
 
 
 def spdl(order: Order) -> Iterator[Any]:
-    """A pipeline of threads in this process, as its guide advises for decoders that release the lock; a batch is one task."""
+    """A pipeline of threads in this process, as its guide recommends for decoders that release the GIL; one task per batch."""
     package = importlib.import_module("spdl.pipeline")
     clips = [sorted(folder.iterdir()) for folder in sorted(Path(order.form).iterdir())]
     height, width, *_ = simplejpeg.decode_jpeg_header(clips[0][0].read_bytes())

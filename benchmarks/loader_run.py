@@ -1,9 +1,9 @@
-"""One side of `benchmarks.loader` in a process of its own, so that the sides' packages do not meet.
+"""Runs one side of `benchmarks.loader` in a separate process, so that the sides' packages do not conflict.
 
     python -m benchmarks.loader_run  < an Order as JSON  > figures as JSON
 
-A side is a function of an Order. It gives an endless iterator of batches, which is measured, or None: then it has written
-the data of another side into `form`.
+A side is a function of an Order. It returns an endless iterator of batches, which is measured, or None if it has written the
+data of another side into `form`.
 """
 
 import importlib
@@ -29,17 +29,17 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be done.
+    """A task of this process.
 
     side: module:function
-    data: directory of the data set in our format
-    form: directory of the same frames as the side needs them
-    cores: processes or workers
-    batch, frames: clips of a batch, frames of each
-    batches, seconds: the measurement ends at either, whichever comes first
-    step_ms: Python work between two batches, as a training step has it
-    size: of the frames, one of the sizes of `data`; None for its own
-    device: where batches go, for the sides that copy them
+    data: directory of the dataset in this project's format
+    form: directory of the same frames in the side's format
+    cores: number of processes or workers
+    batch, frames: clips per batch, frames per clip
+    batches, seconds: the measurement ends at whichever comes first
+    step_ms: Python work between two batches, like a training step
+    size: size of the frames, one of those of `data`; None for its own
+    device: destination of batches, for sides that copy them
     """
 
     side: str
@@ -56,8 +56,8 @@ class Order:
 
 
 def run_side(order: Order, python: str, **environment: str) -> Any:
-    """The answer of a side in a process of its own, by the interpreter that has its packages."""
-    plain = os.environ | {"OPENBLAS_NUM_THREADS": "1"} | environment  # numpy's threads would fight with the workers
+    """Run a side in a separate process, with the interpreter that has its packages; returns its figures."""
+    plain = os.environ | {"OPENBLAS_NUM_THREADS": "1"} | environment  # numpy's threads would compete with the workers
     command, words = [python, "-m", "benchmarks.loader_run"], json.dumps(asdict(order))
     done = subprocess.run(command, input=words, capture_output=True, text=True, cwd=_ROOT, env=plain, check=False)
     if done.returncode:
@@ -66,7 +66,7 @@ def run_side(order: Order, python: str, **environment: str) -> Any:
 
 
 def main() -> None:
-    """Follow the order from standard input."""
+    """Run the order given on standard input."""
     order = Order(**json.load(sys.stdin))
     module, _, name = order.side.partition(":")
     try:
@@ -80,17 +80,17 @@ def main() -> None:
 
 
 def measure(batches: Iterator[Any], order: Order) -> dict[str, float]:
-    """Clips a second, CPU ms a clip of this process and all below it, and ms of waiting for a batch.
+    """Clips per second, CPU ms per clip of this process and its descendants, and ms of waiting per batch.
 
-    The first batches are left out: they were made while the workers started, up to two of each worker ahead.
+    The first batches are not measured: workers prepare up to two batches each while they start.
     """
     for _ in range(2 * order.cores + 1):
         _check(next(batches), order)
     start, cpu_start_s, count, waited_s = time.perf_counter(), _cpu_s(), 0, 0.0
     while count < order.batches and (count < _LEAST_BATCHES or time.perf_counter() - start < order.seconds):
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         next(batches)
-        waited_s += time.perf_counter() - asked
+        waited_s += time.perf_counter() - requested
         _work(order.step_ms)
         count += 1
     seconds, clips = time.perf_counter() - start, count * order.batch
@@ -99,26 +99,26 @@ def measure(batches: Iterator[Any], order: Order) -> dict[str, float]:
 
 
 def _check(batch: Any, order: Order) -> None:
-    """A side that gives no pictures, or fewer, would be fast."""
-    pictures = np.asarray(batch.cpu() if hasattr(batch, "cpu") else batch)
-    if pictures.shape[:2] != (order.batch, order.frames) or min(pictures[:, :, ::8, ::8].reshape(order.batch, -1).std(1)) == 0:
-        raise SystemExit(f"{order.side} gave {pictures.shape}, or pictures of one colour")
+    """Raise if a side yields blank frames or too few: it would be fast."""
+    frames = np.asarray(batch.cpu() if hasattr(batch, "cpu") else batch)
+    if frames.shape[:2] != (order.batch, order.frames) or min(frames[:, :, ::8, ::8].reshape(order.batch, -1).std(1)) == 0:
+        raise SystemExit(f"{order.side} yielded frames of shape {frames.shape}, or blank frames")
 
 
 def _work(step_ms: float) -> None:
-    """Pure Python that holds the interpreter's lock."""
+    """Pure Python that holds the GIL."""
     end, turns = time.perf_counter() + step_ms / 1e3, 0
     while time.perf_counter() < end:
         turns += 1
 
 
 def _cpu_s() -> float:
-    """CPU seconds of this process, of all below it, and of those these have waited for."""
+    """CPU seconds of this process, its descendants, and the children that these have waited for."""
     return sum(_family().values())
 
 
 def _family() -> dict[int, float]:
-    """This process and all below it, and their CPU seconds."""
+    """CPU seconds of this process and of each descendant, by PID."""
     spent_s, children = dict[int, float](), defaultdict[int, list[int]](list)
     for entry in os.listdir("/proc"):
         fields = _stat(entry) if entry.isdigit() else None
@@ -126,13 +126,13 @@ def _family() -> dict[int, float]:
             spent_s[int(entry)] = sum(map(int, fields[11:15])) * _TICK_S
             children[int(fields[1])].append(int(entry))
     family = [os.getpid()]
-    for process in family:  # grows while it is walked
+    for process in family:  # grows during iteration
         family += children[process]
     return {process: spent_s[process] for process in family}
 
 
 def _end_workers() -> None:
-    """End what this process started: workers that still read ahead would keep its output open."""
+    """Kill the descendants of this process: workers that still prefetch would keep its output open."""
     for process in _family():
         if process != os.getpid():
             with suppress(ProcessLookupError):
@@ -142,7 +142,7 @@ def _end_workers() -> None:
 def _stat(pid: str) -> list[str] | None:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended
+    except OSError:  # it has exited
         return None
 
 

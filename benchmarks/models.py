@@ -1,9 +1,9 @@
-"""The models beside each other at the published settings: parameters, time per frame, and time per training step.
+"""The models compared at the published settings: parameters, time per frame, and time per training step.
 
     python -m benchmarks.models [--rounds 5] [--steps 2]
 
-Everything runs on one thread of a CPU, and times are its own, so that other load does not count. Frames are reconstructed by the
-code of `motionshards evaluate`, and steps are those of `motionshards train`. Weights are random, on which times do not depend.
+Everything runs on one CPU thread. Times are CPU time, which excludes other load. Frames are reconstructed by the code of
+`motionshards evaluate`, and steps are those of `motionshards train`. Weights are random; times do not depend on them.
 """
 
 import statistics
@@ -35,11 +35,11 @@ from motionshards.trainers.task import Means, Plan, Task
 _SMALL_PX = 128
 _REFERENCE = "fomm"
 _COLUMNS = ["key", "split", "shard", "members"]
-_BYTES = 4  # of a number in fp32
-# The corpus has few pairs within the published limits, on which times do not depend.
+_BYTES = 4  # per fp32 number
+# The corpus has few pairs within the published limits; times do not depend on them.
 _LENIENT = {"frontal_deg": 10.0, "alike": 0.3, "repeats": 1000}
 
-# Models, and what differs from their first config.
+# Models, and changes to their first config.
 _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "fomm": ("fomm", {}),
     "talking_heads": ("talking_heads", {}),
@@ -50,7 +50,7 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "face_rotator, combiner": ("face_rotator", {"base": "combiner", "training": _LENIENT}),
 }
 _TRAINED = [label for label in _SETTINGS if label != "ganimation, 256 px"]
-# What reconstructs frames: a setting, and which of its networks.
+# Reconstructors of frames: a setting, and the networks used.
 _RUNNING = {
     "fomm": ("fomm", ("kp_detector", "generator")),
     "talking_heads": ("talking_heads", ("E_state_dict", "G_state_dict")),
@@ -66,23 +66,23 @@ class ModelsOptions(CorpusOptions):
     """Options of the benchmark."""
 
     rounds: PositiveInt = 5
-    """Frames of each model, after one to warm up."""
+    """Frames per model, after one warm-up frame."""
     steps: PositiveInt = 2
-    """Training steps of each model, after one to warm up."""
+    """Training steps per model, after one warm-up step."""
 
 
 @benchmark("models")
 def main(options: ModelsOptions) -> None:
     """Compare the models at their published settings: parameters, time per frame, time per training step."""
-    report = Report("benchmarks/models.py: the models beside each other", options)
+    report = Report("benchmarks/models.py: the models compared", options)
     with options.work_dir() as work:
         videos, name = corpus(options.input, work)
         data = build_dataset(videos, work, _SMALL_PX)
         plans = {label: _plan(*setting, work) for label, setting in _SETTINGS.items()}
         torch.set_num_threads(1)
         report.note(
-            f"torch {torch.__version__}, one thread of a CPU, its own time, fp32; {name}. Frames are computed one at a time, "
-            f"medians of {options.rounds}, the models in turns. Steps are of one sample and without VGG networks, medians of "
+            f"torch {torch.__version__}, CPU time of one thread, fp32; {name}. Frames are computed one at a time, "
+            f"medians of {options.rounds}, the models alternating. Steps are of one sample and without VGG networks, medians of "
             f"{options.steps}."
         )
         figures = _run(report, plans, data, options.rounds)
@@ -111,7 +111,7 @@ def _run(report: Report, plans: Mapping[str, Plan[Any]], data: Path, rounds: int
     ms = {label: 1e3 * statistics.median(turn[label] for turn in turns[1:]) for label in sides}
     times_fomm = {label: ms[label] / ms[_REFERENCE] for label in ms}
     rows = [(label, parameters[label] / 1e6, _BYTES * parameters[label] / 1e6, ms[label], times_fomm[label]) for label in ms]
-    report.table("Reconstructing a frame", ("model", "parameters, M", "MB in fp32", "ms per frame", "times fomm"), rows)
+    report.table("Reconstructing a frame", ("model", "parameters, M", "MB in fp32", "ms per frame", "relative to fomm"), rows)
     return {"fomm_ms": ms[_REFERENCE]} | {f"{_name(label)}_times_fomm": value for label, value in times_fomm.items()}
 
 
@@ -126,17 +126,17 @@ def _train(report: Report, plans: Mapping[str, Plan[Any]], data: Path, steps: in
         batch = published.config.training.global_batch_size
         times_fomm = seconds[label] / seconds[_REFERENCE]
         rows.append((label, trained / 1e6, _checkpoint_bytes(task) / 1e6, batch, seconds[label], 1 / seconds[label], times_fomm))
-    columns = ("model", "parameters, M", "checkpoint, MB", "published batch", "s per sample", "samples/s", "times fomm")
+    columns = ("model", "parameters, M", "checkpoint, MB", "published batch", "s per sample", "samples/s", "relative to fomm")
     report.table("Training", columns, rows)
     return {f"{_name(label)}_step_times_fomm": value / seconds[_REFERENCE] for label, value in seconds.items()}
 
 
 def _seconds_per_step(task: Task, stream: ClipStream, training: Any, steps: int) -> float:
-    """The median; of a model that trains its generator in some steps only, of the mean over a cycle."""
+    """Median seconds per step; for a model that trains its generator only in some steps, of the mean over a cycle."""
     cycle = getattr(training, "generator_every", 1)
     with make_loader(stream, processes=1, augment=training.augment()) as loader:
         batch = next(iter(loader))
-    # Step 0 is not taken: the combiner would check that the rotator was trained.
+    # Step 0 is skipped: the combiner would check that the rotator was trained.
     task.step(batch, torch.Generator().manual_seed(1), 1)
 
     def take(first: int) -> None:
@@ -155,13 +155,13 @@ def _task(wanted: Plan[Any], data: Path) -> tuple[Task, ClipStream]:
 
 @torch.inference_mode()
 def _side(reconstructor: Reconstructor, data: Dataset) -> Callable[[], object]:
-    """What reconstructs a frame of the first clip that is suited."""
+    """A function that reconstructs a frame of the first suitable clip."""
     for row in data.index(_COLUMNS).to_pylist():
         sample = data.read(row, reconstructor.size_px)
         choice = reconstructor.choose(sample)
         if isinstance(choice, Choice):
             return partial(reconstructor.begin(sample, choice.given), choice.targets[:1])
-    raise RuntimeError(f"no clip of {data.out} is suited to {reconstructor.name}")
+    raise RuntimeError(f"no clip of {data.out} is suitable for {reconstructor.name}")
 
 
 def _timed_s(call: Callable[[], object]) -> float:
@@ -171,7 +171,7 @@ def _timed_s(call: Callable[[], object]) -> float:
 
 
 def _to_run(networks: Mapping[str, nn.Module]) -> int:
-    """Parameters that animate. Of talking heads those of a person: a style in place of the projection, and no embedder."""
+    """Number of parameters needed for animation. For talking heads: a person's style replaces projection and embedder."""
     heads = networks.get("G_state_dict")
     if isinstance(heads, Generator) and heads.projection is not None:
         return _count(heads.parameters()) - heads.projection.numel() + heads.styles

@@ -1,4 +1,4 @@
-"""The job without the job: CPU time of each step of a clip, one thread, no Beam, no shard.
+"""CPU time of each step of a clip without the build around it: one thread, no Beam, no shard.
 
     python -m benchmarks.parts  < one line of JSON, then a line to start  > "ready", then CPU seconds by step as JSON
 
@@ -36,7 +36,7 @@ STEPS = ("timeline", "decode", "detect", "landmarks", "quality", "encode")
 
 
 def cpu_of_parts(root: Path, config: BuildConfig, clips: int, processes: int) -> dict[str, float]:
-    """Mean CPU seconds a clip by step, measured by `processes` fresh processes at a time, each over the same clips."""
+    """Mean CPU seconds per clip by step, measured by `processes` concurrent new processes, each on the same clips."""
     order = json.dumps({"root": str(root), "config": config.to_json(), "clips": clips})
     running = [_start() for _ in range(processes)]
     for process in running:
@@ -51,7 +51,7 @@ def cpu_of_parts(root: Path, config: BuildConfig, clips: int, processes: int) ->
 
 
 def sample(root: Path, config: BuildConfig, clips: int) -> list[ClipSpec]:
-    """All clips below `root`, or as many random ones, always the same."""
+    """Up to `clips` random clips below `root`, always the same ones."""
     specs = list(SOURCES[config.source].list_clips(Listing(DirectoryTree(root), config.unit)))
     return specs if len(specs) <= clips else random.Random(0).sample(specs, clips)
 
@@ -68,7 +68,7 @@ def _tell(process: subprocess.Popen[str], line: str) -> None:
 
 
 def main() -> None:
-    """One measuring process. The first clip is run once before, so that caches are warm and models loaded."""
+    """One measuring process. It first runs one clip to warm up caches and load models."""
     order = json.loads(sys.stdin.readline())
     config, root = BuildConfig.from_json(order["config"]), Path(order["root"])
     specs = sample(root, config, order["clips"])
@@ -89,13 +89,13 @@ def _measure(specs: list[ClipSpec], root: Path, config: BuildConfig) -> dict[str
             (read,) = read_clip(spec, root, models.load(config.landmarks), config)
         if isinstance(read, ReadClip):
             _finish(read, config, spent)
-    # Reading a clip is its timeline and its decoding; the timeline was read once more, alone, to tell them apart.
+    # Reading a clip includes its timeline and its decoding; the timeline is also read alone to separate the two.
     spent["decode"] = spent["read"] - spent["timeline"]
     return spent
 
 
 def _finish(read: ReadClip, config: BuildConfig, spent: dict[str, float]) -> None:
-    """The steps of pipeline.clip.finish_clips, one by one."""
+    """Run the steps of finish_clips one by one."""
     model, faces, points = models.load(config.landmarks), None, None
     if model is not None:
         with _timed(spent, "detect"):

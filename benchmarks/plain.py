@@ -1,7 +1,7 @@
-"""What people do today, in plain Python: the other side of `benchmarks.build`.
+"""A plain preprocessing script: the other side of `benchmarks.build`.
 
-One process; OpenCV reads every frame of a video, a few random ones are kept, dlib finds the face and its landmarks as in
-dlib's own example (face_landmark_detection.py), and frames and points are pickled, one file a video.
+In one process, OpenCV reads every frame of a video, a few random ones are kept, dlib finds the face and its landmarks as in
+dlib's own example (face_landmark_detection.py), and frames and points are pickled, one file per video.
 
     python -m benchmarks.plain  < {"videos": [...], "frames": 9, "size": 224, "upsample": 1, "output": DIR}  > figures as JSON
 """
@@ -21,7 +21,7 @@ from motionshards.transforms.extract.landmarks.dlib68 import data_file
 
 
 def main() -> None:
-    """Preprocess the videos; loading dlib and its models is not counted."""
+    """Preprocess the videos; loading dlib and its models is not timed."""
     order = json.load(sys.stdin)
     detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(data_file()))
     output = Path(order["output"])
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def sampled_frames(path: str, count: int, size: int) -> list[Any]:
-    """`count` random frames of a video, RGB, at `size`."""
+    """`count` random frames of a video, RGB, resized to `size`."""
     video = cv2.VideoCapture(path)
     frames = []
     while True:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.plan [--clips 1100000] [--tree 100000]
 
-Each measurement runs in a fresh process. A synthetic listing has the shape of VoxCeleb2: 6,112 identities, 118 of them in the
+Each measurement runs in a new process. A synthetic listing has the shape of VoxCeleb2: 6,112 identities, 118 of them in the
 test split, and about seven clips per video. With `--tree`, a tree of tiny files is created, listed and planned as well, and its
 time is extrapolated linearly to `--clips`; the table labels it as an extrapolation.
 """
@@ -49,9 +49,9 @@ class PlanOptions(WorkOptions):
     tree: PositiveInt | None = None
     """Also create, list and plan this many tiny files, such as 100000; `--work` should be on a real disk then."""
     profile: bool = False
-    """Only print a profile of planning the listing."""
+    """Only print a profile of planning the synthetic listing."""
     measure: Annotated[str | None, Parameter(show=False)] = None
-    """One measurement as JSON: what the benchmark runs in fresh processes."""
+    """One measurement as JSON, which the benchmark runs in a new process."""
 
 
 def synthetic_clips(count: int) -> Iterator[ClipSpec]:
@@ -75,14 +75,14 @@ def _names(count: int) -> Iterator[tuple[str, str, str, str]]:
     videos = max(identities, round(count / _CLIPS_A_VIDEO))
     first_test = identities - max(1, identities * _TEST_IDENTITIES // _IDENTITIES)
     for number in range(count):
-        video = number * videos // count  # times an odd number below: names without order, each once
+        video = number * videos // count  # multiplied by an odd number below: unordered unique names
         identity = video * identities // videos
         half = "test" if identity >= first_test else "dev"
         yield half, f"id{identity:05d}", f"{video * 2654435761 % 2**32:08x}vid", f"{number % 1000:05d}"
 
 
 def make_tree(root: Path, count: int) -> None:
-    """`count` tiny files in VoxCeleb2's layout."""
+    """Create `count` tiny files in VoxCeleb2's layout."""
     made = ""
     for half, identity, video, name in _names(count):
         directory = os.path.join(root, half, "mp4", identity, video)
@@ -101,7 +101,7 @@ def plan_listing(out: Path, clips: Iterator[ClipSpec], config: BuildConfig) -> i
 
 
 def measure(order: dict[str, Any]) -> dict[str, float]:
-    """Plan as `order` says, then again with nothing new; seconds of each step and peak memory of this process."""
+    """Plan by `order`, then again with nothing new; returns seconds of each step and peak memory of this process."""
     out, config = Path(order["out"]), BuildConfig(source="voxceleb2")
     root, clips = order["tree"], order["clips"]
     listing = partial(voxceleb2.list_clips, Listing(DirectoryTree(Path(root)))) if root else partial(synthetic_clips, clips)
@@ -127,7 +127,7 @@ def measure(order: dict[str, Any]) -> dict[str, float]:
 
 
 def _timed(steps: dict[str, tuple[float, float]], name: str, step: Callable[[], Any]) -> Any:
-    """Run a step and note its wall and its CPU seconds."""
+    """Run a step and record its wall and CPU seconds."""
     start, cpu_start = time.monotonic(), time.process_time()
     result = step()
     steps[name] = time.monotonic() - start, time.process_time() - cpu_start
@@ -135,7 +135,7 @@ def _timed(steps: dict[str, tuple[float, float]], name: str, step: Callable[[], 
 
 
 def measure_fresh(out: Path, clips: int, tree: Path | None = None) -> dict[str, float]:
-    """`measure` in a process of its own."""
+    """Run `measure` in a new process."""
     order = json.dumps({"out": str(out), "clips": clips, "tree": tree and str(tree)})
     command = [sys.executable, "-m", "benchmarks.plan", "--measure", order]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
@@ -145,7 +145,7 @@ def measure_fresh(out: Path, clips: int, tree: Path | None = None) -> dict[str, 
 
 @benchmark("plan")
 def main(options: PlanOptions) -> None:
-    """Measure wall time and peak memory of planning a corpus of the size of VoxCeleb2."""
+    """Measure wall time and peak memory of planning a corpus of VoxCeleb2's size."""
     if options.measure:
         print(json.dumps(measure(json.loads(options.measure))))
         return
@@ -163,12 +163,12 @@ def main(options: PlanOptions) -> None:
 def _report_listing(report: Report, work: Path, clips: int) -> dict[str, Any]:
     found = measure_fresh(work / "listing", clips)
     rows = [
-        ("making up the listing, within the next", "listing"),
-        ("plan_new, the listing included", "plan"),
+        ("generating the listing (part of the next row)", "listing"),
+        ("plan_new, including the listing", "plan"),
         (f"units() ({found['units']:,} units)", "units"),
-        ("read_unit, one in the middle", "unit"),
+        ("read_unit of a unit in the middle", "unit"),
         ("sum", "total"),
-        ("plan_new once more, nothing new", "again"),
+        ("plan_new again, nothing new", "again"),
     ]
     report.table(
         f"A synthetic listing of {clips:,} clips",
@@ -178,7 +178,7 @@ def _report_listing(report: Report, work: Path, clips: int) -> dict[str, Any]:
     report.note(
         f"Peak memory {found['peak_mib']:,.0f} MiB ({found['imported_mib']:.0f} MiB of it after the imports), "
         f"{found['peak_again_mib']:,.0f} MiB after the second plan; {found['plan_mb']:.1f} MB on disk. "
-        f"The goals are {_GOAL_S:g} s and 2 GB ({_GOAL_MIB:,.0f} MiB) for 1.1 million clips."
+        f"Goals: {_GOAL_S:g} s and 2 GB ({_GOAL_MIB:,.0f} MiB) for 1.1 million clips."
     )
     figures = {key: found[key] for key in ("total_s", "total_cpu_s", "again_s", "peak_mib", "peak_again_mib")}
     met = {"goal_s_met": found["total_s"] < _GOAL_S, "goal_mib_met": found["peak_again_mib"] < _GOAL_MIB}
@@ -191,9 +191,9 @@ def _report_tree(report: Report, work: Path, files: int, clips: int) -> dict[str
     made_s = time.monotonic() - start
     found = measure_fresh(work / "tree-out", files, work / "tree")
     factor = clips / files
-    rows = [("list_clips alone", "listing"), ("plan_new, list_clips included", "plan"), ("once more, nothing new", "again")]
+    rows = [("list_clips only", "listing"), ("plan_new, including list_clips", "plan"), ("again, nothing new", "again")]
     report.table(
-        f"A real tree of {files:,} tiny files (made in {made_s:.0f} s, so its directories are in the page cache)",
+        f"A real tree of {files:,} tiny files (created in {made_s:.0f} s, so its directories are in the page cache)",
         ("step", "wall seconds", "CPU seconds", f"wall seconds extrapolated to {clips:,}", "CPU seconds extrapolated"),
         [(name, *both, *(seconds * factor for seconds in both)) for name, key in rows if (both := _both(found, key))],
     )
@@ -211,7 +211,7 @@ def _both(found: dict[str, float], key: str) -> tuple[float, float]:
 
 
 def profile(clips: int) -> None:
-    """Where the time of planning goes, by cProfile, which slows Python code down and so shifts the shares."""
+    """Print a profile of planning by cProfile, which slows down Python code and so distorts the shares."""
     with tempfile.TemporaryDirectory(prefix="motionshards-bench-") as scratch, cProfile.Profile() as profiler:
         plan_listing(Path(scratch), synthetic_clips(clips), BuildConfig(source="voxceleb2"))
     pstats.Stats(profiler).sort_stats("tottime").print_stats(25)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: command line, input, facts about the machine, tables, and the JSON of the last line."""
+"""Shared parts of the benchmarks: command line, input, machine description, tables, and the JSON of the last line."""
 
 import datetime
 import importlib.metadata
@@ -40,7 +40,7 @@ class WorkOptions(ReportOptions):
     """Options of a benchmark that writes large temporary files."""
 
     work: Path | None = None
-    """Directory for temporary files; by default that of the system."""
+    """Directory for temporary files; by default the system's."""
 
     @contextmanager
     def work_dir(self) -> Iterator[Path]:
@@ -54,17 +54,17 @@ class CorpusOptions(WorkOptions):
     """Options of a benchmark that reads videos."""
 
     input: Path | None = None
-    """Directory of videos in the layout of VoxCeleb2; by default the test corpus, else rendered videos."""
+    """Directory of videos in VoxCeleb2's layout; by default the test corpus if present, otherwise rendered videos."""
 
 
 class Report:
-    """Tables and notes, printed and written to a Markdown file as they come, so that a run that is cut off leaves its first ones.
+    """Tables and notes, printed and written to a Markdown file immediately, so that an interrupted run keeps its first ones.
 
-    The tables are Markdown that reads as text.
+    The tables are Markdown that is readable as plain text.
     """
 
     def __init__(self, title: str, options: ReportOptions, results: Path | None = None) -> None:
-        """results: the file, where `options` names none."""
+        """results: default Markdown file, used if `options` names none."""
         self._results = options.results or results
         if self._results is not None:
             self._results.parent.mkdir(parents=True, exist_ok=True)
@@ -72,15 +72,15 @@ class Report:
         self._add(f"# {title}\n\n{options.date}, {machine()}.\n{versions()}.\n")
 
     def table(self, heading: str, columns: Sequence[str], rows: Rows) -> None:
-        """One table; the first column is text, the others are set to the right."""
+        """Add a table; the first column is aligned left, the others right."""
         self._add(f"## {heading}\n\n{markdown_table(columns, rows)}\n")
 
     def note(self, text: str) -> None:
-        """A paragraph."""
+        """Add a paragraph."""
         self._add(f"{text}\n")
 
     def finish(self, figures: dict[str, Any]) -> None:
-        """Print the figures as the last line; in the Markdown file they are a block of JSON."""
+        """Print the figures as JSON on the last line, and add them to the Markdown file as a block."""
         line = json.dumps({name: _rounded(value) for name, value in figures.items()})
         self._write(f"```json\n{line}\n```\n")
         print(line, flush=True)
@@ -96,7 +96,7 @@ class Report:
 
 
 def benchmark(name: str) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
-    """Make the function of a dataclass of options in `benchmarks/NAME.py` a command."""
+    """Turn a function of an options dataclass in `benchmarks/NAME.py` into a command."""
     return command(name, program=f"python -m benchmarks.{name}")
 
 
@@ -109,7 +109,7 @@ def markdown_table(columns: Sequence[str], rows: Rows) -> str:
 
 
 def corpus(given: Path | None, scratch: Path) -> tuple[Path, str]:
-    """A VoxCeleb2-shaped directory and its name: the given one, else the project's test corpus, else rendered videos."""
+    """A directory in VoxCeleb2's layout and its name: the given one, or the test corpus, or rendered videos."""
     if given is not None:
         return given.resolve(), given.name
     if _CORPUS.is_dir():
@@ -120,28 +120,28 @@ def corpus(given: Path | None, scratch: Path) -> tuple[Path, str]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def machine() -> str:
-    """Cores, processor and system in a few words."""
+    """Short description of cores, processor and system."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return f"{cores()} cores of {model}, {platform.system()} {platform.release()}"
 
 
 def versions() -> str:
-    """Versions of what does the work."""
+    """Versions of Python and of the packages that do the work."""
     found = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES if _installed(name)]
     decoder = [f"FFmpeg {decoder_versions()['ffmpeg']} by PyAV {decoder_versions()['av']}"] if _installed("av") else []
     return ", ".join([f"Python {platform.python_version()}", *decoder, *found])
 
 
 def peak_mib(pid: int | str = "self") -> float:
-    """Peak resident memory of a process in MiB (VmHWM); 0 for one that has ended.
+    """Peak resident memory of a process in MiB (VmHWM); 0 for one that has exited.
 
-    ru_maxrss would do for this process too, but it starts at what the parent had in memory when it started us.
+    ru_maxrss of this process is not used because it starts at the memory of the parent.
     """
     try:
         status = Path(f"/proc/{pid}/status").read_text()

@@ -1,12 +1,12 @@
-"""How a build scales: more clips on this machine, and the units of a corpus of VoxCeleb2's size.
+"""Scaling of a build: more clips on this machine, and the units of a corpus of VoxCeleb2's size.
 
     python -m benchmarks.scale [--runner local dask] [--factors 1 4 16] [--clips 1100000] [--units 5000]
 
-(a) Whole builds of more and more links to the same short videos, without landmarks, to maximize the share of overhead.
-(b) A synthetic corpus is planned and all its units are given markers, so that building a unit ends at once: what remains is the
-graph, its scheduling and the driver. (c) The dataset of these markers is finalized. (d) Rates on which the estimates of
-docs/costs.md are based: builds of videos of VoxCeleb2's mean length and size, with K = 8 and 16, with and without dlib, and of
-video with sound.
+(a) Whole builds of growing numbers of links to the same short videos, without landmarks, to maximize the share of overhead.
+(b) A synthetic corpus is planned and markers are written for all its units, so that building a unit returns immediately: this
+measures the graph, its scheduling and the driver. (c) The dataset of these markers is finalized. (d) Rates for the estimates in
+docs/costs.md: builds of videos of VoxCeleb2's mean length and size, with K = 8 and 16, with and without dlib, and of video with
+sound.
 """
 
 import json
@@ -81,12 +81,12 @@ class ScaleOptions(CorpusOptions):
     workers: PositiveInt = field(default_factory=cores)
     """Processes; by default one per core."""
     measure: Annotated[str | None, Parameter(show=False)] = None
-    """One measurement as JSON: what the benchmark runs in fresh processes."""
+    """One measurement as JSON, which the benchmark runs in a new process."""
 
 
 @benchmark("scale")
 def main(options: ScaleOptions) -> None:
-    """Measure how a build scales with clips, and with the units of a corpus of the size of VoxCeleb2."""
+    """Measure how a build scales with clips, and with the units of a corpus of VoxCeleb2's size."""
     if options.measure:
         order = json.loads(options.measure)
         print(json.dumps(_MEASURES[order["what"]](order)))
@@ -94,7 +94,7 @@ def main(options: ScaleOptions) -> None:
     report = Report("benchmarks/scale.py: more clips, and the units of a whole corpus", options)
     with options.work_dir() as work:
         source, name = corpus(options.input, work)
-        report.note(f"Input: videos made of {name}; {options.workers} workers. Memory is the peak of one process.")
+        report.note(f"Input: videos made from {name}; {options.workers} workers. Memory is the peak of one process.")
         figures = _report_growth(report, source, work, options)
         rates = _report_rates(report, source, work, options)
         figures |= _report_units(report, work, options)
@@ -102,7 +102,7 @@ def main(options: ScaleOptions) -> None:
 
 
 def _report_growth(report: Report, source: Path, work: Path, options: ScaleOptions) -> dict[str, Any]:
-    """(a) The job on growing input, on each runner."""
+    """(a) Measure builds of growing input on each runner."""
     short = transcode(source, work / "short", *_SHORT)
     roots = {factor: replicate(short, work / f"x{factor}", options.copies * factor) for factor in options.factors}
     rows: list[list[Any]] = []
@@ -116,18 +116,18 @@ def _report_growth(report: Report, source: Path, work: Path, options: ScaleOptio
             f"{runner}_{name}_x{options.factors[-1]}_over_x{options.factors[0]}": getattr(most, name) / getattr(least, name)
             for name in ("wall_s_a_clip", "cpu_s_a_clip", "driver_mib", "worker_mib")
         }
-    columns = ("runner", "clips", "units", "s", "ms a clip", "CPU ms a clip", "others", "driver MiB", "Beam MiB", "worker MiB")
-    report.table("(a) The whole job on short clips, 64 px, no landmarks", columns, rows)
+    names = "runner, clips, units, s, ms per clip, CPU ms per clip, others, driver MiB, Beam MiB, worker MiB"
+    report.table("(a) Whole builds of short clips, 64 px, no landmarks", names.split(", "), rows)
     report.note(
-        "Times a clip leave out those of the same command with `--limit 1`; CPU time is that of all processes, `others` the "
-        "share of the cores that others took. Dask's scheduler is within the driver, Beam's local runner in a process of its own."
+        "Times per clip exclude those of the same command with `--limit 1`. CPU time is that of all processes, `others` the "
+        "share of the cores used by others. Dask's scheduler runs in the driver, Beam's local runner in a separate process."
     )
     return figures
 
 
 @dataclass(frozen=True, slots=True)
 class _Grown:
-    """A job, beside the same command for one clip."""
+    """A build, and the same command for one clip."""
 
     job: Job
     one: Job
@@ -142,18 +142,18 @@ class _Grown:
 
     @property
     def driver_mib(self) -> float:
-        """Of the front door and of Beam's process, where it has one of its own."""
-        return self.job.watch.peaks_mib["front door"] + self.job.watch.peaks_mib["Beam driver"]
+        """Peak memory of the command, plus that of Beam's process if separate."""
+        return self.job.watch.peaks_mib["command"] + self.job.watch.peaks_mib["Beam driver"]
 
     @property
     def worker_mib(self) -> float:
         return self.job.watch.peaks_mib["worker"]
 
     def cells(self) -> list[Any]:
-        """What the table shows."""
+        """The cells of its row."""
         peaks, seconds = self.job.watch.peaks_mib, self.job.seconds
         others = f"{self.job.watch.others_s / seconds / cores():.0%}"
-        memory = peaks["front door"], peaks["Beam driver"] or "—", self.worker_mib
+        memory = peaks["command"], peaks["Beam driver"] or "—", self.worker_mib
         return [seconds, self.wall_s_a_clip * 1e3, self.cpu_s_a_clip * 1e3, others, *memory]
 
 
@@ -163,7 +163,7 @@ def _beside_one(root: Path, out: Path, size_px: int, workers: int, *more: str) -
 
 
 def _report_rates(report: Report, source: Path, work: Path, options: ScaleOptions) -> dict[str, Any]:
-    """(d) What a clip of VoxCeleb2's length and size costs. The data sets stay, for their rows."""
+    """(d) Measure clips of VoxCeleb2's length and size. The datasets are kept for (b), which uses their rows."""
     like = transcode(with_sound(source, work / "sound", sys.maxsize, encoded=False), work / "like", *_LIKE_VOXCELEB2)
     sizes_kb = [path.stat().st_size / 1e3 for path in like.rglob("*.mp4")]
     root = replicate(like, work / "likes", options.copies)
@@ -178,23 +178,13 @@ def _report_rates(report: Report, source: Path, work: Path, options: ScaleOption
         rows.append([store, model, frames, grown.job.clips, kept, grown.wall_s_a_clip * 1e3, grown.cpu_s_a_clip * 1e3, *kb])
         figure = name.replace("-", "_")
         figures |= {f"{figure}_cpu_s_a_clip": grown.cpu_s_a_clip, f"{figure}_kb_a_clip": kb[0]}
-    columns = (
-        "stored",
-        "landmarks",
-        "frames",
-        "clips",
-        "kept",
-        "ms a clip",
-        "CPU ms a clip",
-        "KB a clip in shards",
-        "in the index",
-    )
-    report.table(f"(d) Clips of 7.79 s and {figures['input_kb_a_clip']:.0f} KB with sound, 256 px", columns, rows)
+    names = "stored, landmarks, frames, clips, kept, ms per clip, CPU ms per clip, KB per clip in shards, in the index"
+    report.table(f"(d) Clips of 7.79 s and {figures['input_kb_a_clip']:.0f} KB with sound, 256 px", names.split(", "), rows)
     return figures
 
 
 def _report_units(report: Report, work: Path, options: ScaleOptions) -> dict[str, Any]:
-    """(b) and (c): a corpus is planned, scheduled and finalized, each in a process of its own."""
+    """(b) and (c): plan, schedule and finalize a corpus, each in a separate process."""
     order = {"out": str(work / "whole"), "rows": str(work / "dlib-9"), "clips": options.clips, "workers": options.workers}
     order["clips_per_shard"] = round(options.clips / options.units)
     planned = _fresh("plan", order)
@@ -205,20 +195,20 @@ def _report_units(report: Report, work: Path, options: ScaleOptions) -> dict[str
             rows.append([runner, part, *(found[name] for name in _SCHEDULED)])
             figures |= {f"{runner}_{part}_units_s": found["seconds"], f"{runner}_{part}_units_driver_mib": found["peak_mib"]}
     columns = ("runner", "units", "graph s", "all done s", "driver CPU s", "driver MiB before", "driver MiB", "worker MiB")
-    report.table(f"(b) Units that are committed already, of {options.clips:,} clips in {planned['units']:,}", columns, rows)
+    report.table(f"(b) Units that are already committed, of {options.clips:,} clips in {planned['units']:,}", columns, rows)
     report.note(
-        "`graph s`: from the list of units to the moment when the cluster has the tasks. The local runner's time includes the "
-        "start of its workers; Dask's cluster is there before."
+        "`graph s`: from the list of units until the cluster has the tasks. The local runner's time includes the "
+        "start of its workers; Dask's cluster is started before."
     )
     done = _fresh("finalize", order)
     rows = [[name, *(one[key] for key in _ALONE)] for name, one in (("plan", planned), ("finalize", done))]
     report.table("(c) Before and after the units", ("step", "s", "CPU s", "peak MiB", "MB written or read"), rows)
-    report.note("The plan is written, the markers are read; their rows are those of (d), nine frames, under planned names.")
+    report.note("The plan is written, the markers are read; their rows are those of (d) with nine frames, under planned names.")
     return {**figures, "finalize_s": done["seconds"], "finalize_peak_mib": done["peak_mib"]}
 
 
 def _fresh(what: str, order: dict[str, Any]) -> dict[str, Any]:
-    """One of `_MEASURES` in a process of its own."""
+    """Run one of `_MEASURES` in a new process."""
     command = [sys.executable, "-m", "benchmarks.scale", "--measure", json.dumps({**order, "what": what})]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if done.returncode:
@@ -237,7 +227,7 @@ def _measured(step: Callable[[], Any]) -> dict[str, float]:
 
 
 def _plan(order: dict[str, Any]) -> dict[str, Any]:
-    """Plan a synthetic corpus, and only then commit all its units."""
+    """Plan a synthetic corpus, then commit all its units; only planning is measured."""
     out, config = Path(order["out"]), BuildConfig(source="voxceleb2", clips_per_shard=order["clips_per_shard"])
     found = _measured(lambda: plan_listing(out, synthetic_clips(order["clips"]), config))
     Manifest(config, provenance(config), "").write(out)
@@ -246,7 +236,7 @@ def _plan(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _commit(out: Path, built: Path) -> None:
-    """A marker for each unit. Who a clip is stands in the plan; all else is of the clips of a data set that was built."""
+    """Write a marker for each unit. Keys and identities come from the plan, all other columns from the dataset `built`."""
     found = pa.concat_tables([read_marker(path)[1] for path in sorted(built.glob("t*/*.parquet"))])
     found = found.filter(found["kept"])
     (plan,) = [pq.read_table(path) for path in plan_files(out)]
@@ -261,7 +251,7 @@ def _commit(out: Path, built: Path) -> None:
 
 
 def _schedule_on_dask(order: dict[str, Any]) -> dict[str, Any]:
-    """The run of `build_on_dask`, which itself would leave out what is committed; with its looks at the markers."""
+    """Schedule like `build_on_dask`, which would skip committed units, including its checks of the markers."""
     job, found = _job_and_units(order)
     clock = _FirstUpdate()
     cluster = dask.Cluster(None, order["workers"], WORKERS_TIMEOUT_S)
@@ -275,7 +265,7 @@ def _schedule_on_dask(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schedule_locally(order: dict[str, Any]) -> dict[str, Any]:
-    """What `pipeline.runners.local_child` does."""
+    """Schedule like `pipeline.runners.local_child`."""
     job, found = _job_and_units(order)
     beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={order['workers']}"]
     return {"before_mib": peak_mib(), "graph_s": "—", **_measured(lambda: run_graph(found, job, beam))}
@@ -293,17 +283,17 @@ def _finalize(order: dict[str, Any]) -> dict[str, Any]:
 
 
 class _FirstUpdate:
-    """A progress that notes when it is told something for the first time: the tasks are on their way then."""
+    """A progress that records the time of its first update: the tasks have been submitted by then."""
 
     time_s = 0.0
 
     def update(self, clips: int) -> None:
-        """`clips` are done."""
+        """Called when `clips` are done."""
         self.time_s = self.time_s or time.monotonic()
 
 
 def transcode(source: Path, target: Path, reading: Sequence[str], writing: Sequence[str]) -> Path:
-    """The clips of `source` made anew by ffmpeg with these options of input and output, as a tree with the same names."""
+    """Re-encode the clips of `source` by ffmpeg with these input and output options into a tree with the same names."""
     for spec in list_clips(Listing(DirectoryTree(source))):
         path = uri_to_path(spec.spans[0].uri)
         (target / path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Thumbnails of known shot boundaries, made of clips of different people, and motion and light that are no boundary.
+"""Thumbnails with known shot boundaries, composed from clips of different people, and with motion and light without a boundary.
 
-Thumbnails are uint8 [T,27,48,3]; effects that move the frame take double the size, uint8 [T,54,96,3].
+Thumbnails are uint8 [T,27,48,3]; effects that move the frame use twice the size, uint8 [T,54,96,3].
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ Clip = NDArray[np.uint8]
 LENGTHS = (0, 1, 2, 3, 5, 10, 15, 25)
 """Blended frames of the transitions; 0 is a hard cut."""
 FADE = "fade"
-"""A fade to black and from black, 12 frames each."""
+"""A fade to black and a fade from black, 12 frames each."""
 _FADE_FRAMES = 12
 _PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "camera", "rocket", "hubble_deep_field", "immunohistochemistry")
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Frames [first, start) are blended, and a shot begins with `start`."""
+    """Frames [first, start) are blended; the next shot begins at `start`."""
 
     kind: str
     first: int
@@ -31,7 +31,7 @@ class Transition:
 
 
 def dissolve(before: Clip, after: Clip, frames: int) -> Clip:
-    """The clips with so many frames in common, in which the second replaces the first."""
+    """Concatenate two clips with `frames` overlapping frames, in which the second replaces the first."""
     if not frames:
         return np.concatenate([before, after])
     weight = (np.arange(1, frames + 1) / (frames + 1))[:, None, None, None]
@@ -40,7 +40,7 @@ def dissolve(before: Clip, after: Clip, frames: int) -> Clip:
 
 
 def through_black(before: Clip, after: Clip) -> Clip:
-    """The clips in a row; the end of the first becomes black, and the second comes out of it."""
+    """Concatenate two clips with a fade to black and from black."""
     weight = np.ones(len(before) + len(after))
     half = (np.arange(_FADE_FRAMES) + 1) / (_FADE_FRAMES + 1)
     weight[len(before) - _FADE_FRAMES : len(before) + _FADE_FRAMES] = [*half[::-1], *half]
@@ -48,7 +48,7 @@ def through_black(before: Clip, after: Clip) -> Clip:
 
 
 def reel(clips: Sequence[Clip], kinds: Sequence[str]) -> tuple[Clip, list[Transition]]:
-    """The clips in a row with a transition of each kind between them: a number of LENGTHS, or FADE."""
+    """Concatenate clips with transitions between them. kinds: a number of LENGTHS, or FADE."""
     frames, transitions = clips[0], []
     for kind, after in zip(kinds, clips[1:], strict=True):
         end = len(frames)
@@ -62,20 +62,20 @@ def reel(clips: Sequence[Clip], kinds: Sequence[str]) -> tuple[Clip, list[Transi
 
 
 def flash(clip: Clip) -> Clip:
-    """Two frames in the middle, nearly white."""
+    """Make two frames in the middle nearly white."""
     lit, middle = clip.copy(), len(clip) // 2
     lit[middle : middle + 2] = (lit[middle : middle + 2] * 0.2 + 204).astype(np.uint8)
     return lit
 
 
 def pan(large: Clip, frames: int = 12) -> Clip:
-    """A window that moves by its own width within so many frames in the middle."""
+    """Crop by a window that moves by its own width within `frames` frames in the middle."""
     way = np.clip((np.arange(len(large)) - len(large) // 2) / frames, 0, 1)
     return _moved(large, np.stack([14 + 0 * way, 48 * way], axis=1))
 
 
 def shake(large: Clip, seed: int) -> Clip:
-    """A window that jumps by up to an eighth of its width from frame to frame."""
+    """Crop by a window that jumps by up to an eighth of its width in each frame."""
     return _moved(large, np.array([14, 24]) + np.random.default_rng(seed).integers(-3, 4, (len(large), 2)))
 
 
@@ -85,7 +85,7 @@ def _moved(large: Clip, corners: NDArray[np.float64] | NDArray[np.int64]) -> Cli
 
 
 def photographs(frames: int) -> list[Clip]:
-    """Photographs of scikit-image over which a camera moves slowly: what is there without real videos."""
+    """Photographs of scikit-image filmed by a slowly moving camera, for use without real videos."""
     return [_filmed(getattr(data, name)(), frames, seed) for seed, name in enumerate(_PHOTOGRAPHS)]
 
 

@@ -1,11 +1,11 @@
-"""Shot boundaries by TransNetV2, with and without its gate, beside the frame difference that `track` used before.
+"""Shot boundaries by TransNetV2, with and without its gate, compared with the frame difference that `track` used before.
 
     python -m benchmarks.shots [--reels 6]
 
-A reel is a row of clips of different people with a transition of each kind between them, blended as thumbnails. A transition is
-found if a boundary lies within two frames of it; a boundary that belongs to none is false, and counts against the kind that is
-nearest. Times are CPU time of one thread. Thresholds were chosen on reels with even seeds and on the one-shot clips, after an
-earlier rule had missed a join of seed 9; reels have the odd seeds from 1 on, of which 13 to 27 were run once: no miss.
+A reel is a sequence of clips of different people with one transition of each kind, blended as thumbnails. A transition is found
+if a boundary is within two frames of it; all other boundaries are false positives of the nearest kind. Times are CPU time of one
+thread. Thresholds were chosen on reels with even seeds and on the one-shot clips, after an earlier rule had missed a join of seed
+9. Reported reels have the odd seeds from 1; seeds 13 to 27 were run once, without a miss.
 """
 
 import sys
@@ -40,7 +40,7 @@ _KINDS = [*map(str, LENGTHS), FADE]
 _WITHIN = 2
 _CLIP_FRAMES = (64, 76)
 _GOAL = 0.95
-# What ffmpeg's `scdet` calls a cut: a change of 10 % of the grey range, beyond what changed one frame before.
+# Threshold of ffmpeg's `scdet`: a change of 10 % of the gray range beyond the change of the previous frame.
 _CUT = 0.10
 
 
@@ -49,12 +49,12 @@ class ShotsOptions(CorpusOptions):
     """Options of the benchmark."""
 
     reels: PositiveInt = 6
-    """Reels, each with every kind of transition once."""
+    """Number of reels, each with every kind of transition once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """A clip of one person at thumbnail size and twice that."""
+    """A clip of one person at thumbnail size and at twice that size."""
 
     person: str
     small: Clip
@@ -63,7 +63,7 @@ class Thumbnails:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a side finds in a video, and what it takes."""
+    """Boundaries that a side finds in a video, and its cost."""
 
     shots: Shots
     judged: int
@@ -82,12 +82,12 @@ def main(options: ShotsOptions) -> None:
         clips = _clips(source)
     report.note(f"{len(clips)} clips of {len({clip.person for clip in clips})} people: {name}.")
     reels = [_reel(clips, 2 * number + 1) for number in range(options.reels)]
-    ours(reels[0][0])  # loads the network
+    ours(reels[0][0])  # warm-up: loads the network
     report.finish({**_boundaries(report, reels), **_one_shot(report, clips), "goal": _GOAL})
 
 
 def ours(frames: Clip) -> Run:
-    """The boundaries that a build finds."""
+    """Boundaries as a build finds them."""
     start, found = time.process_time(), ShotFinder()
     for frame in frames:
         found.add(frame)
@@ -101,7 +101,7 @@ def _ungated(frames: Clip) -> Run:
 
 
 def _difference(frames: Clip) -> Run:
-    """The measure of ffmpeg's `scdet`: the least of a frame's change and of how much it differs from the change before."""
+    """The measure of ffmpeg's `scdet`: the minimum of a frame's change and of its difference from the previous change."""
     start, grey = time.process_time(), frames.mean(axis=3)
     change = np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)) / 255
     score = np.minimum(change, np.abs(np.diff(change, prepend=0)))
@@ -135,19 +135,19 @@ def _reel(clips: Sequence[Thumbnails], seed: int) -> tuple[Clip, list[Transition
 
 
 def found_in(shots: Shots) -> list[Transition]:
-    """The boundaries with the blended frames before each."""
+    """The boundaries, with the blended frames before each."""
     pure = np.flatnonzero(~shots.blended)
     return [Transition("", int(max(pure[pure < start], default=-1)) + 1, int(start)) for start in shots.starts[1:]]
 
 
 def match(shots: Shots, truth: Sequence[Transition]) -> tuple[dict[str, Transition], Counter[str]]:
-    """The boundary that was found for each kind of transition, and how many false ones are nearest to each kind."""
+    """The boundary found for each kind of transition, and the number of false positives nearest to each kind."""
     left, matched = found_in(shots), dict[str, Transition]()
     for known in truth:
         near = [one for one in left if one.start >= known.first - _WITHIN and one.first <= known.start + _WITHIN]
         if near:
             matched[known.kind] = min(near, key=lambda one: abs(one.start - known.start))
-            left = [one for one in left if one not in near]  # a fade out and in may be two
+            left = [one for one in left if one not in near]  # a fade out and in may give two boundaries
     nearest = (min(truth, key=lambda known: abs(known.start - one.start)) for one in left)
     return matched, Counter(known.kind for known in nearest)
 
@@ -179,7 +179,9 @@ def _boundaries(report: Report, reels: Sequence[tuple[Clip, list[Transition]]]) 
         for group, kinds in groups.items()
         for suffix, side in names.items()
     }
-    report.note(f"The network judged {np.mean(share):.0%} of the frames of the reels, in which a shot ends every three seconds.")
+    report.note(
+        f"The network evaluated {np.mean(share):.0%} of the frames of the reels, in which a shot ends every three seconds."
+    )
     return {**figures, "share_reels": float(np.mean(share))}
 
 
@@ -194,7 +196,7 @@ def _name(kind: str) -> str:
 
 def _one_shot(report: Report, clips: Sequence[Thumbnails]) -> dict[str, Any]:
     effects: dict[str, list[Clip]] = {
-        "as they are": [clip.small for clip in clips],
+        "unchanged": [clip.small for clip in clips],
         "a flash of two frames": [shot_joins.flash(clip.small) for clip in clips],
         "a pan by the frame's width in 12 frames": [shot_joins.pan(clip.large) for clip in clips],
         "shaken by an eighth of the frame": [shot_joins.shake(clip.large, seed) for seed, clip in enumerate(clips)],
@@ -210,8 +212,14 @@ def _one_shot(report: Report, clips: Sequence[Thumbnails]) -> dict[str, Any]:
         if not figures:
             figures = {"false_one_shot": false[0], "false_one_shot_before": false[2], "share_one_shot": share}
             figures |= dict(zip(("ms_gated", "ms_everywhere", "ms_before"), times, strict=True))
-    columns = ["one-shot clips", "clips", *(f"false: {side}" for side in _SIDES), "judged", *(f"ms: {side}" for side in _SIDES)]
-    report.table("Clips with a false boundary, frames that the network judges, and CPU time a frame", columns, rows)
+    columns = [
+        "one-shot clips",
+        "clips",
+        *(f"false: {side}" for side in _SIDES),
+        "evaluated",
+        *(f"ms: {side}" for side in _SIDES),
+    ]
+    report.table("Clips with a false boundary, frames that the network evaluates, and CPU time per frame", columns, rows)
     return figures
 
 

@@ -1,11 +1,11 @@
-"""How well shuffled orders mix: ours, and webdataset's buffer over shuffled shards, compared with independent draws.
+"""How well shuffled orders mix: those of streams and of webdataset's buffer over shuffled shards, relative to independent draws.
 
     python -m benchmarks.shuffle [--clips 1100000]
 
-Two figures an order, over batches of 32, means of eight epochs. `neighbours`: how many pairs of a batch are from the same video,
-beside the number among draws from all clips (1 is ideal, more is worse; chance is some 0.05). `moved`: how far clips that stood
-next to each other in one epoch are apart in the next, beside a third of the epoch, as independent orders have (1 is ideal, less
-is worse). Two corpora: clips of a video next to each other, as they lie on a disk, and in random order, as `dataset.build` plans.
+Two figures per order, over batches of 32, means of eight epochs. `neighbours`: number of pairs of a batch from the same video,
+relative to draws from all clips (1 is ideal, more is worse; random variation is about 0.05). `moved`: how far clips that were
+adjacent in one epoch are apart in the next, relative to a third of the epoch, as in independent orders (1 is ideal, less is
+worse). Two corpora: clips of a video adjacent, as on a disk, and in random order, as planned by `dataset.build`.
 """
 
 import itertools
@@ -31,11 +31,11 @@ class ShuffleOptions(ReportOptions):
     """Options of the benchmark."""
 
     clips: PositiveInt = 1_100_000
-    """Clips of the corpus."""
+    """Number of clips of the corpus."""
 
 
 def ours(shuffle: str, clips: int, window: int = 8) -> Draw:
-    """Our order."""
+    """The order of a stream."""
     order = Order(np.arange(clips) // CLIPS_PER_SHARD, 0, shuffle, 1, window)
     return lambda epoch: order.slots(epoch, np.arange(clips)).unit
 
@@ -58,7 +58,7 @@ def webdatasets(clips: int, buffer: int) -> Draw:
 
 
 def neighbours(order: NDArray[np.int64], video: NDArray[np.int64]) -> float:
-    """Pairs of a batch from the same video, beside the number among independent draws."""
+    """Number of pairs of a batch from the same video, relative to independent draws."""
     batches = np.sort(video[order[: len(order) // BATCH * BATCH]].reshape(-1, BATCH), axis=1)
     same = sum(int((batches[:, apart:] == batches[:, :-apart]).sum()) for apart in range(1, CLIPS_PER_VIDEO))
     expected = len(batches) * BATCH * (BATCH - 1) / 2 * (CLIPS_PER_VIDEO - 1) / (len(order) - 1)
@@ -66,7 +66,7 @@ def neighbours(order: NDArray[np.int64], video: NDArray[np.int64]) -> float:
 
 
 def moved(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
-    """Mean distance in the second epoch of clips that followed each other in the first, beside that of independent orders."""
+    """Mean distance in the second epoch of clips that were adjacent in the first, relative to independent orders."""
     place = np.empty(len(second), np.int64)
     place[second] = np.arange(len(second))
     return float(np.abs(np.diff(place[first])).mean() / (len(second) / 3))
@@ -74,7 +74,7 @@ def moved(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
 
 @benchmark("shuffle")
 def main(options: ShuffleOptions) -> None:
-    """Measure how well shuffled orders mix: ours, and webdataset's buffer over shuffled shards."""
+    """Measure how well shuffled orders mix: those of streams, and of webdataset's buffer over shuffled shards."""
     clips = options.clips
     grouped = np.arange(clips) // CLIPS_PER_VIDEO
     planned = np.random.default_rng(0).permutation(grouped)
@@ -86,7 +86,7 @@ def main(options: ShuffleOptions) -> None:
         "webdataset, buffer 10,000": webdatasets(clips, 10_000),
     }
     report = Report("How well orders mix", options)
-    report.note(f"{clips:,} clips, shards of {CLIPS_PER_SHARD}, {CLIPS_PER_VIDEO} clips a video, batches of {BATCH}.")
+    report.note(f"{clips:,} clips, shards of {CLIPS_PER_SHARD}, {CLIPS_PER_VIDEO} clips per video, batches of {BATCH}.")
     report.note((__doc__ or "").rpartition("\n\n")[2].strip())
     figures = {}
     for name, draw in draws.items():

@@ -1,10 +1,10 @@
-"""The recipe `track` at 720p, with and without the shot model, beside a plain rewrite of the crop script of FOMM's authors.
+"""The recipe `track` at 720p, with and without the shot model, compared with a reimplementation of FOMM's crop script.
 
     python -m benchmarks.track [--videos 4] [--rounds 3]
 
 Videos are clips of the corpus, enlarged and padded to 1280x720, each of one shot, and all of them joined by hard cuts. The script
-decodes every frame to RGB at full size, searches it at 640 px, follows faces by the overlap with their first box, and has ffmpeg
-cut and scale each tube; here it finds faces with dlib, as `track` does. The sides alternate. CPU time is that of all processes.
+decodes every frame to RGB at full size, searches it at 640 px, tracks faces by the overlap with their first box, and lets ffmpeg
+cut and scale each tube; here it detects faces with dlib, as `track` does. The sides alternate. CPU time is that of all processes.
 """
 
 import os
@@ -42,9 +42,9 @@ from motionshards.transforms.extract.timeline import timeline_from_packets
 from motionshards.transforms.extract.tubes import FOMM_SAME_PLACE
 
 _FRAME_PX = (1280, 720)
-_HEADS_PX = (720, 560, 440)  # sides of the enlarged clips, one after the other
+_HEADS_PX = (720, 560, 440)  # sides of the enlarged clips, in turn
 _CONFIG = BuildConfig(source="folder", recipe="track")
-# Of the script: `increase`, and the longer side that is searched.
+# Parameters of the script: `increase`, and the longer side of the searched image.
 _MARGIN, _SEARCHED_PX = 0.1, 640
 _FASTER_THAN_SCRIPT = 2.5
 
@@ -57,9 +57,9 @@ class TrackOptions(CorpusOptions):
     """Options of the benchmark."""
 
     videos: PositiveInt = 4
-    """Videos of one shot."""
+    """Number of single-shot videos."""
     rounds: PositiveInt = 3
-    """Runs of each side."""
+    """Number of runs of each side."""
 
 
 @benchmark("track")
@@ -98,13 +98,13 @@ def _compare(report: Report, sides: dict[str, Side], videos: dict[str, list[Path
         for short, (wall_s, cpu_s) in zip(("", "_without_shots", "_script"), medians.values(), strict=True):
             figures[f"{kind.replace(' ', '_')}_fps{short}"] = frames / wall_s
             figures[f"{kind.replace(' ', '_')}_cpu_ms{short}"] = 1e3 * cpu_s / frames
-    columns = ["side", "frames/s", "CPU ms a frame", "times the script's frames/s", "times less CPU"]
+    columns = ["side", "frames/s", "CPU ms per frame", "speedup over the script", "by CPU time"]
     report.table(f"Goal: {_FASTER_THAN_SCRIPT:g} times the script", columns, rows)
     return {**figures, "goal": _FASTER_THAN_SCRIPT}
 
 
 def _timed(run: Side, paths: Sequence[Path]) -> tuple[float, float]:
-    """Wall and CPU seconds."""
+    """Wall and CPU seconds of a run over all paths."""
     start, before = time.perf_counter(), _cpu_s()
     for path in paths:
         run(path)
@@ -127,7 +127,7 @@ def _without_shots(path: Path) -> None:
 
 
 def plain_script(path: Path, out: Path) -> None:
-    """The authors' script, written down from its description: tubes of all faces as MP4 of 256 px."""
+    """The authors' script, reimplemented from its description: tubes of all faces as MP4 of 256 px."""
     out.mkdir(exist_ok=True)
     open_tubes, ended, number = list[_Tube](), list[_Tube](), 0
     detector = dlib.get_frontal_face_detector()
@@ -184,7 +184,7 @@ def _cut(path: Path, tube: _Tube, side: float, out: Path) -> None:
 
 
 def _enlarged(source: Path, work: Path, count: int) -> Iterator[Path]:
-    """Clips of different people in the middle of 720p frames."""
+    """Clips of different people in the center of 720p frames."""
     people = {spec.identity: spec for spec in list_clips(Listing(DirectoryTree(source)))}
     for number in range(count):
         spec, side = list(people.values())[number % len(people)], _HEADS_PX[number % len(_HEADS_PX)]

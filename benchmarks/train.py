@@ -1,11 +1,11 @@
-"""A training step, written plainly and as `jobs.train` runs it: samples per second, and the time spent waiting for data.
+"""A plain training step compared with that of `jobs.train`: samples per second, and the time spent waiting for data.
 
     python -m benchmarks.train --data OUT [--model fomm] [--config vox-256] [--batch 16] [--device cuda] [--eager]
 
-Both use batches from the same shards: `plain` with batches that are already on the device, eager and in fp32 by PyTorch's
-defaults, which convolve in TF32; `ours` through `make_loader`, compiled, in bf16 and channels_last (on a CPU: eager and in fp32).
-`ours, without the loader` has the batches of `plain`: its rate beside that of `ours` is what data costs, whereas time spent in
-the loader may pass while the GPU is busy. The sides alternate. Without VGG weights all drop the losses that need them.
+All use batches from the same shards: `plain` has them on the device already, eager and in fp32 with PyTorch's defaults, which
+convolve in TF32; `ours` reads them with `make_loader`, compiled, in bf16 and channels_last (on a CPU: eager and in fp32).
+`ours, without the loader` has the batches of `plain`: its rate relative to `ours` is the cost of the data, whereas time spent in
+the loader may overlap with GPU work. The sides alternate. Without VGG weights, all drop the losses that need them.
 """
 
 import statistics
@@ -35,7 +35,7 @@ _UNFED = "ours, without the loader"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(ReportOptions, OfDataset, OnDevice):
-    """Options of the benchmark. The frames of the dataset have the size of the config."""
+    """Options of the benchmark. The frames of the dataset must have the size of the config."""
 
     model: Annotated[str, choice(sorted(MODELS))] = "fomm"
     """The model."""
@@ -44,9 +44,9 @@ class TrainOptions(ReportOptions, OfDataset, OnDevice):
     vgg: str = "none"
     """VGG19 weights; `none` drops the loss that needs them."""
     batch: PositiveInt = 16
-    """Samples of a step."""
+    """Samples per step."""
     steps: PositiveInt = 20
-    """Steps of a round."""
+    """Steps per round."""
     warm: PositiveInt = 3
     """Warm-up steps, which are not measured."""
     rounds: PositiveInt = 5
@@ -57,7 +57,7 @@ class TrainOptions(ReportOptions, OfDataset, OnDevice):
 
 @benchmark("train")
 def main(options: TrainOptions) -> None:
-    """Compare a training step of `jobs.train`, fed by `make_loader`, with one written plainly."""
+    """Compare a training step of `jobs.train`, fed by `make_loader`, with a plain one."""
     option, name = device_and_name(options.device)
     device = torch.device(option)
     torch.backends.cudnn.benchmark = True
@@ -119,7 +119,7 @@ def _compare(
     rate = {side: samples / statistics.median(seconds for seconds, _ in rounds) for side, rounds in found.items()}
     share = {side: statistics.median(waited / seconds for seconds, waited in rounds) for side, rounds in found.items()}
     rows = [(side, warm_s[side], rate[side], rate[side] / rate["plain"], f"{share[side]:.1%}") for side in found]
-    report.table("Steps", ("side", "first steps, s", "samples/s", "times plain", "waiting for data"), rows)
+    report.table("Steps", ("side", "first steps, s", "samples/s", "speedup", "waiting for data"), rows)
     return {
         "times_plain": rate["ours"] / rate["plain"],
         "samples_s": rate["ours"],

@@ -1,4 +1,4 @@
-"""Peak memory, CPU time and writing of a command and all its descendants, read from /proc while it runs."""
+"""Peak memory, CPU time and written bytes of a command and its descendants, read from /proc while it runs."""
 
 import os
 import threading
@@ -17,13 +17,13 @@ _ROLES = {
     "extract.decoder.server": "decoder",
     "spawn_main": "worker",
     "motionshards.pipeline.runners.local_child": "Beam driver",
-    "dataset.build": "front door",
+    "dataset.build": "command",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """One line of /proc/PID/stat: parent, and seconds of its own and of the children it has waited for."""
+    """Fields of /proc/PID/stat: parent, and CPU seconds of the process and of the children it has waited for."""
 
     pid: int
     parent: int
@@ -34,8 +34,8 @@ class _Process:
 class Watch:
     """Samples the tree below a process until the block ends.
 
-    What a process does in the last `interval_s` of its life is missed. Processes count by their role, told from the
-    command line: worker, decoder, Beam driver, front door, other.
+    Activity of a process in the last `interval_s` of its life is missed. Processes are grouped by role, which is derived from
+    the command line: worker, decoder, Beam driver, command, other.
     """
 
     def __init__(self, pid: int, interval_s: float) -> None:
@@ -64,12 +64,12 @@ class Watch:
 
     @property
     def written_bytes(self) -> int:
-        """Bytes that the processes of the tree sent to a disk; files in memory do not count."""
+        """Bytes that the processes of the tree wrote to disk; files in memory do not count."""
         return sum(self._written.values())
 
     @property
     def others_s(self) -> float:
-        """CPU seconds that everything else on the machine took meanwhile, the host included (steal)."""
+        """CPU seconds used by everything else on the machine, including its host (steal)."""
         return max(0.0, self._machine_s - self.cpu_s)
 
     def _run(self) -> None:
@@ -78,7 +78,7 @@ class Watch:
                 self._note(process)
 
     def _note(self, process: _Process) -> None:
-        """The time of decoders is taken from their server, which waits for them, since most are too short to be seen."""
+        """Record a process. Decoders, often too short-lived to be sampled, count through their server, which waits for them."""
         role = _role(process.pid)
         self._written[process.pid] = max(self._written.get(process.pid, 0), _written(process.pid))
         self.peaks_mib[role] = max(self.peaks_mib[role], peak_mib(process.pid))
@@ -88,13 +88,13 @@ class Watch:
 
 
 def busy_s() -> float:
-    """CPU seconds of the whole machine since it started, waiting left out."""
+    """CPU seconds of the whole machine since boot, without idle and I/O wait."""
     user, nice, system, _idle, _wait, *others = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     return sum(map(int, (user, nice, system, *others))) * _TICK_S
 
 
 def decoders_s(pid: int) -> float:
-    """CPU seconds of the server of decoders below a process, and of those decoders, all of which must have ended soon."""
+    """CPU seconds of the decoder server below a process and of its decoders, which must exit soon."""
     for process in _tree(pid):
         if process.parent == pid and _role(process.pid) == "decoder":
             while Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text():
@@ -111,7 +111,7 @@ def _tree(pid: int) -> list[_Process]:
     for process in processes:
         children[process.parent].append(process)
     tree = [process for process in processes if process.pid == pid]
-    for process in tree:  # grows while it is walked
+    for process in tree:  # grows during iteration
         tree += children[process.pid]
     return tree
 

@@ -7,7 +7,7 @@
 # IMAGE is built from jobs/image/Dockerfile, in a registry that Dataflow can read; the local driver and the workers run in it.
 # For a GPU per worker (--landmarks fan) add --machine_type n1-standard-8
 # --dataflow_service_options 'worker_accelerator=type:nvidia-tesla-t4;count:1;install-nvidia-driver'
-# Untested, see docs/cluster.md, "What of this was run".
+# Untested, see docs/cluster.md, "What has been tested".
 set -euo pipefail
 
 image=$1 project=$2 region=$3 temporary=$4

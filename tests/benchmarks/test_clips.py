@@ -1,4 +1,4 @@
-"""The sides of `benchmarks.clips` read the frames that they are asked for, and its inputs are what they are said to be."""
+"""The sides of `benchmarks.clips` read the requested frames, and its inputs have the documented properties."""
 
 import importlib.util
 import shutil
@@ -29,14 +29,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("start", [0, 11, 12, 31, 44])
 @pytest.mark.parametrize("name", ["pyav", "opencv", "decord", "torchcodec"])
-def test_a_peer_reads_the_frames_asked_for(video: Path, name: str, start: int) -> None:
+def test_a_peer_reads_the_requested_frames(video: Path, name: str, start: int) -> None:
     if name in ("decord", "torchcodec") and importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed here")
     frames = getattr(clips_peers, f"read_{name}")(str(video), start, 16)
     assert [moving.seen_in(frame) for frame in frames] == [(3, number) for number in range(start, start + 16)]
 
 
-def test_the_limit_decodes_the_frames_asked_for(video: Path) -> None:
+def test_the_limit_decodes_the_requested_frames(video: Path) -> None:
     clip = clips_ours.in_memory(video)
     codec = av.VideoCodecContext.create("h264", "r")
     codec.extradata = clip.header
@@ -82,5 +82,5 @@ def test_torchcodec_finds_the_ffmpeg_of_pyav(tmp_path: Path) -> None:
     assert (folder / f"libavcodec.so.{major}").resolve().is_file()
 
 
-def test_ratios_are_of_sides_that_are_measured() -> None:
+def test_ratios_include_measured_sides_only() -> None:
     assert {side for _, ours, others, _ in GOALS for side in (ours, *others)} <= set(SIDES)

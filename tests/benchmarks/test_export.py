@@ -1,4 +1,4 @@
-"""The limits of `benchmarks.export` do the work that they are compared with."""
+"""The limits of `benchmarks.export` do the same work as the exports."""
 
 import io
 from pathlib import Path

@@ -38,7 +38,7 @@ def test_real_faces_have_the_angles_of_pnp(report: Report, seen: Corpus) -> None
     assert figures["yaw_r"] > 0.95 and 0.85 < figures["yaw_slope"] < 1.15
 
 
-def test_wrong_landmarks_are_beyond_the_95th_percentile_and_the_most_doubtful_frames_are_drawn(
+def test_wrong_landmarks_are_beyond_the_95th_percentile_and_the_least_reliable_frames_are_drawn(
     report: Report, seen: Corpus
 ) -> None:
     assert len(seen.found) > 30
@@ -47,7 +47,7 @@ def test_wrong_landmarks_are_beyond_the_95th_percentile_and_the_most_doubtful_fr
     assert sheet.image().size == (6 * 224, 4 * 240)
 
 
-def test_a_build_finds_faces_that_the_stored_frame_is_too_small_for(seen: Corpus) -> None:
+def test_a_build_finds_faces_that_are_too_small_in_the_stored_frame(seen: Corpus) -> None:
     images = textures(seen.elsewhere)["photographs"]
     looks = [look_at(scene, seen.work / "one.mp4") for scene in scenes(seen.found, images, 160, (1280, 720), 3)]
     assert [(look.finds("build"), look.finds("stored")) for look in looks] == [(True, False)] * 3
@@ -55,7 +55,7 @@ def test_a_build_finds_faces_that_the_stored_frame_is_too_small_for(seen: Corpus
     assert look_at(scene, seen.work / "one.mp4").reason == "face_too_small"
 
 
-def test_turned_heads_turn_the_way_that_yaw_counts(seen: Corpus) -> None:
+def test_rotated_heads_change_yaw_in_the_right_direction(seen: Corpus) -> None:
     frame = int(np.argmin(np.abs(seen.found.pose_deg[:, 0])))
     yaws = []
     for angle in (-15, 0, 15):

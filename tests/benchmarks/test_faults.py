@@ -1,4 +1,4 @@
-"""The quick part of `benchmarks.faults`: real kills, limits and mounts, and what is built is the same to the byte."""
+"""The quick part of `benchmarks.faults`: after real kills, limits and mounts, the output is byte-identical."""
 
 import json
 import subprocess
@@ -7,8 +7,8 @@ import sys
 from checkout import ROOT
 
 
-def test_builds_that_are_disturbed_end_with_the_bytes_of_one_that_is_not() -> None:
-    """Faults that take rights which this machine does not give are left out, and said to be."""
+def test_disturbed_builds_equal_an_undisturbed_one() -> None:
+    """Faults that need missing privileges are skipped and reported."""
     command = [sys.executable, "-m", "benchmarks.faults", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=580)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""`benchmarks.gpu` runs on a CPU, cuts rows off at their limits, and reports those that fail."""
+"""`benchmarks.gpu` runs on a CPU, stops rows at their time limits, and reports those that fail."""
 
 import importlib
 import json
@@ -33,20 +33,20 @@ def test_rows_that_fail_or_hang_are_reported_and_the_others_run(
     assert found["failed"] == ["bad", "hangs"] and found["bad"] == found["hangs"] == {} and found["good"]["copies"] > 0
     report = results.read_text()
     assert "**Failed:** status 2: error: Unknown option: --no-such-option" in report
-    assert "**Failed:** cut off after 1 s" in report
-    assert report.index("## Bad") < report.index("## Hangs") < report.index("## Good") < report.index("### The warp of 2")
+    assert "**Failed:** timed out after 1 s" in report
+    assert report.index("## Bad") < report.index("## Hangs") < report.index("## Good") < report.index("### The random warp of 2")
     assert [line.split(" | ")[-1].strip(" |") for line in report.splitlines() if line.startswith("| good")] == ["no", "yes"]
 
 
-def test_rows_that_do_not_fit_into_the_time_are_left_out(
+def test_rows_that_do_not_fit_into_the_time_limit_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu, "prepare", lambda work, device: [Row("late", "Late", "augment", WORDS, inf, 1)])
     assert gpu.main(["--device", "cpu", "--minutes", "0.01"]) == 1
-    assert "**Failed:** left out" in capsys.readouterr().out
+    assert "**Failed:** skipped" in capsys.readouterr().out
 
 
-def test_tables_of_a_row_that_was_cut_off_are_kept(tmp_path: Path) -> None:
+def test_tables_of_a_row_that_timed_out_are_kept(tmp_path: Path) -> None:
     row = Row("one", "One", "augment", (), inf, 1)
     head, tables = "# title\n\n2026-01-01, a machine.\nversions.\n\n", "a note.\n\n## Table\n\n| a |\n"
     assert gpu._section(row, tmp_path) == ("", {})
@@ -56,7 +56,7 @@ def test_tables_of_a_row_that_was_cut_off_are_kept(tmp_path: Path) -> None:
     assert gpu._section(row, tmp_path) == ("a note.\n\n### Table\n\n| a |", {"times": 2.0})
 
 
-def test_commands_of_a_gpu_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_rows, "_inputs", lambda work: {"data": str(work), "vgg": "vgg.pth"})
     rows = gpu_rows.prepare(tmp_path, "cuda")
     assert [row.name for row in rows] == list(gpu_rows.names())
@@ -67,9 +67,9 @@ def test_commands_of_a_gpu_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
     assert {"tests/dataset/test_loader.py", "tests/transforms/augment/test_tps.py"} < set(rows[0].words)
 
 
-def test_an_unknown_row_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_row_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--only", "fom"]) == 2
-    assert "--only fom: there is no such row, only tests, landmarks" in capsys.readouterr().err
+    assert "--only fom: no such row, choose from tests, landmarks" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`benchmarks.learn` trains each model by the commands that users run, and measures clips that it did not train on."""
+"""`benchmarks.learn` trains each model with the commands that users run, and evaluates held-out clips."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from benchmarks.learn_models import COURSES, SIZE_PX
 from motionshards.trainers.models import MODELS, plan
 
 
-def test_every_model_has_a_course_with_settings_of_its_own(tmp_path: Path) -> None:
+def test_every_model_has_a_course_with_valid_settings(tmp_path: Path) -> None:
     assert COURSES.keys() == MODELS.keys()
     for model, course in COURSES.items():
         for stage in course.stages:
@@ -40,7 +40,7 @@ def test_every_model_is_trained_and_measured(demo_videos: Path, tmp_path: Path, 
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     for model in MODELS:
         assert figures[f"{model}_l1_times_copy"] > 0
-        assert figures[f"{model}_l1_times_step0"] not in (0, 1), "two steps change what is painted"
+        assert figures[f"{model}_l1_times_step0"] not in (0, 1), "two steps must change the images"
     report = (tmp_path / "learn.md").read_text()
     assert all(f"| {stage.name}" in report for course in COURSES.values() for stage in course.stages)
     with Image.open(tmp_path / "learn.jpg") as strip:

@@ -101,9 +101,9 @@ def test_clips_that_the_view_cannot_show_are_counted(tars: list[Path], samples: 
     assert stream.excluded == {"fewer than 7 frames": sum(len(sample.frames) < 7 for sample in samples.values())}
 
 
-def test_plain_webdataset_reads_pairs_by_the_lines_of_the_documentation(tars: list[Path], samples: dict[str, Sample]) -> None:
-    """The lines stand in docs/loading.md, and are run as they stand there."""
-    page = (ROOT / "docs" / "loading.md").read_text()
+def test_plain_webdataset_reads_pairs_with_the_documented_code(tars: list[Path], samples: dict[str, Sample]) -> None:
+    """Runs the code block of docs/frameworks.md."""
+    page = (ROOT / "docs" / "frameworks.md").read_text()
     lines = re.search(r"```python\n(import io.*?webdataset.*?)```", page, re.DOTALL)
     assert lines is not None
     names: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""Two epochs through accelerate, and the errors of settings that do not fit; run by test_integrations.py in several processes.
+"""Two epochs through accelerate, and the errors of unsupported settings; run by test_integrations.py in several processes.
 
 accelerate_program.py DATA RESULT
 """
@@ -27,12 +27,12 @@ def accelerator(**settings: Any) -> Accelerator:
 
 
 def passes(batches: Any) -> list[list[list[str]]]:
-    """Whole, left early, whole."""
+    """A complete epoch, one left early, a complete one."""
     return [keys(batches), keys(islice(batches, 2)), keys(batches)]
 
 
 def resumed(stream: ClipStream, workers: int) -> list[list[str]]:
-    """What accelerate yields of a stream that resumes in the midst of epoch 1."""
+    """The batches that accelerate yields from a stream that resumes in the middle of epoch 1."""
     stream.load_state_dict({**stream.state_dict(), "epoch": 1, "slot": 12})
     return keys(accelerator(dispatch_batches=False).prepare(DataLoader(stream, batch_size=None, num_workers=workers)))
 

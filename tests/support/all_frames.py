@@ -1,4 +1,4 @@
-"""All frames of a stretch of a video, scaled to one size."""
+"""All frames of a part of a video, scaled to one size."""
 
 from collections.abc import Iterator
 

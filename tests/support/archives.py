@@ -1,4 +1,4 @@
-"""Archives written for tests, cut into parts, and what the project reads from them."""
+"""Archives for tests, split into parts, and their contents as the project reads them."""
 
 import io
 import tarfile
@@ -18,7 +18,7 @@ from motionshards.schemas.errors import ConfigError
 def cut(
     path: Path, places: list[int], names: Callable[[int], str] = lambda n: f"part{chr(97 + n // 26)}{chr(97 + n % 26)}"
 ) -> Path:
-    """Cut a file at `places` into parts and remove it; gives the first part."""
+    """Split a file at `places` into parts and remove it; returns the first part."""
     content = path.read_bytes()
     edges = [0, *places, len(content)]
     parts = [path.with_name(f"{path.stem}_{names(n)}") for n in range(len(edges) - 1)]
@@ -29,7 +29,7 @@ def cut(
 
 
 def files() -> dict[str, bytes]:
-    """Contents of many sizes, some that deflate well, some that do not, none, and one longer than a chunk of reading."""
+    """Contents of many sizes: compressible, incompressible, empty, and longer than a read chunk."""
     noise = np.random.default_rng(3)
     sizes = [0, 1, 30, 511, 512, 513, 4096, 70_001, (1 << 20) + 7]
     random = {f"mp4/id{n}/v{n}/{n:05d}.mp4": noise.bytes(size) for n, size in enumerate(sizes)}
@@ -61,7 +61,7 @@ def walk(tree: Tree, path: str = "") -> Iterator[Entry]:
 
 
 def everything(path: Path) -> dict[str, bytes]:
-    """All files of an archive by way of its tree."""
+    """All files of an archive, read through its tree."""
     opened = open_input([path], ())
     return {entry.path: unpack.content(entry.uri, entry.packed, opened.root) for entry in walk(opened.tree)}
 

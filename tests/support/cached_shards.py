@@ -1,4 +1,4 @@
-"""Shards with contents that follow from their names, held in a cache."""
+"""Cached shards whose contents are derived from their names."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Paths within the checkout under test, and of what may lie beside it."""
+"""Paths within the checkout under test, and of data that may be beside it."""
 
 from pathlib import Path
 

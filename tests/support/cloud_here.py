@@ -1,4 +1,4 @@
-"""Stores that speak gs and abfs on this machine: gcp-storage-emulator, and Azurite where it is installed.
+"""Local emulators of gs and abfs: gcp-storage-emulator, and Azurite where it is installed.
 
 `make azurite` installs it with npm; $AZURITE names its program unless it is on PATH.
 """
@@ -22,26 +22,26 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 @dataclass
 class CloudStore:
-    """Its bucket is called `data`; its environment must be set before it is looked into."""
+    """Its bucket is `data`; its environment variables must be set before it is accessed."""
 
     scheme: str
     endpoint: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """With which gcsfs or adlfs find the store."""
+        """Environment variables with which gcsfs or adlfs find the store."""
         return self.through(self.endpoint)
 
     def through(self, proxy: str) -> dict[str, str]:
-        """With which gcsfs or adlfs find a proxy before the store."""
-        if self.scheme == "gs":  # and no account of whoever runs the tests
+        """Environment variables with which gcsfs or adlfs find a proxy in front of the store."""
+        if self.scheme == "gs":  # and not the user's account
             return {"STORAGE_EMULATOR_HOST": proxy, "NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": "/dev/null"}
         place = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={proxy}/{ACCOUNT};"
         return {"AZURE_STORAGE_CONNECTION_STRING": place}
 
     @property
     def files(self) -> Any:
-        """The store as a file system, without anything cached."""
+        """The store as a file system without caches."""
         return importlib.import_module("fsspec").filesystem(self.scheme, skip_instance_cache=True, use_listings_cache=False)
 
     def names(self) -> dict[str, int]:

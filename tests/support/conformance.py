@@ -1,6 +1,6 @@
-"""Weights and pictures that are pure functions of their names, and figures that the published networks computed from them.
+"""Weights and images that are pure functions of their names, and values that the published networks computed from them.
 
-Numbers come from PCG64 seeded with the CRC-32 of a text. So no weight file is needed, and a wrong key, shape or order shows.
+Numbers come from PCG64 seeded with the CRC-32 of a text. This needs no weight files, and detects wrong keys, shapes and orders.
 """
 
 import json
@@ -14,11 +14,11 @@ from checkout import STORED
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-_DRAWN = ("num_batches_tracked", "down.weight", "weight_v")  # not filled: counters, fixed kernels, what follows from the rest
+_DRAWN = ("num_batches_tracked", "down.weight", "weight_v")  # not filled: counters, fixed kernels, derived values
 
 
 def figures(name: str) -> dict[str, Any]:
-    """The published networks' figures of one model."""
+    """The published networks' values of one model."""
     stored: dict[str, Any] = json.loads((STORED / f"{name}.json").read_text())[name]
     return stored
 
@@ -28,13 +28,13 @@ def rng(tag: str) -> np.random.Generator:
 
 
 def image(tag: str, count: int, channels: int, size: int, cells: int) -> Tensor:
-    """float64 [count,channels,size,size] in [0, 1): squares of random colours."""
+    """float64 [count,channels,size,size] in [0, 1): squares of random colors."""
     colours = rng(f"img/{tag}").random((count, channels, cells, cells))
     return torch.from_numpy(np.kron(colours, np.ones((size // cells, size // cells))))
 
 
 def fill(network: nn.Module, model: str) -> nn.Module:
-    """Give a float32 network the weights of `model`; cast it afterwards, as the figures' networks were."""
+    """Set the weights of `model` in a float32 network; cast it afterwards, as for the stored values."""
     for key, tensor in network.state_dict().items():
         if not key.endswith(_DRAWN) and ".downs." not in key:
             tensor.copy_(torch.from_numpy(_values(key, tuple(tensor.shape), rng(f"{model}/{key}"))))
@@ -61,12 +61,12 @@ def _values(key: str, shape: tuple[int, ...], r: np.random.Generator) -> NDArray
 
 
 def gradient_norm(network: nn.Module) -> float:
-    """L2 over all parameters with gradients."""
+    """L2 norm over all parameters with gradients."""
     return math.sqrt(sum(p.grad.double().square().sum().item() for p in network.parameters() if p.grad is not None))
 
 
 def assert_like(tensor: Tensor, stored: dict[str, Any], tolerance: float = 1e-8) -> None:
-    """The summary of `tensor` is the stored one: shape, mean, unbiased deviation, greatest magnitude and five entries."""
+    """Assert that `tensor` has the stored shape, mean, unbiased deviation, maximum magnitude and five entries."""
     flat = tensor.detach().double().flatten()
     assert list(tensor.shape) == stored["shape"]
     found = [flat.mean(), flat.std(), flat.abs().max(), *flat[np.linspace(0, len(flat) - 1, 5).astype(int)]]

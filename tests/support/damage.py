@@ -1,4 +1,4 @@
-"""A finished dataset with one part changed, and what `verify` says of it."""
+"""A finished dataset with one part changed, and what `verify` reports."""
 
 import dataclasses
 import io
@@ -60,7 +60,7 @@ def first_row(out: Path) -> dict[str, Any]:
 
 
 def first_sample(out: Path) -> Sample:
-    """That clip."""
+    """The first clip of that shard."""
     row = first_row(out)
     with tar_of(out).open("rb") as stream:
         return read_members(stream, row["members"]), row, Manifest.read(out).config
@@ -69,7 +69,7 @@ def first_sample(out: Path) -> Sample:
 def rewrite(
     out: Path, change: Callable[[Files], None] = lambda files: None, columns: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
-    """Change members or columns of one clip so that hashes, marker, index and dataset.json fit: only the content is wrong."""
+    """Change members or columns of one clip with consistent hashes, marker, index and dataset.json: only the content is wrong."""
     manifest, old = Manifest.read(out), entry_of(out)
     rows = read_marker(marker_of(out))[1].to_pylist()
     with tar_of(out).open("rb") as stream:

@@ -13,7 +13,7 @@ from motionshards.schemas.records import Clip
 BAD = (3, 8)
 DEADLY = b"deadly"
 
-# Python imports this module at its start: it makes decoding of some files end the process, as a bug of the decoder would.
+# Python imports this module on startup: it makes decoding of some files kill the process, like a bug in the decoder.
 SITE = """
     import signal
     from motionshards.transforms.extract import stored_video
@@ -30,14 +30,14 @@ SITE = """
 
 
 def import_at_start(program: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every Python process that this one starts run a program first; `directory` is where to put it."""
+    """Make every Python subprocess run a program first, which is written to `directory`."""
     directory.mkdir()
     (directory / "sitecustomize.py").write_text(textwrap.dedent(program))
     monkeypatch.syspath_prepend(directory)
 
 
 def deadly_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str = "SIGSEGV") -> Path:
-    """A dataset of twelve clips of which the bad ones end the processes that decode them by a signal."""
+    """A dataset of twelve clips; the bad ones kill the processes that decode them by a signal."""
     import_at_start(SITE.format(mark=DEADLY, signal=signal), tmp_path / "site", monkeypatch)
     return harmed(tmp_path / "deadly", lambda mp4: mp4 + DEADLY, monkeypatch)
 

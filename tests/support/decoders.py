@@ -1,4 +1,4 @@
-"""The decoders that run below this process."""
+"""The decoder processes of this process."""
 
 import os
 import time
@@ -7,7 +7,7 @@ import psutil
 
 
 def decoders(count: int) -> list[psutil.Process]:
-    """The processes that have been forked to decode, once there are so many, or after some seconds."""
+    """The forked decoder processes, as soon as there are enough, or after several seconds."""
     found: list[psutil.Process] = []
     for _ in range(100):
         found = [one for one in psutil.Process().children(recursive=True) if _is_forked(one)]

@@ -1,4 +1,4 @@
-"""What a run of the download did."""
+"""The results of a download run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from motionshards.jobs.download_report import STATUSES
 
 @dataclass
 class Fetched:
-    """What a run did: its totals, the rows of its report by video, what it said, and how long it slept each time, seconds."""
+    """Results of a run: totals, rows of its report by video, output, and seconds of each sleep."""
 
     totals: Totals
     rows: dict[str, dict[str, Any]]

@@ -7,7 +7,7 @@ from motionshards.dataset.reading.batch import Batch
 
 
 def face(left: float = 0.3, right: float = 0.3, mouth: float = 0.0) -> Tensor:
-    """[68,2], with eyes of these aspect ratios and a mouth that opens by so much of its width."""
+    """Landmarks [68,2] with these aspect ratios of eyes and mouth."""
     points = torch.zeros(68, 2)
     for first, x, ratio in ((36, 10.0, right), (42, 30.0, left)):
         high = 8 * ratio / 2

@@ -1,4 +1,4 @@
-"""A web server of files on this machine that follows a script of failures, as real ones have them."""
+"""A local web server of files that follows a script of failures like those of real servers."""
 
 import re
 import socket
@@ -16,14 +16,14 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True)
 class Step:
-    """How one request is answered: as it should be, but for what is named here.
+    """Deviations of one response from a correct one.
 
-    status: instead of 200 or 206, with an empty body
-    body: instead of the file
-    cut: so many bytes of the body are sent, then `end` happens: "close", "reset" or "stall" (the line stays open and silent)
-    length: what Content-Length says, instead of the truth; None leaves the header away
-    whole: the range that was asked for is ignored
-    shift, more: the range begins or ends so many bytes later than asked for
+    status: used instead of 200 or 206, with an empty body
+    body: sent instead of the file
+    cut: number of bytes of the body that are sent before `end`: "close", "reset" or "stall" (the connection stays open)
+    length: Content-Length instead of the true one; None omits the header
+    whole: ignore the requested range
+    shift, more: number of bytes by which the range begins or ends later than requested
     """
 
     status: int | None = None
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass
 class Asked:
-    """One request that came."""
+    """One received request."""
 
     target: str
     range: str | None
@@ -49,7 +49,7 @@ class Asked:
 
 @dataclass
 class FileServer:
-    """files: path -> content. script: what the next requests get, in turn; behind its end all is well, or as `always` says."""
+    """files: path -> content. script: replies to the next requests in order; afterwards correct replies, or `always`."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class FileServer:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self, asked: Asked) -> Step:
-        """Note a request and choose its answer."""
+        """Record a request and choose its reply."""
         with self.lock:
             self.asked.append(asked)
             return self.script.pop(0) if self.script else self.always
@@ -95,8 +95,8 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             if start >= len(content):
                 self.answer(416, {"Content-Range": f"bytes */{len(content)}", **step.headers}, b"", step)
                 return
-            told = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}", **step.headers}
-            self.answer(206, told, content[start:stop], step)
+            headers = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}", **step.headers}
+            self.answer(206, headers, content[start:stop], step)
 
         def answer(self, status: int, headers: dict[str, str], body: bytes, step: Step) -> None:
             self.send_response(status)
@@ -109,7 +109,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             try:
                 self.wfile.write(body[: step.cut])
-            except OSError:  # a client that takes what it needs and goes
+            except OSError:  # the client closed the connection early
                 self.close_connection = True
             if step.cut is not None:
                 self.fail(step.end)
@@ -118,7 +118,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             self.close_connection = True
             if how == "stall":
                 server.over.wait(20)
-            elif how == "reset":  # what is on its way would be thrown away with the connection
+            elif how == "reset":  # a reset would discard bytes in flight
                 server.over.wait(0.05)
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
@@ -129,7 +129,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
         def finish(self) -> None:
             try:
                 super().finish()
-            except (OSError, ValueError):  # the connection was reset on purpose
+            except (OSError, ValueError):  # the connection was reset deliberately
                 self.close_connection = True
 
     return Handler
@@ -139,14 +139,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that break a connection are part of the play."""
+        """Ignore clients that break a connection, as tests expect them."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 @contextmanager
 def serving() -> Iterator[FileServer]:
-    """A server without files; give it some."""
+    """A server without files, to which tests add some."""
     served = FileServer()
     http = _Server(("127.0.0.1", 0), _handler(served))
     served.url = f"http://127.0.0.1:{http.server_port}"

@@ -1,4 +1,4 @@
-"""Narrow networks of the first order motion model, and inputs for the graphs that are exported of them."""
+"""Narrow networks of the first order motion model, and inputs for the graphs exported from them."""
 
 import torch
 from conformance import fill
@@ -20,7 +20,7 @@ def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGene
 
 
 def keypoints(count: int, seed: int) -> Keypoints:
-    """float32, all over the picture, as no untrained detector finds them."""
+    """float32 keypoints spread over the image more widely than an untrained detector places them."""
     jacobian = torch.eye(2) + 0.4 * (noise(count, 3, 2, 2, seed=seed + 1) - 0.5)
     return Keypoints(value=(2 * noise(count, 3, 2, seed=seed) - 1).float(), jacobian=jacobian.float())
 

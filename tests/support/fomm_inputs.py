@@ -7,7 +7,7 @@ from torch import Tensor
 
 from motionshards.trainers.fomm.architecture import Architecture
 
-# Settings of a model for images of 32 px that trains in seconds, as a YAML file has them.
+# YAML settings of a model for images of 32 px that trains in seconds.
 TINY = """
 architecture:
   size: 32
@@ -20,7 +20,7 @@ architecture:
 
 
 def small(**changes: object) -> Architecture:
-    """Narrow networks for pictures of 64 pixels."""
+    """Narrow networks for images of 64 px."""
     narrow = {"block_expansion": 8, "max_features": 32}
     usual = Architecture()
     made = Architecture(
@@ -39,5 +39,5 @@ def chance(seed: int = 0) -> torch.Generator:
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
-    """float64, 0 to 1."""
+    """float64 in [0, 1]."""
     return torch.rand(*shape, generator=chance(seed), dtype=torch.float64)

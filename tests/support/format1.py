@@ -1,4 +1,4 @@
-"""The data set of format version 1 that an earlier release built, see tests/data/README.md."""
+"""The dataset of format version 1 that an earlier release built, see tests/data/README.md."""
 
 import tarfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A person's head in a frame that is much larger."""
+"""A person's head in a much larger frame."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ FRAME_PX, CORNER_PX = (960, 540), (600, 200)
 
 
 def head_in_frame(path: Path, head: Path, side: int, frames: int = 12) -> Path:
-    """The video of a head, scaled to `side`, with its corner at CORNER_PX in a grey frame."""
+    """The video of a head, scaled to `side`, with its corner at CORNER_PX in a gray frame."""
     width, height = FRAME_PX
     place = f"[1]scale={side}:{side}[small];[0][small]overlay={CORNER_PX[0]}:{CORNER_PX[1]}:shortest=1"
     grey = f"color=gray:size={width}x{height}:rate=25"

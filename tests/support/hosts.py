@@ -1,7 +1,7 @@
-"""Hosts for tests: network namespaces of this machine on one switch, each with a name and process numbers of its own.
+"""Hosts for tests: network namespaces of this machine on one switch, each with its own name and process numbers.
 
-Nothing of this machine's own network is touched, since the switch is a namespace too. All hosts see this machine's files,
-which stand for the directories that a cluster shares.
+This machine's own network is not changed, since the switch is a namespace, too. All hosts see this machine's files, which
+represent the shared directories of a cluster.
 """
 
 import os
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-# Names the host, then becomes the command: $0 is the name.
+# Sets the host name ($0), then executes the command.
 _AS_HOST = 'hostname "$0" && exec "$@"'
 
 
 class Network:
-    """Hosts that reach each other and nothing else. Their addresses are 10.77.0.1, 10.77.0.2, ... in the order of their names.
+    """Hosts that reach only each other. Their addresses are 10.77.0.1, 10.77.0.2, ... in the order of their names.
 
     Raises, on entering:
-        OSError, subprocess.CalledProcessError: namespaces cannot be made here: it takes Linux, root and iproute2
+        OSError, subprocess.CalledProcessError: namespaces cannot be created here; requires Linux, root and iproute2
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ class Network:
         self._remove()
 
     def end(self) -> None:
-        """Kill all that was started and still runs."""
+        """Kill all started processes."""
         for process in self._started:
             process.kill()
         for process in self._started:
@@ -50,18 +50,18 @@ class Network:
         return f"10.77.0.{self._names.index(host) + 1}"
 
     def start(self, host: str, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
-        """Start a program on a host; `options` go to Popen. When it ends or is killed, so is all that it has started there."""
+        """Start a program on a host; `options` are passed to Popen. When it exits, its descendants are killed."""
         apart = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         words = ["ip", "netns", "exec", self._space(host), *apart, "sh", "-c", _AS_HOST, host, *command]
         self._started.append(subprocess.Popen(words, text=True, **options))
         return self._started[-1]
 
     def cut(self, host: str) -> None:
-        """Pull a host's cable: what is sent to it or by it is lost, and nobody is told."""
+        """Disconnect a host: packets to and from it are dropped silently."""
         self._turn(host, "down")
 
     def mend(self, host: str) -> None:
-        """Plug it in again."""
+        """Reconnect a host."""
         self._turn(host, "up")
 
     def _turn(self, host: str, state: str) -> None:
@@ -85,7 +85,7 @@ class Network:
             _ip("-n", switch, "link", "set", port, "master", "bridge", "up")
             _ip("-n", space, "addr", "add", f"{self.address(host)}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "eth0", "up")
-            _ip("-n", space, "route", "add", "8.8.8.8", "dev", "eth0")  # Dask looks for its own address by this route
+            _ip("-n", space, "route", "add", "8.8.8.8", "dev", "eth0")  # Dask finds its own address by this route
             _ip("-n", space, "link", "set", "lo", "up")
 
     def _remove(self) -> None:
@@ -94,7 +94,7 @@ class Network:
 
 
 def why_none() -> str:
-    """Why hosts cannot be made here; empty where they can."""
+    """Why hosts cannot be created here; empty if they can."""
     try:
         with Network(["alone"]) as network:
             told = network.start("alone", ["true"], stderr=subprocess.PIPE)

@@ -1,7 +1,7 @@
 """A stand-in for the Hugging Face Hub, for its own client: repositories in memory, large files in a local xet store.
 
-What the client asks for is answered as by the Hub, including its refusals. Instead of a storage server it is pointed to a
-directory, `local://…`, which its transfer library hf_xet writes as it would send it.
+It answers the client's requests like the Hub, including errors. Instead of a storage server, the client is pointed to a
+directory, `local://…`, to which its transfer library hf_xet writes what it would send.
 """
 
 import base64
@@ -65,12 +65,12 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The server and what it was asked.
+    """The server and the requests that it received.
 
-    environment: with which the library, in other processes, finds it and may write
-    added: the files that each commit added
-    card_errors: what is wrong with the next data card
-    before_commit: called with the files that a commit would add, before it takes effect; may refuse or wait
+    environment: variables with which the library in other processes finds it and may write
+    added: files added by each commit
+    card_errors: errors of the next data card
+    before_commit: called with the files of a commit before it takes effect; may raise or wait
     """
 
     store: Path
@@ -105,7 +105,7 @@ class Hub:
         blob = self.repositories[repository].files[path]
         if blob.content is not None:
             return blob.content
-        import hf_xet  # when HF_HOME is set, as it begins a log there
+        import hf_xet  # after HF_HOME is set, because importing it opens a log there
 
         xet_hash, size = self.stored()[blob.sha256]
         with self._reading, tempfile.TemporaryDirectory() as place:
@@ -158,7 +158,7 @@ def hub_here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_TOKEN": TOKEN,
         "HF_HOME": str(place / "hf"),
-        "TMPDIR": str(place),  # where a push that is killed leaves its links
+        "TMPDIR": str(place),  # where a killed push leaves its links
     }
     for name, value in hub.environment.items():
         monkeypatch.setenv(name, value)

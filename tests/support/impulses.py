@@ -1,4 +1,4 @@
-"""Videos of many containers in which a flash and a click happen together, and how far apart they are once both are decoded."""
+"""Videos of many containers with simultaneous flashes and clicks, and their distance after decoding."""
 
 import re
 import subprocess
@@ -29,10 +29,10 @@ TIMEOUT_S = 60.0
 class Kind:
     """A container and its codecs.
 
-    sound_at_s: when the sound begins, from the start of the video
-    vfr: whether frames are left out at random
-    joined: whether two such files are one behind the other
-    whole_frames: whether the container counts in frames, so that it cannot hold the delay of its sound's encoder
+    sound_at_s: start of the sound relative to the video
+    vfr: whether frames are dropped at random
+    joined: whether two such files are concatenated
+    whole_frames: whether timestamps are whole frames, so that the container cannot store the delay of its sound's encoder
     """
 
     suffix: str
@@ -80,11 +80,11 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far off decoded flashes and clicks are, the largest of a file.
+    """The largest error of decoded flashes and clicks of a file.
 
-    sound_ms: clicks from the flashes they belong to
-    ffmpeg_ms: the same distance from that of the ffmpeg program, which places sound by its timestamps
-    flash_s: flashes from the first frame, beside when they were made
+    sound_ms: distance of clicks from their flashes
+    ffmpeg_ms: difference of that distance from that of the ffmpeg program, which places sound by its timestamps
+    flash_s: difference of flash times from the true ones
     """
 
     sound_ms: float
@@ -108,7 +108,7 @@ def can_write(kind: Kind) -> bool:
 
 
 def write_impulses(path: Path, kind: Kind, seconds: int = 6) -> NDArray[np.float64]:
-    """Write a video with a flash and a click every two seconds; gives their times from the first frame, float64 [n] in s."""
+    """Write a video with a flash and a click every two seconds; returns their times from the first frame, float64 [n] in s."""
     once_s = np.arange(FIRST_S, seconds - 0.5, EACH_S)
     wav = path.with_name(f"{path.name}.wav")
     _write_clicks(wav, once_s - kind.sound_at_s, seconds - kind.sound_at_s, kind.hz)
@@ -128,7 +128,7 @@ def write_impulses(path: Path, kind: Kind, seconds: int = 6) -> NDArray[np.float
 
 
 def drift(path: Path, once_s: NDArray[np.float64]) -> Drift:
-    """How far off the flashes and clicks of a written video are as this project reads it."""
+    """Errors of the flashes and clicks of a written video as read by this project."""
     media = Media.at(path)
     line, bright = _brightness(media)
     flashes_s = line.pts_s[bright > 128]
@@ -142,7 +142,7 @@ def drift(path: Path, once_s: NDArray[np.float64]) -> Drift:
 
 
 def clicks_near(samples: NDArray[np.int16], around_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """When the clicks are heard that are nearest to some times, float64 [n] in s."""
+    """Times of the clicks nearest to given times, float64 [n] in s."""
     reach, half = round(_REACH_S * HZ), round(_REACH_S * HZ) // 10
     like = _burst(np.arange(-half, half + 1) / HZ)
     padded = np.pad(samples.astype(np.float64), 2 * reach)

@@ -1,4 +1,4 @@
-"""Builds and additions without worker processes, whose start takes longer than the work of a small test."""
+"""Builds and additions without worker processes, whose startup takes longer than a small test."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from motionshards.schemas.records import ShardUnit
 
 @contextmanager
 def in_this_process() -> Iterator[None]:
-    """Until it is left, units are built here, one after the other."""
+    """Within the block, units are built in this process, one after another."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("motionshards.pipeline.runners.choose.run", _run)
         yield

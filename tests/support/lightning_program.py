@@ -3,7 +3,7 @@
     lightning_program.py DATA RESULT PROCESSES SOURCE MODE
 
 SOURCE is `loader`, or a number of workers of a DataLoader; MODE is `whole`, `limited`, `stopped` (in epoch 1, with a checkpoint
-RESULT.ckpt), `resumed` (from there), or `early` (the stream is opened before there is a process group).
+RESULT.ckpt), `resumed` (from there), or `early` (the stream is opened before the process group exists).
 """
 
 import json
@@ -45,7 +45,7 @@ class Recorder(pl.LightningModule):
 
 
 class Stop(pl.Callback):
-    """Writes a checkpoint in the midst of an epoch and stops."""
+    """Writes a checkpoint in the middle of an epoch and stops."""
 
     def __init__(self, result: str) -> None:
         self._result = result

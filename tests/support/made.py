@@ -1,4 +1,4 @@
-"""Data sets for the tests of the loader: many small clips, written by the project's own writers without any video."""
+"""Datasets for loader tests: many small clips, written by the project's own writers without videos."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,14 +59,14 @@ def make_dataset(
 
 
 def with_embedding(clip: Clip, embedding: Callable[[int], np.ndarray | None]) -> Clip:
-    """The clip with a face descriptor, by its number; NaN where there is None."""
+    """The face descriptor of a clip by its number; NaN if it has none."""
     found = embedding(int(clip.spec.key.rpartition("clip")[2]))
     nothing = np.full(IDENTITY_NUMBERS, np.nan, np.float32)
     return replace(clip, embedding=nothing if found is None else found, identity_spread=None if found is None else 0.25)
 
 
 def unfinish(out: Path, shards: int) -> None:
-    """Make it look like a build that was stopped with so many shards committed."""
+    """Make a dataset look like a build that was interrupted with `shards` committed shards."""
     (out / INDEX).unlink()
     for marker in sorted(out.glob("*/*.parquet"))[shards:]:
         marker.unlink()
@@ -74,7 +74,7 @@ def unfinish(out: Path, shards: int) -> None:
 
 
 def make_clip(number: int, count: int, identity: str, split: str, landmarks: bool, aus: bool, size: int) -> Clip:
-    """A clip whose pictures, landmarks, pose and action units differ from those of all others."""
+    """A clip whose images, landmarks, pose and action units differ from those of all others."""
     random = np.random.default_rng(number)
     spec = ClipSpec(
         f"{identity}/video{number % 3}/clip{number:05d}", "demo", split, identity, f"video{number % 3}", (Span("a.mp4"),), 1.0

@@ -1,4 +1,4 @@
-"""Finds code, links and headings in Markdown as our pages write it: fenced and indented blocks, code within lines."""
+"""Finds code, links and headings in the Markdown of the pages: fenced blocks, indented blocks and inline code."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ class Code:
     """A piece of code on a page.
 
     page: path below the repository
-    line: where it begins, from 1
+    line: number of its first line, from 1
     kind: `fenced`, `indented` or `inline`
-    info: what stands behind the opening fence
+    info: text after the opening fence
     """
 
     page: str
@@ -33,7 +33,7 @@ class Code:
 
 
 def pages() -> list[Path]:
-    """The pages whose contents are promises to users."""
+    """The pages that are written for users."""
     return [
         *(path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.exists()),
         *sorted(ROOT.glob("docs/**/*.md")),
@@ -41,7 +41,7 @@ def pages() -> list[Path]:
 
 
 def code(text: str, page: str) -> Iterator[Code]:
-    """All code of a page, in order but for code within lines, which comes last."""
+    """All code of a page in order; inline code comes last."""
     prose: list[tuple[int, str]] = []
     yield from _blocks(text.splitlines(), page, prose)
     for paragraph, line in _paragraphs(prose):
@@ -51,7 +51,7 @@ def code(text: str, page: str) -> Iterator[Code]:
 
 
 def _blocks(lines: list[str], page: str, prose: list[tuple[int, str]]) -> Iterator[Code]:
-    """The blocks; what is outside them is added to `prose`, with the numbers of the lines."""
+    """Yield the blocks; append all other lines to `prose`, with their numbers."""
     number = 0
     while number < len(lines):
         start = number
@@ -76,7 +76,7 @@ def _is_indented(line: str) -> bool:
 
 
 def _paragraphs(prose: list[tuple[int, str]]) -> Iterator[tuple[str, int]]:
-    """Lines of prose that follow each other: code within them may run over their ends."""
+    """Join consecutive lines of prose, as inline code may span them."""
     together: list[tuple[int, str]] = []
     for number, line in [*prose, (0, "")]:
         if together and (not line.strip() or number != together[-1][0] + 1 or line.startswith("|")):
@@ -87,7 +87,7 @@ def _paragraphs(prose: list[tuple[int, str]]) -> Iterator[tuple[str, int]]:
 
 
 def links(text: str, page: str) -> list[tuple[int, str]]:
-    """Targets of the links of a page, with the numbers of their lines; what is code is none."""
+    """Link targets of a page outside code, with their line numbers."""
     prose: list[tuple[int, str]] = []
     for _ in _blocks(text.splitlines(), page, prose):
         pass
@@ -99,7 +99,7 @@ def links(text: str, page: str) -> list[tuple[int, str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """What `#…` can lead to on a page: GitHub's names of its headings."""
+    """Anchors of a page: GitHub's names of its headings."""
     prose: list[tuple[int, str]] = []
     for _ in _blocks(text.splitlines(), "", prose):
         pass

@@ -1,4 +1,4 @@
-"""Narrow networks of FOMM for pictures in which dlib finds faces, and checkpoints of them."""
+"""Narrow networks of FOMM for images in which dlib finds faces, and their checkpoints."""
 
 import functools
 from dataclasses import replace
@@ -15,7 +15,7 @@ SIZE = 160
 
 
 def architecture(**changes: Any) -> Architecture:
-    """Narrow networks for pictures of 160 px, in which dlib finds faces."""
+    """Narrow networks for images of 160 px, in which dlib finds faces."""
     narrow = {"block_expansion": 4, "max_features": 16}
     usual = Architecture()
     made = Architecture(
@@ -30,12 +30,12 @@ def architecture(**changes: Any) -> Architecture:
 
 @functools.cache
 def networks(shape: Architecture) -> dict[str, torch.nn.Module]:
-    """Seeded; statistics of norms are those of a picture, so that features neither vanish nor blow up."""
+    """Seeded; the norms have the statistics of an image, so that features neither vanish nor explode."""
     torch.manual_seed(3)
     detector, generator = KPDetector(shape), OcclusionAwareGenerator(shape)
     with torch.no_grad():
         generator.final.weight.mul_(8)
-        detector.kp.weight.mul_(30)  # else keypoints hardly move
+        detector.kp.weight.mul_(30)  # otherwise keypoints hardly move
         for _ in range(20):
             found = detector(torch.rand(2, 3, 20, 20).repeat_interleave(SIZE // 20, 2).repeat_interleave(SIZE // 20, 3))
             generator(torch.rand(2, 3, SIZE, SIZE), source_keypoints=found, driving_keypoints=found)

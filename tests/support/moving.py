@@ -1,4 +1,4 @@
-"""Data sets with stored video and sound for the tests of what reads them, written by the project's own writers.
+"""Datasets with stored video and sound for tests of readers, written by the project's own writers.
 
 Each frame of a video shows its number and its clip's: two rows of eight squares, white for a one, the lowest bit first. The
 sound has a click of one sample at the start of each frame whose number is a multiple of CLICK_EVERY.
@@ -52,7 +52,7 @@ def seen_in(rgb: np.ndarray) -> tuple[int, int]:
 
 
 def click_at(frame: int, rate: Fraction = Fraction(25), hz: int = HZ) -> int:
-    """The sample at which the click of a frame is."""
+    """The audio sample at which the click of a frame is."""
     return samples_at(frame, rate, hz)
 
 
@@ -68,7 +68,7 @@ def mp4_of(
     streams: int = 1,
     reordered: bool = False,
 ) -> bytes:
-    """Pictures as a stored video: by default, H.264 with a key frame every 12 frames and no reordering."""
+    """Encode images as a stored video: by default, H.264 with a key frame every 12 frames and no reordering."""
     stored, (height, width) = Mp4(rate, reordered=reordered), pictures[0].shape[:2]
     kind = {"width": width, "height": height, "pix_fmt": pix_fmt}
     for stream in [stored.container.add_stream(codec, rate, {"threads": "1", **options}, **kind) for _ in range(streams)]:
@@ -84,7 +84,7 @@ def mp4_of(
 
 
 def flac_of(samples: np.ndarray, hz: int = HZ) -> bytes:
-    """Samples int16 [n] as a stored sound."""
+    """Encode samples int16 [n] as stored sound."""
     stored = io.BytesIO()
     with av.open(stored, "w", format="flac", options={"fflags": "+bitexact"}) as file:
         stream = file.add_stream("flac", rate=hz, layout="mono")
@@ -114,7 +114,7 @@ def make_moving_dataset(
     """A finished dataset with stored video (`store` video or both).
 
     Clip c has frames(c) frames of video, sound where sound(c) is not 0, and with `both` `stills` stills. A shard is in the split
-    of its first clip. `smaller` are the smaller sizes at which pictures are stored too, in pixels: divisors of SIZE.
+    of its first clip. `smaller`: additional smaller sizes of the stored images in pixels, divisors of SIZE.
     """
     config = BuildConfig(
         source="demo",
@@ -140,7 +140,7 @@ def make_moving_dataset(
 
 
 def _clip(number: int, frames: int, identity: str, config: BuildConfig, rate: Fraction, with_sound: bool, spans: int) -> Clip:
-    """A clip with `frames` frames of video, and with stills of some of them where the config has those."""
+    """A clip with `frames` frames of video, and with stills of some of them if the config has stills."""
     source = SourceFrames(
         span=(np.arange(frames, dtype=np.int32) * spans) // frames,
         index=np.arange(frames, dtype=np.int32),

@@ -1,13 +1,13 @@
-"""A program that behaves as OpenFace's FeatureExtraction, for tests; action units are computed from the bytes of the images.
+"""A program that behaves like OpenFace's FeatureExtraction, for tests; action units are computed from the bytes of the images.
 
 python openface_program.py ORDERS.json -fdir DIR -of NAME … -out_dir DIR -aus -2Dfp [-au_static]
 
-What it copies of the real one: each -fdir is a sequence of images in name order, with a result for each and the next -of as its
+Like the real program: each -fdir is a sequence of images in name order, with a result for each and the next -of as its
 name; raw rows are written while it runs, and the file is rewritten at the end; a missing or empty directory ends it with status
 0, missing models with 1, a corrupt image kills it (SIGFPE). Eleven action units come from dynamic models unless -au_static is
-given. Intensities are averaged over 3 neighbours, presences over 7. The widest face counts, always as face 0.
+given. Intensities are averaged over 3 neighbours, presences over 7. The widest face is reported, always as face 0.
 
-ORDERS.json, read at each call, says what is to happen: {"log", "size", "separator", "reverse", "without", "lost_every",
+ORDERS.json, read at each call, controls its behavior: {"log", "size", "separator", "reverse", "without", "lost_every",
 "bystander", "crash_on", "noise", "fail", "busy_s"}.
 """
 
@@ -31,7 +31,7 @@ GROUPS = ("-gaze", "-pose", "-2Dfp", "-3Dfp", "-aus")
 
 
 def intensities(image: bytes) -> list[float]:
-    """17 values from 0 to 5 that only these bytes have, as OpenFace prints them."""
+    """17 values from 0 to 5 derived from these bytes, as OpenFace prints them."""
     return [round(byte % 101 / 20, 2) for byte in hashlib.sha256(image).digest()[:17]]
 
 
@@ -41,7 +41,7 @@ def presences(image: bytes) -> list[int]:
 
 
 def is_lost(image: bytes, every: int) -> bool:
-    """Whether this image has no valid action units, where one in `every` has none."""
+    """Whether this image has no valid action units; one in `every` has none."""
     return bool(every) and hashlib.sha256(image).digest()[31] % every == 0
 
 
@@ -53,8 +53,8 @@ def confidence(image: bytes, every: int) -> float:
 def row(number: int, image: bytes, size: int, orders: dict[str, Any], *, first: bool = True) -> dict[str, Any]:
     """The columns of the widest face: in the middle of the image, or with `bystander` in its corner.
 
-    A row without a face is all zeros. A face that the validator refuses has zeros in all action units; its success is 1 all the
-    same where it is the first detection.
+    A row without a face is all zeros. A face that the validator rejects has zeros in all action units; its success is still 1 if
+    it is the first detection.
     """
     every = orders.get("lost_every", 0)
     sure, has_units = confidence(image, every), not is_lost(image, every)
@@ -79,7 +79,7 @@ def video_rows(images: Sequence[bytes], rate_hz: float = 25.0) -> list[dict[str,
 
 
 def sequence(images: Sequence[bytes], orders: dict[str, Any], *, static: bool = False, size: int = 64) -> list[dict[str, Any]]:
-    """The rows of a sequence, as they are when the program has finished."""
+    """The rows of a sequence after the program has finished."""
     rows: list[dict[str, Any]] = []
     for number, image in enumerate(images, 1):
         first = not rows or rows[-1]["confidence"] == 0
@@ -100,13 +100,13 @@ def sequence(images: Sequence[bytes], orders: dict[str, Any], *, static: bool = 
 
 
 def raw(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows as they are written while it runs: predictions that nobody has clamped or averaged."""
+    """The rows written while the program runs: raw predictions, neither clamped nor averaged."""
     names = [f"{name}_r" for name in INTENSITIES]
     return [{**each, **{name: each[name] - 1.5 for name in names}} for each in rows]
 
 
 def names_of(groups: Sequence[str]) -> list[str]:
-    """The columns of these groups, in OpenFace's order; of all where none is named."""
+    """The columns of these groups, in OpenFace's order; all columns if none is given."""
     eyes = [f"eye_lmk_{axis}_{point}" for axis in "xyXYZ" for point in range(56)]
     gaze = [*(f"gaze_{eye}_{axis}" for eye in (0, 1) for axis in "xyz"), "gaze_angle_x", "gaze_angle_y", *eyes]
     columns = {
@@ -127,7 +127,7 @@ def names_of(groups: Sequence[str]) -> list[str]:
 
 
 def as_csv(rows: Sequence[dict[str, Any]], orders: dict[str, Any], groups: Sequence[str] = ("-2Dfp", "-aus")) -> str:
-    """The rows with a header, in the spelling and the order of columns that is asked for."""
+    """The rows with a header, in the requested spelling and order of columns."""
     names = [name for name in names_of(groups) if name not in orders.get("without", [])]
     names = names[::-1] if orders.get("reverse") else names
     separator = orders.get("separator", ", ")
@@ -155,7 +155,7 @@ def read_images(directory: Path, orders: dict[str, Any]) -> tuple[list[bytes], b
 
 
 def process(directory: Path, target: Path, orders: dict[str, Any], words: Sequence[str]) -> bool:
-    """Write the result of a sequence; false where there is none."""
+    """Write the result of a sequence; returns false if there is none."""
     groups = [word for word in words if word in GROUPS] or list(GROUPS)
     print("Attempting to read from directory:", directory, flush=True)
     if not directory.is_dir() or not any(path.suffix in IMAGES for path in directory.iterdir()):

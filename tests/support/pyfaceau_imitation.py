@@ -1,4 +1,4 @@
-"""A package `pyfaceau` with the part of the real one's API that is used, for where that or its weights are absent.
+"""A package `pyfaceau` with the used part of the real API, for machines without the package or its weights.
 
 Its columns and their spelling are those that the real package writes (see test_pyfaceau.py, which runs its code).
 """
@@ -14,7 +14,7 @@ import av
 
 
 class OpenFaceProcessor:
-    """Intensities are the mean red of a frame over 51 and what was not forgotten of the videos before."""
+    """Intensities are the mean red of a frame / 51 plus the remaining state of previous videos."""
 
     def __init__(self, device=None, weights_dir=None, use_clnf_refinement=True, num_threads=6, verbose=False, **kwargs):
         self.left = 1.0
@@ -38,6 +38,6 @@ class OpenFaceProcessor:
 
 
 def install(folder: Path) -> None:
-    """Put the package into a folder."""
+    """Write the package into a folder."""
     (folder / "pyfaceau").mkdir(parents=True)
     (folder / "pyfaceau/__init__.py").write_text(SOURCE.replace("{names}", repr(NAMES)))

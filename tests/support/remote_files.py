@@ -1,4 +1,4 @@
-"""Files to fetch from a server of this machine, quickly."""
+"""Files to download from a local server, without long retries."""
 
 import io
 import random

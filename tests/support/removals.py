@@ -1,4 +1,4 @@
-"""Builds to remove clips from, and what is left of them."""
+"""Builds from which clips are removed, and their remaining contents."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ def ask(videos: Path, out: Path, *more: str) -> list[str]:
 
 
 def samples(out: Path) -> dict[str, dict[str, bytes]]:
-    """Every member of every sample, read as any tar is."""
+    """Every member of every sample, read as a plain tar."""
     import tarfile
 
     found: dict[str, dict[str, bytes]] = {}
@@ -32,12 +32,12 @@ def samples(out: Path) -> dict[str, dict[str, bytes]]:
 
 
 def words(out: Path) -> bytes:
-    """All that stands in the data set, tables as text."""
+    """All contents of the dataset, tables as text."""
     text = []
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         text.append(path.read_bytes())
         if path.suffix == ".parquet":
-            with suppress(pa.ArrowException, OSError):  # a damaged one
+            with suppress(pa.ArrowException, OSError):  # damaged file
                 text.append(str(pq.ParquetFile(path).read().to_pylist()).encode())
     return b"\n".join(text)
 

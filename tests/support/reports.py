@@ -1,4 +1,4 @@
-"""Datasets to report on, and the page that comes of them."""
+"""Datasets for reports, and the resulting page."""
 
 import html
 import re
@@ -19,7 +19,7 @@ HOSTILE = 'x"><script>alert(1)</script><img src=x onerror=alert(2)>'
 
 
 def reject(out: Path, rejected: Sequence[tuple[str, str, str]], *, source: str = "") -> Path:
-    """Give a made data set rejections, (key, reason, uri of its video), and the numbers of its ledger."""
+    """Add rejections (key, reason, URI of the video) and the counts of the ledger to a dataset."""
     rows = [
         {
             "key": key,
@@ -41,12 +41,12 @@ def reject(out: Path, rejected: Sequence[tuple[str, str, str]], *, source: str =
 
 
 def report(out: Path, *options: str) -> str:
-    """Run the command; gives the page."""
+    """Run the command; returns the page."""
     assert motionshards.dataset.report.__main__.main([str(out), *options]) == 0
     return (out / "report.html").read_text()
 
 
 def plain(page: str) -> str:
-    """The text that a reader sees."""
+    """The visible text of the page."""
     body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())

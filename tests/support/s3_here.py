@@ -1,4 +1,4 @@
-"""A store that speaks S3 on this machine."""
+"""An S3-compatible store on this machine."""
 
 import importlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REG
 
 @dataclass
 class Store:
-    """Its bucket is called `data`."""
+    """Its bucket is `data`."""
 
     endpoint: str
     client: Any
@@ -20,11 +20,11 @@ class Store:
 
     @property
     def environment(self) -> dict[str, str]:
-        """With which boto3 finds the store."""
+        """Environment variables with which boto3 finds the store."""
         return self.through(self.endpoint)
 
     def through(self, proxy: str) -> dict[str, str]:
-        """With which boto3 finds a proxy before the store."""
+        """Environment variables with which boto3 finds a proxy in front of the store."""
         return {**KEYS, "AWS_ENDPOINT_URL": proxy}
 
     def names(self) -> dict[str, int]:
@@ -46,14 +46,14 @@ class Store:
 
 @contextmanager
 def s3_here() -> Iterator[Store]:
-    """A store of its own."""
+    """A new store."""
     server = importlib.import_module("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
     client = importlib.import_module("boto3").client(
         "s3", endpoint_url=url, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
     )
-    with urlopen(f"{url}/moto-api/reset", b""):  # all servers of a process share what they hold
+    with urlopen(f"{url}/moto-api/reset", b""):  # all servers of a process share their contents
         pass
     client.create_bucket(Bucket="data")
     try:

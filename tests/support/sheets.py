@@ -1,4 +1,4 @@
-"""Contact sheets read back, and the frames in them."""
+"""Contact sheets and the frames in them, read back."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Commands of ours in shell code, and whether they would be understood: each is parsed by its own command, without being run."""
+"""The project's commands in shell code, each parsed by its own command without running it."""
 
 import contextlib
 import importlib
@@ -18,7 +18,7 @@ from motionshards.schemas.errors import ConfigError
 
 OURS = ("benchmarks", "motionshards", "dataset", "jobs", "pipeline", "trainers", "transforms", "schemas")
 ELLIPSIS = "…"
-_WORDS_IN_BRACKETS = re.compile(r"(?<= )\[[^]-][^]]*\]")  # `[more options]`: a description of what may be there
+_WORDS_IN_BRACKETS = re.compile(r"(?<= )\[[^]-][^]]*\]")  # `[more options]`: a description of possible arguments
 _MODULE = re.compile(r"[a-z_]+(\.[a-z_0-9]+)*")
 _PLACEHOLDER = re.compile(r"[A-Z_]+")
 
@@ -33,7 +33,7 @@ class Command:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the module is of this repository."""
+        """Whether the module belongs to this repository."""
         return self.module.partition(".")[0] in OURS
 
 
@@ -52,7 +52,7 @@ def commands(text: str) -> Iterator[Command]:
 
 
 def _whole_lines(text: str) -> Iterator[str]:
-    """Lines of shell code; a quoted text may run over several."""
+    """Split shell code into commands; a quoted text may span lines."""
     waiting = ""
     for line in text.replace("\\\n", " ").splitlines():
         starts = re.search(r"(python3?|torchrun)\b.* -m |^ *motionshards [a-z]", line)
@@ -69,7 +69,7 @@ def _command(module: str, words: list[str]) -> Command:
 
 
 def misunderstood(command: Command) -> str | None:
-    """Why the command refuses the arguments; None if it takes them."""
+    """Why the command rejects the arguments; None if it accepts them."""
     ours = _of_module(command)
     collection = ours.app().assemble_argument_collection()
     by_name = {name: argument for argument in collection for name in argument.names}
@@ -94,7 +94,7 @@ def _of_module(command: Command) -> Any:
 
 
 def _without_ellipses(words: list[str], by_name: dict[str, Argument]) -> list[str]:
-    """An ellipsis after an option that takes a value is the value; others stand for what is left out."""
+    """An ellipsis after an option that takes a value is the value; others stand for omitted arguments."""
     return [word for before, word in pairwise(["", *words]) if word != ELLIPSIS or _takes_value(by_name.get(before))]
 
 

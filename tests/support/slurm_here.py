@@ -1,6 +1,6 @@
 """A Slurm cluster for tests: a controller and two nodes, each in a network namespace of this machine with its own processes.
 
-Key, sockets, state, spool and logs lie in a directory of the test. Services of this machine and its network are not touched.
+Key, sockets, state, spool and logs are in a directory of the test. This machine's services and network are not changed.
 """
 
 import os
@@ -23,8 +23,8 @@ NODES = ("n1", "n2")
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol")
 _READY_S = 60
 
-# Two CPUs a node, whatever this machine has. A node that does not answer is down soon, and is used again once it answers.
-# Only jobs that ask for it are requeued.
+# Two CPUs per node, whatever this machine has. A node that does not respond is soon set down, and is used again once it responds.
+# Only jobs that request it are requeued.
 _CONF = """\
 ClusterName=here
 SlurmctldHost={head}({head_address})
@@ -65,7 +65,7 @@ class Slurm:
     def __enter__(self) -> Self:
         (self._place / "state").mkdir(parents=True)
         (self._place / "slurm.conf").write_text(self._conf())
-        # No plugin here uses cgroups, but slurmd detects their version by a mount that network namespaces lack.
+        # No plugin uses cgroups, but slurmd detects their version by a mount that network namespaces lack.
         (self._place / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         self._start_munge()
         self._daemon(HEAD, "slurmctld", "-D")
@@ -78,7 +78,7 @@ class Slurm:
         self._network.end()
 
     def boot(self, node: str) -> None:
-        """Start a node; returns when it can take jobs."""
+        """Start a node; returns when it accepts jobs."""
         self._nodes[node] = self._daemon(node, "slurmd", "-D", "-N", node)
         shown = ("scontrol", "--oneliner", "show", "node", node)
         wait_for(lambda: "State=IDLE " in self.run(*shown, check=False), _READY_S, every_s=0.2)
@@ -89,7 +89,7 @@ class Slurm:
         self._nodes[node].wait()
 
     def processes(self, node: str) -> list[psutil.Process]:
-        """All that runs on a node; orphans are slurmd's, which is the first process there."""
+        """All processes of a node; orphans are children of slurmd, the first process there."""
         return psutil.Process(self._nodes[node].pid).children(recursive=True)
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
@@ -117,7 +117,7 @@ class Slurm:
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
         files = [f"--{name}-file={self._place}/munge.{name}" for name in ("log", "pid", "seed")]
-        # --force: no other user has to reach the socket. --origin: names are not looked up.
+        # --force: no other user needs the socket. --origin: no name resolution.
         how = ["--foreground", "--force", f"--origin={self._network.address(HEAD)}"]
         self._daemon(HEAD, "munged", *how, f"--key-file={key}", f"--socket={socket}", *files)
         wait_for(socket.exists, _READY_S)
@@ -128,7 +128,7 @@ class Slurm:
 
 
 def why_no_slurm() -> str:
-    """Why no cluster can be started here; empty where it can."""
+    """Why no cluster can be started here; empty if it can."""
     if missing := [name for name in _PROGRAMS if shutil.which(name) is None]:
         return f"Debian's slurm-wlm and munge are not installed ({missing[0]} is missing)"
     return why_none()

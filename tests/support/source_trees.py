@@ -1,4 +1,4 @@
-"""Trees and lists of videos as users hold them, for listings that do not open the videos."""
+"""Trees and lists of videos in users' layouts, for listings that do not open the videos."""
 
 from pathlib import Path
 
@@ -12,6 +12,6 @@ def touch(root: Path, *names: str) -> None:
 
 
 def write_csv(path: Path, *rows: str) -> Path:
-    """Write rows under the header of a metadata csv."""
+    """Write rows below the header of a metadata CSV file."""
     path.write_text("\n".join([COLUMNS, *rows]) + "\n")
     return path

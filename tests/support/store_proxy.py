@@ -1,4 +1,4 @@
-"""A proxy before an object store that fails as stores do, and that honours the condition of uploads to gs."""
+"""A proxy for an object store that simulates failures, and adds conditional uploads to gs."""
 
 import json
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 @dataclass
 class Failures:
-    """What the proxy does to the next requests.
+    """Failures that the proxy applies to the next requests.
 
     busy: number of requests to put a tar that are answered with 503 SlowDown
-    cut: number of requests to put a tar whose connection is closed when half of the body has come
-    lost: number of requests to create an object that are carried out, and whose connection is then closed without an answer
+    cut: number of requests to put a tar whose connection is closed after half of the body
+    lost: number of requests to create an object that are executed, after which the connection is closed without a response
     """
 
     busy: int = 0
@@ -41,13 +41,13 @@ class Failures:
 
 
 def _creates(request: BaseHTTPRequestHandler) -> bool:
-    """Whether an object is to be created only if it is absent: S3 and Azure have a header for it, gs a part of the query."""
+    """Whether an object may be created only if absent: S3 and Azure use a header, gs a query parameter."""
     return "If-None-Match" in request.headers or "ifGenerationMatch=0" in request.path
 
 
 @contextmanager
 def proxy(endpoint: str) -> Iterator[tuple[str, Failures]]:
-    """The URL of a proxy before a store, and what it is to do."""
+    """The URL of a proxy for a store, and its failures."""
     failures = Failures()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(endpoint.removeprefix("http://"), failures))
     Thread(target=server.serve_forever, daemon=True).start()
@@ -103,7 +103,7 @@ def _handler(target: str, failures: Failures) -> type[BaseHTTPRequestHandler]:
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815 - the names that are called
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log requests."""
 
     return Handler
 
@@ -121,7 +121,7 @@ def _ask(
 
 
 def _exists(target: str, path: str, body: bytes) -> bool:
-    """Whether the object of an upload to gs exists; gcp-storage-emulator does not ask, whatever the condition."""
+    """Whether the object of an upload to gs exists; gcp-storage-emulator ignores the condition."""
     parts = urlsplit(path)
     query = parse_qs(parts.query)
     name = query["name"][0] if "name" in query else json.loads(body.split(b"\n\n", 2)[1].partition(b"\n")[0])["name"]

@@ -1,4 +1,4 @@
-"""Clips as exports read them."""
+"""Clips as read by exports."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from motionshards.transforms.extract.stored_video import FrameReader
 
 
 def first_clip(data: Path) -> StoredClip:
-    """The first of the dataset's index."""
+    """The first clip of the dataset's index."""
     row = Dataset.open(data).index().to_pylist()[0]
     with tar_path(data, row["split"], row["shard"]).open("rb") as tar:
         return StoredClip.of(row, read_members(tar, row["members"]), FrameReader())

@@ -11,12 +11,12 @@ Seen = list[tuple[str, tuple[int, ...], bool]]
 
 
 def stream_of(data: Path | str, **options: Any) -> ClipStream:
-    """A stream of pairs, six a batch, but for what is given."""
+    """A stream of pairs, six per batch, with overridable settings."""
     return ClipStream(data, **{"view": Pairs(2), "global_batch_size": 6, **options})
 
 
 def seen(batches: Any) -> Seen:
-    """Clip, frames and whether it only fills up, of all samples in order."""
+    """Clip, frames and padding flag of all samples in order."""
     found: Seen = []
     for batch in batches:
         found += zip(batch.keys, map(tuple, batch.number.tolist()), batch.padded.tolist(), strict=True)
@@ -24,7 +24,7 @@ def seen(batches: Any) -> Seen:
 
 
 def interleaved(ranks: list[list[Batch]]) -> Seen:
-    """The global sequence, of the batches of each rank."""
+    """The global sequence, from the batches of each rank."""
     return [one for step in zip(*ranks, strict=True) for batch in step for one in seen([batch])]
 
 

@@ -1,4 +1,4 @@
-"""Datasets that consist of their tables, with measures that are missing now and then."""
+"""Datasets that consist of tables only, with occasional missing measures."""
 
 import random
 from pathlib import Path
@@ -44,7 +44,7 @@ def lost(count: int) -> list[Row]:
 
 
 def write_tables(out: Path, index: list[Row], rejections: list[Row] = [], shards: tuple[ShardEntry, ...] = ()) -> Path:  # noqa: B006
-    """A finished dataset that consists of its tables."""
+    """A finished dataset that consists of tables only."""
     out.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(index, schema=INDEX_SCHEMA), out / INDEX)
     pq.write_table(pa.Table.from_pylist(rejections, schema=REJECTIONS_SCHEMA), out / REJECTIONS)

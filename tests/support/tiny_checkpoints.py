@@ -55,5 +55,5 @@ def _networks(model: str, shape: Any) -> Mapping[str, nn.Module]:
     for network in networks.values():
         for name, parameter in network.named_parameters():
             if name.endswith("bias"):
-                nn.init.normal_(parameter, 0, 0.1)  # which new networks have at 0
+                nn.init.normal_(parameter, 0, 0.1)  # new networks have 0
     return networks

@@ -1,4 +1,4 @@
-"""TorchScript networks that are called as the Inception network of FID."""
+"""TorchScript networks with the interface of FID's Inception network."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class Colors(nn.Module):
 
 
 class Classes(nn.Module):
-    """A network that is not asked for features."""
+    """A network without the features argument."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.float().mean(dim=(2, 3))

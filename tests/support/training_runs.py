@@ -1,4 +1,4 @@
-"""What a run of jobs.train leaves: its log and its checkpoints."""
+"""Log and checkpoints of a run of jobs.train."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ from motionshards.trainers.talking_heads.finetune import restore
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
-    """All that was logged, but for what a clock says."""
+    """All logged values except times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in ("images_per_s", "waiting")} for line in lines]
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two nested states are equal to the last bit."""
+    """Whether two nested states are bit-identical."""
     if isinstance(one, Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
@@ -31,7 +31,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def embeddings(run: Path, data: Path) -> Tensor:
-    """What the talking heads of a run embed of each clip [N,C]: the mean over its frames with landmarks."""
+    """Embeddings [N,C] of each clip by a talking-heads run: means over frames with landmarks."""
     trained = restore(run / "last.pt", None, torch.device("cpu"))
     found = []
     for sample in Dataset.open(data).samples():

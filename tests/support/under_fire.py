@@ -1,4 +1,4 @@
-"""What tests need that kill the workers of a build: many clips, who holds which of them, and what a build wrote."""
+"""Helpers of tests that kill the workers of a build: many clips, the clips in flight by process, and the output."""
 
 import hashlib
 import os
@@ -12,12 +12,12 @@ import psutil
 
 
 def hashes(out: Path) -> dict[str, str]:
-    """sha256 of every shard and marker."""
+    """SHA-256 of every shard and marker."""
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("t*/*"))}
 
 
 def copies_of(videos: Path, root: Path, copies: int) -> Path:
-    """Copy the demo corpus so many times, under other names of its identities, so that a build lasts some seconds."""
+    """Copy the demo corpus several times under different identity names, so that a build takes several seconds."""
     for identity in videos.glob("*/mp4/*"):
         for copy in range(copies):
             shutil.copytree(identity, root / identity.parents[1].name / "mp4" / f"id{copy}-{identity.name[2:]}")
@@ -32,14 +32,14 @@ def wait_for(condition: Callable[[], object], seconds: float, every_s: float = 0
 
 
 def journal_lines(places: str, root: Path) -> Iterator[tuple[int, list[str]]]:
-    """(pid, lines) of each journal in the directories below `root` that the pattern names."""
+    """(pid, lines) of each journal in the directories below `root` that match the pattern."""
     for path in root.glob(f"{places}/*.*"):
         if path.suffix[1:].isdigit() and path.exists():
             yield int(path.suffix[1:]), path.read_text().splitlines()
 
 
 def kill_whoever_holds(key: str, is_over: Callable[[], bool], journals: tuple[str, Path], deaths: list[str]) -> None:
-    """Kill the worker that has a clip in hand, and then the process that builds it alone; `deaths` tells which died."""
+    """Kill the worker that builds a clip, then the process that builds it in isolation; `deaths` records which died."""
     while not is_over():
         for pid, lines in journal_lines(*journals):
             if f"+{key}" in lines and f"-{key}" not in lines and psutil.pid_exists(pid):
@@ -52,7 +52,7 @@ def kill_whoever_holds(key: str, is_over: Callable[[], bool], journals: tuple[st
 
 
 def building_alone(worker: int) -> list[int]:
-    """The processes below a worker that build one clip alone."""
+    """The child processes of a worker that build a single clip in isolation."""
     try:
         children = psutil.Process(worker).children()
         return [child.pid for child in children if "motionshards.pipeline.clips.isolate" in " ".join(child.cmdline())]

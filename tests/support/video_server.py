@@ -1,4 +1,4 @@
-"""A web server of videos on this machine that can be told to misbehave, and what a download from it is given and leaves."""
+"""A local web server of videos that can be scripted to fail, and the inputs and outputs of a download from it."""
 
 import socket
 import threading
@@ -19,10 +19,10 @@ HEADER = "video_id,start,end,bbox,fps,width,height,partition\n"
 
 @dataclass
 class Reply:
-    """How one request is answered.
+    """The reply to one request.
 
-    cut: the connection ends after so many bytes of the body
-    bytes_per_s: how fast the body comes; 0 for at once
+    cut: number of bytes of the body after which the connection is closed
+    bytes_per_s: rate of the body; 0 for unlimited
     """
 
     status: int = 200
@@ -34,7 +34,7 @@ class Reply:
 
 @dataclass
 class VideoServer:
-    """files: path -> content. script: path -> replies to its next requests, the last of which stays. asked: (path, Range)."""
+    """files: path -> content. script: path -> replies to its next requests; the last is repeated. asked: (path, Range)."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -51,16 +51,16 @@ class VideoServer:
         return Counter(path[1:].removesuffix(".mp4") for path, _ in self.asked)
 
     def ranges(self) -> list[str]:
-        """The Range headers that came."""
+        """The received Range headers."""
         return [wanted for _, wanted in self.asked if wanted]
 
     def only_start(self) -> int:
-        """Where the one request began that asked for the rest of a file."""
+        """The start of the single request for the remainder of a file."""
         (wanted,) = self.ranges()
         return int(wanted.removeprefix("bytes=").removesuffix("-"))
 
     def reply(self, path: str, wanted: str | None) -> Reply:
-        """Note a request and choose what it gets."""
+        """Record a request and choose its reply."""
         self.asked.append((path, wanted))
         replies = self.script.get(path, [])
         if replies:
@@ -92,7 +92,7 @@ def _handler(server: VideoServer) -> type[BaseHTTPRequestHandler]:
                 for at in range(0, len(body), step):
                     self.wfile.write(body[at : at + step])
                     time.sleep(0.05 if bytes_per_s else 0)
-            except OSError:  # yt-dlp looks at the headers and goes
+            except OSError:  # yt-dlp closes the connection after the headers
                 pass
 
         def log_message(self, *_: object) -> None:
@@ -103,7 +103,7 @@ def _handler(server: VideoServer) -> type[BaseHTTPRequestHandler]:
 
 @contextmanager
 def serving() -> Iterator[VideoServer]:
-    """A server without files; give it some."""
+    """A server without files, to which tests add some."""
     served = VideoServer("")
     http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(served))
     http.daemon_threads = True
@@ -119,7 +119,7 @@ def serving() -> Iterator[VideoServer]:
 
 
 def noise(where: Path) -> bytes:
-    """A video of 2 s of noise, 96x64 at 25 fps, some 400 kB."""
+    """A video of 2 s of noise, 96x64 at 25 fps, about 400 kB."""
     source = ["-f", "lavfi", "-i", "color=gray:size=96x64:rate=25:duration=2", "-vf", "noise=alls=60:allf=t"]
     path = where / "video.mp4"
     ffmpeg(*source, "-c:v", "mpeg4", "-q:v", "1", path)
@@ -127,7 +127,7 @@ def noise(where: Path) -> bytes:
 
 
 def csv_of(where: Path, *videos: str, lines: str = "") -> Path:
-    """A csv with two clips of each video, in the test split where it is called test*."""
+    """A CSV file with two clips per video, in the test split if the video is named test*."""
     rows = [(video, start, "test" if video.startswith("test") else "train") for video in videos for start in (0, 25)]
     path = where / "metadata.csv"
     path.write_text(HEADER + "".join(f"{v},{s},{s + 20},10-10-50-50,25,96,64,{split}\n" for v, s, split in rows) + lines)
@@ -135,5 +135,5 @@ def csv_of(where: Path, *videos: str, lines: str = "") -> Path:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """All files below the output but the report."""
+    """All files below the output except the report."""
     return {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != REPORT}
