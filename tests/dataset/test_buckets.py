@@ -224,7 +224,7 @@ def test_places_that_cannot_be_written_to_are_told(
 
 def test_what_lies_in_a_bucket_is_not_changed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.dataset.build.main(["--output", URL, "--add", "quality"]) == 2
-    assert "is in an object store, and this must be on a disk" in capsys.readouterr().err
+    assert "is in an object store; this option needs a local path" in capsys.readouterr().err
 
 
 def test_a_store_that_refuses_is_told_without_secrets(store: Store, tmp_path: Path) -> None:

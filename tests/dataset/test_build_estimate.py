@@ -149,7 +149,7 @@ def test_nothing_left_to_build_is_an_answer(many: Path, place: Path, capsys: pyt
     assert build.main(given) == 0
     capsys.readouterr()
     assert build.main([*given, "--estimate", "3"]) == 0
-    assert capsys.readouterr().out == f"nothing is left to build in {place / 'out'}\n"
+    assert capsys.readouterr().out == f"nothing left to build in {place / 'out'}\n"
 
 
 def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
@@ -164,9 +164,9 @@ def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
 @pytest.mark.parametrize(
     ("ending", "status", "says"),
     [
-        (BuildFailed("a disk is full"), 1, "error: a disk is full. The output was not touched"),
-        (OSError(28, "No space left on device", "/x"), 1, "error: No space left on device: /x. The output was not touched"),
-        (KeyboardInterrupt(), 130, "interrupted. The output was not touched"),
+        (BuildFailed("a disk is full"), 1, "error: a disk is full. The output was not changed"),
+        (OSError(28, "No space left on device", "/x"), 1, "error: No space left on device: /x. The output was not changed"),
+        (KeyboardInterrupt(), 130, "interrupted. The output was not changed"),
     ],
 )
 def test_a_trial_that_stops_leaves_nothing_behind(
@@ -204,7 +204,7 @@ def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: P
     below = psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(with_)
     told = driver.communicate(timeout=60)
-    assert (driver.returncode, told) == (130, ("", "interrupted. The output was not touched\n"))
+    assert (driver.returncode, told) == (130, ("", "interrupted. The output was not changed\n"))
     assert os.listdir(place) == os.listdir(scratch) == []
     assert psutil.wait_procs(below, timeout=10)[1] == []
 
@@ -216,9 +216,9 @@ def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: P
         (["--estimate", "-3"], '"-3" for --estimate. Must be > 0'),
         (["--estimate", "some"], '"some" into int'),
         (["--estimate"], "--estimate requires an argument"),
-        (["--estimate", "5", "--retry", "corrupt"], "--estimate does not go with --retry"),
-        (["--estimate", "5", "--add", "landmarks"], "is for builds; an addition keeps"),
-        (["--estimate=5", "--extend-frames", "9"], "is for builds; an addition keeps"),
+        (["--estimate", "5", "--retry", "corrupt"], "--estimate and --retry cannot be combined"),
+        (["--estimate", "5", "--add", "landmarks"], "cannot be used here: an addition keeps"),
+        (["--estimate=5", "--extend-frames", "9"], "cannot be used here: an addition keeps"),
         (
             ["--estimate", "5", "--output", "/no/such/place", "--runner", "dask", "--dask-scheduler", "a:1"],
             "cannot write into /no/such",

@@ -61,7 +61,7 @@ def test_old_spellings_warn(capsys: pytest.CaptureFixture[str]) -> None:
         (["--sizes", "0"], 'Invalid value "0" for --sizes. Must be > 0'),
         (["--sizes", "1.5"], "Invalid value for --sizes: 1.5 is not an integer"),
         (["--timeout", "soon"], 'Invalid value for --timeout: unable to convert "soon" into float'),
-        (["--output", "s3://a/b"], "Invalid value for --output: s3://a/b is in an object store, and this must be on a disk"),
+        (["--output", "s3://a/b"], "Invalid value for --output: s3://a/b is in an object store; this option needs a local path"),
         (["stray\x1b[2J"], "Unexpected argument: stray\\x1b[2J"),
     ],
 )

@@ -149,7 +149,7 @@ def test_what_was_removed_is_deleted(hub: Hub, out: Path, capsys: pytest.Capture
     )
     status, line, said = run(capsys, out)
     assert status == 0 and "deleted 1:" in line
-    assert "earlier commits of ada/vox may hold what was removed" in said[-1]
+    assert "earlier commits of ada/vox may still contain removed data" in said[-1]
     there = files_at(hub)
     assert (there.pop("LICENSE"), there.pop("test/a.txt")) == (b"my", b"a"), "files of the user stay"
     assert there == files_of(out) and shard not in there
@@ -184,7 +184,7 @@ def test_a_shard_that_is_damaged_on_disk_is_noticed(hub: Hub, out: Path, capsys:
     whole = tar.read_bytes()
     damage(tar)
     status, _, said = run(capsys, out)
-    assert status == 1 and f"1 uploaded files are not those that dataset.json records, first train/{tar.name}" in said[-1]
+    assert status == 1 and f"1 uploaded files do not match dataset.json, first train/{tar.name}" in said[-1]
     assert DATASET_JSON not in hub.repositories[NAME].files
     tar.write_bytes(whole)
     status, line, _ = run(capsys, out)
@@ -225,14 +225,14 @@ def test_a_dataset_that_is_not_whole_is_refused(
 
 def test_a_dataset_in_an_object_store_is_refused(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, said = run(capsys, "s3://bucket/out")
-    assert status == 2 and said[0].startswith("error: s3://bucket/out is in an object store, and this must be on a disk")
+    assert status == 2 and said[0].startswith("error: s3://bucket/out is in an object store; this option needs a local path")
     assert not hub.asked
 
 
 @pytest.mark.parametrize(
     ("existing", "options", "expected"),
     [
-        ("", ("--public",), "error: --public shows these people to everyone: add --rights-confirmed"),
+        ("", ("--public",), "error: --public publishes videos of real people: add --rights-confirmed"),
         ("", ("--public", "--rights-confirmed"), "public"),
         ("public", (), "error: ada/vox is public: push with --public, or make it private in its settings first"),
         ("public", ("--public", "--rights-confirmed"), "public"),
@@ -270,7 +270,10 @@ def test_a_repository_of_something_else_is_refused(hub: Hub, out: Path, capsys: 
     hub.repositories[NAME] = Repository(private=True)
     hub.repositories[NAME].files.update({name: Blob(1, b"a"), "README.md": Blob(1, b"#")})
     status, _, said = run(capsys, out)
-    assert status == 2 and said[-1] == f"error: ada/vox is not empty and holds no dataset (there is {name!r})"
+    assert (
+        status == 2
+        and said[-1] == f"error: ada/vox is not empty and contains no dataset (found {name!r}). Use another repository"
+    )
     assert not hub.added
 
 

@@ -138,10 +138,13 @@ def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: A
     ("extra", "said"),
     [
         (["--add", "smiles"], "--add"),
-        (["--add", "landmarks", "--size", "64"], "--size is for builds"),
-        (["--add=landmarks", "--frames=7"], "--frames is for builds"),
+        (["--add", "landmarks", "--size", "64"], "--size cannot be used here"),
+        (["--add=landmarks", "--frames=7"], "--frames cannot be used here"),
         (["--add", "landmarks", "--landmarks", "none"], "--landmarks"),
-        (["--add", "landmarks", "--source", "fashion"], "--source is fashion, the dataset is of voxceleb2"),
+        (
+            ["--add", "landmarks", "--source", "fashion"],
+            "--source fashion does not match the dataset, which was built from voxceleb2",
+        ),
         (["--add", "landmarks", "--workers", "0"], '"0" for --workers. Must be > 0'),
         (["--add", "landmarks", "--limt", "3"], "--limt"),
         (["--add", "landmarks", "--output", "/nowhere/at/all"], "holds no data set"),

@@ -162,8 +162,8 @@ def test_stopped_it_resumes(
     [
         ("spoken_stills", ["--add", "video"], "--add video needs --input"),
         ("spoken_stills", ["--add", "audio", "--input", "VIDEOS"], "stores no video, and sound is stored with video"),
-        ("spoken_stills", ["--add", "quality", "--crf", "20"], "--crf is for --add video"),
-        ("spoken_stills", ["--add", "quality", "--audio-hz", "8000"], "--audio-hz is for --add video and --add audio"),
+        ("spoken_stills", ["--add", "quality", "--crf", "20"], "--crf needs --add video"),
+        ("spoken_stills", ["--add", "quality", "--audio-hz", "8000"], "--audio-hz needs --add video or --add audio"),
         ("spoken_stills", ["--add", "video", "--input", "VIDEOS", "--fps", "0"], "fps is '0'"),
         ("spoken_stills", ["--add", "speech"], "for stored video, and store is 'stills'"),
         ("spoken_both", ["--add", "audio"], "--add audio needs --input"),

@@ -173,7 +173,7 @@ def test_a_video_that_is_gone_or_another_costs_no_clip(
     old = frames(out)
     assert build.main(extending(moved, out, 6)) == 0
     assert (
-        "frames, now 6, added to 3 clips; 2 keep the frames they had, as their video could not be read" in capsys.readouterr().out
+        "frames, now 6, added to 3 clips; 2 keep their old frames, as their source video is unreadable" in capsys.readouterr().out
     )
     assert verify.verify(out).faults == () and old.items() < frames(out).items()
     # With the videos back the same command gives them theirs.
@@ -246,7 +246,7 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
         (["--extend-frames", "0", "--input", "VIDEOS"], 'Invalid value "0" for --extend-frames'),
         (["--extend-frames", "1000", "--input", "VIDEOS"], "frames is 1000"),
         (["--extend-frames", "6", "--input", "/nowhere/at/all"], "has none of 5 videos"),
-        (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "do not go together"),
+        (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "cannot be combined"),
         (["--add", "quality", "--input", "VIDEOS"], "--add quality reads no --input"),
         (["--add", "aus"], "--add aus --aus openface, openface-still, csv:DIR or pyfaceau"),
         (["--add", "aus", "--aus", "openface", "--openface", "sh"], "--add aus --aus openface needs --input"),

@@ -55,7 +55,7 @@ def test_stills_are_taken_from_stored_video_where_it_shows_them(
     out = build_into(numbered, tmp_path / "data", *MOVING, "--fit", "squash")
     (before,) = clips(out)
     assert extend(out, 30) == 0
-    assert "keep fewer, as stored video does not show all" in capsys.readouterr().out
+    assert "have fewer, as stored video does not show all" in capsys.readouterr().out
     (clip,) = clips(out)
     assert clip.video.mp4 == before.video.mp4 and set(before.jpegs) <= set(clip.jpegs)
     shown = set(before.video.source.index.tolist())

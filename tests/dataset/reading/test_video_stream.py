@@ -110,9 +110,9 @@ def test_what_is_read_where_both_are_stored(video: Path, both: Path) -> None:
     with pytest.raises(ConfigError, match="built with --store video"):
         stream_of(video, frames="stills")
     for view in (KPlusOne(3, landmarks=True), PosePairs()):
-        with pytest.raises(ConfigError, match="here those are the stills"):
+        with pytest.raises(ConfigError, match="describes the stills, not the video"):
             stream_of(both, view=view, frames="video")
-    with pytest.raises(ConfigError, match="frames is 'all', must be None or stills or video"):
+    with pytest.raises(ConfigError, match="frames must be None or stills or video, not 'all'"):
         stream_of(both, frames="all")
 
 

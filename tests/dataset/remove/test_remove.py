@@ -106,7 +106,7 @@ def test_videos_and_keys_several_at_once_and_twice(out: Path, capsys: Any) -> No
     assert Manifest.read(out).counts["rejected"] == {"not_a_video": 1, "removed": len(gone) + 1}
     after = (tree(out), (out / DATASET_JSON).read_bytes())
     assert remove.main(command[:-1]) == 0, "a command that was done already is done"
-    assert capsys.readouterr().out.startswith("was removed before; 10 planned")
+    assert capsys.readouterr().out.startswith("already removed; 10 planned")
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == after
     # What is left of the person overlaps with what went before, and counts once.
     assert remove.main([str(out), "--identity", index[0]["identity"]]) == 0 and sound(out)
@@ -123,11 +123,11 @@ def test_all_clips_may_go(out: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "status", "said"),
     [
-        (["--identity", "id9000"], 1, "nothing found of identity id9000"),
-        (["--key", "id90000/nowhere/00001"], 1, "nothing found of key id90000/nowhere/00001"),
-        (["--video", "id90000"], 1, "nothing found of video id90000"),
-        ([], 2, "nothing is named"),
-        (["--identity", ""], 2, "a name is empty"),
+        (["--identity", "id9000"], 1, "identity id9000 not found"),
+        (["--key", "id90000/nowhere/00001"], 1, "key id90000/nowhere/00001 not found"),
+        (["--video", "id90000"], 1, "video id90000 not found"),
+        ([], 2, "nothing to remove"),
+        (["--identity", ""], 2, "must not be empty"),
         (["--identiy", "id1"], 2, "--identiy"),
     ],
 )
@@ -142,7 +142,7 @@ def test_what_matches_nothing_changes_nothing(out: Path, capsys: Any, extra: lis
 def test_what_is_found_goes_though_something_else_is_not(out: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--identity", "id90000", "--identity", "nobody"]) == 1
     told = capsys.readouterr()
-    assert "nothing found of identity nobody" in told.err and told.out.startswith("removed 6 clips")
+    assert "identity nobody not found" in told.err and told.out.startswith("removed 6 clips")
     assert sound(out) and len(Manifest.read(out).removals) == 1
 
 

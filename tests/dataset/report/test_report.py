@@ -153,7 +153,7 @@ def test_a_clip_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     damaged.write_bytes(bytes(damaged.stat().st_size))
     page = plain(report(out))
     assert page.count("No such file or directory") == 10
-    assert page.count("is damaged: its crc32 is not that of the index") == 10
+    assert page.count("is damaged: its crc32 does not match the index") == 10
 
 
 def test_a_condition_narrows_figures_and_samples_alone(tmp_path: Path) -> None:

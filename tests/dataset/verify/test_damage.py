@@ -103,7 +103,7 @@ def strange_shard_in_index(out: Path) -> str:
         return pa.concat_tables([rows, strange])
 
     edit_table(out / INDEX, change)
-    return f"{INDEX}: holds 1 rows of a shard 'elsewhere'"
+    return f"{INDEX}: has 1 rows of an unknown shard 'elsewhere'"
 
 
 def corrupt_index(out: Path) -> str:
