@@ -42,7 +42,9 @@ class Faults:
         if fault.clip in self._logged:
             return
         self._logged.add(fault.clip)
-        logger.warning("%s cannot be read, substituting another clip: %s: %s", printable(key), fault.reason, printable(fault.detail))
+        logger.warning(
+            "%s cannot be read, substituting another clip: %s: %s", printable(key), fault.reason, printable(fault.detail)
+        )
         if self._quarantine is not None:
             with self._quarantine.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"key": key, **asdict(fault)}, ensure_ascii=False) + "\n")

@@ -73,7 +73,7 @@ def test_views_that_need_landmarks_show_only_the_clip_that_has_them(kept: Path, 
 
 
 def test_reasons_of_a_view_are_counted_once_for_each_clip(kept: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no clip can be shown by .*: fewer than 10 frames$"):
+    with pytest.raises(ConfigError, match=r"no clip satisfies the requirements of .*: fewer than 10 frames$"):
         ClipStream(kept, KPlusOne(9, landmarks=True), global_batch_size=1)
     assert not list(TarStream(sorted(kept.glob("train/*.tar")), KPlusOne(9, landmarks=True), batch_size=1))
 

@@ -213,7 +213,7 @@ def test_a_state_is_of_one_size(sized: Path) -> None:
     again = stream_of(sized, size=SMALL)
     again.load_state_dict(state)
     assert first + seen(again) == whole
-    with pytest.raises(ConfigError, match="size was 32, is None"):
+    with pytest.raises(ConfigError, match="size: 32 → None"):
         stream_of(sized).load_state_dict(state)
     with pytest.raises(ConfigError, match="size was None, is 16"):
         stream_of(sized, size=LEAST).load_state_dict(stream_of(sized).state_dict())

@@ -129,7 +129,7 @@ def test_windows_do_not_run_over_the_files_of_unit_video(tmp_path: Path) -> None
     data = make_moving_dataset(tmp_path, 4, spans=2)
     manifest = Manifest.read(data)
     replace(manifest, config=replace(manifest.config, unit="video")).write(data)
-    with pytest.raises(ConfigError, match="--unit video joins several files"):
+    with pytest.raises(ConfigError, match="--unit video join several files"):
         stream_of(data, view=Sequence(3))
     assert stream_of(data, view=Pairs(3), global_batch_size=4).slots == 4
 
