@@ -1,6 +1,6 @@
-"""A process that reads batches for a loader: told by messages which, it fills their places in the ring. Holds no torch.
+"""A process that reads batches for a loader: it receives requests as messages and fills places in the ring. Imports no torch.
 
-A training loop holds Python's lock most of the time; here many threads share a lock that nothing else wants.
+A training loop holds the GIL most of the time; in a separate process, the reading threads have a GIL of their own.
 """
 
 import itertools
@@ -33,7 +33,7 @@ _CLIPS_TOGETHER = 256
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a reading process is told first. Descriptors are those that it inherited."""
+    """The first message to a reading process. Descriptors are inherited file descriptors."""
 
     catalog: Layout
     catalog_descriptor: int
@@ -52,7 +52,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A batch to be read into a place of the ring. `alone`: clip after clip, by no more than one thread."""
+    """A request to read a batch into a place of the ring. `alone`: read its clips one by one, in a single thread."""
 
     number: int
     place: int
@@ -61,7 +61,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """The next batches that will be ordered from this process, equally large ones. Looked up together, each costs far less."""
+    """The next batches that will be requested from this process, all of one size. Planning them together is far cheaper."""
 
     numbers: list[int]
     ask: Ask
@@ -69,14 +69,14 @@ class Coming:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A clip that is not to be read any more."""
+    """A clip that must not be read any more."""
 
     clip: int
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A batch that was read, or why not: `faults` of a sample without a stand-in if `lost`, `error` if it is a bug."""
+    """The result of a request. `lost`: a sample has no readable substitute, see `faults`; `error`: traceback of a bug."""
 
     number: int
     faults: list[Fault]
@@ -99,13 +99,13 @@ class _Job:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self, reader: Reader, start: int, stop: int) -> bool:
-        """Read a part; whether it was the last."""
+        """Read a part; returns whether it was the last one to finish."""
         faults, lost, error = list[Fault](), list[Fault](), ""
         try:
             faults = reader.read(self.plan, self.out, start, stop, self.first)
         except NothingReadable as unreadable:
             lost = unreadable.faults
-        except Exception:  # a bug must end the run in the process that the user sees
+        except Exception:  # a bug must stop the run in the main process
             error = traceback.format_exc()
         with self.lock:
             self.faults += faults
@@ -119,7 +119,7 @@ class _Job:
 
 
 class Hands:
-    """Which clip each thread of a reading process is reading, in memory that outlives the process; -1 for none."""
+    """The clip that each thread of a reading process is reading (-1 for none), in memory that outlives the process."""
 
     def __init__(self, slots: NDArray[np.int64]) -> None:
         self._slots, self._free = slots, itertools.count()
@@ -132,7 +132,7 @@ class Hands:
 
 
 class _Process:
-    """Threads that read parts of batches in the order in which those were asked for."""
+    """Threads that read parts of batches in the order of the requests."""
 
     def __init__(self, setup: Setup, connection: Connection) -> None:
         catalog, ring = Shared(setup.catalog_descriptor), Shared(setup.ring_descriptor)
@@ -154,7 +154,7 @@ class _Process:
             threading.Thread(target=work, daemon=True).start()
 
     def serve(self) -> None:
-        """Take orders until the loader hangs up."""
+        """Handle messages until the loader closes the connection."""
         while True:
             try:
                 message = self._connection.recv()
@@ -170,8 +170,8 @@ class _Process:
                 self._start(message)
 
     def _look_up(self, coming: Coming) -> None:
-        """Look up batches together, but not so many that the choice among the frames of long videos takes much memory."""
-        self._coming.clear()  # of batches that will not be ordered any more
+        """Plan batches together, in groups that bound the memory for picking frames of long videos."""
+        self._coming.clear()  # batches left from an announcement that was dropped
         together = max(1, _CLIPS_TOGETHER // self._count)
         for start in range(0, len(coming.numbers), together):
             plan = self._reader.plan(coming.ask.part(start * self._count, together * self._count), self._names)
@@ -181,7 +181,7 @@ class _Process:
     def _start(self, order: Order) -> None:
         out, (plan, first) = self._places[order.place], self._coming.pop(order.number)
         job = _Job(order.number, plan, first, out, 1 if order.alone else len(self._edges) - 1)
-        if order.alone:  # such orders come first, so no other thread has anything to read yet
+        if order.alone:  # such requests come first, so the other threads are idle
             self._read(job, 0, self._count)
             return
         for start, stop in itertools.pairwise(self._edges):
@@ -193,7 +193,7 @@ class _Process:
 
     def _read(self, job: _Job, start: int, stop: int) -> None:
         if job.read(self._reader, start, stop):
-            with self._lock, suppress(BrokenPipeError, ConnectionResetError):  # the loader may have hung up
+            with self._lock, suppress(BrokenPipeError, ConnectionResetError):  # the loader may have closed the connection
                 self._connection.send(job.done())
 
     def _fetch(self, shards: Shards) -> None:
@@ -202,8 +202,8 @@ class _Process:
 
 
 def main() -> None:
-    """Serve the loader at the other end of the connection whose descriptor is the argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader ends us, when it has ended itself
+    """Serve the loader at the other end of a connection; its file descriptor is the command-line argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader stops this process when it is interrupted
     connection = Connection(int(sys.argv[1]))
     try:
         process = _Process(connection.recv(), connection)
@@ -211,4 +211,4 @@ def main() -> None:
         connection.send(Done(-1, [], error=traceback.format_exc()))
         raise
     process.serve()
-    os._exit(0)  # threads may be in the midst of a read that nobody wants any more
+    os._exit(0)  # do not wait for threads that are still reading

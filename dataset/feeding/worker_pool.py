@@ -1,7 +1,7 @@
-"""Processes that read batches ahead into a ring, in the order in which they were asked for.
+"""Worker processes that prefetch batches into a ring, in the order of the requests.
 
-A file can crash the library that decodes it. A process that such a signal ends is replaced, and the new one reads again what
-was asked of it, clip after clip. The clip at which that process ends, too, is refused from then on, and its stand-ins are read.
+A damaged file can crash the library that decodes it. A crashed worker is replaced, and the new one repeats the missing batches
+clip by clip. A clip that crashes this worker, too, is refused from then on, and a substitute is read instead.
 """
 
 import logging
@@ -29,17 +29,17 @@ from motionshards.schemas.errors import LoaderFailed
 
 logger = logging.getLogger("motionshards")
 
-# SIGKILL is missing: it comes from outside, mostly since memory ran out.
+# Not SIGKILL: it comes from outside, mostly because memory ran out.
 _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)}
 _MOST_CRASHES = 100
 
-# multiprocessing would import the main program again, which may have no guard against that; with -m classes would be __main__'s.
+# multiprocessing would import the main program again, which may lack a guard; with `-m`, classes would belong to __main__.
 _CHILD = "from motionshards.dataset.feeding.read_process import main; main()"
 
 
 @dataclass(slots=True)
 class _Asked:
-    """A batch that was asked for, and of which process."""
+    """A batch that was requested, and the process that reads it."""
 
     order: Order
     process: int
@@ -47,10 +47,11 @@ class _Asked:
 
 
 class Pump:
-    """Reads the batches that it is asked for, several at a time; they come out in the order of asking.
+    """Reads requested batches in several processes; they are returned in the order of the requests.
 
-    ahead: batches that are asked for at a time
-    held: batches that the caller holds at a time; of more he gets copies, as the ring must go round
+    processes, threads: number of processes, and of threads per process
+    ahead: maximum number of outstanding requests
+    held: number of batches that the caller may hold at a time; beyond that, `take` returns copies to keep places free
     """
 
     def __init__(self, stream: ClipStream, *, processes: int, threads: int, ahead: int, held: int) -> None:
@@ -75,16 +76,16 @@ class Pump:
 
     @property
     def next_tag(self) -> Any:
-        """The tag of the batch that `take` gives; None where nothing was asked for."""
+        """The tag of the batch that `take` returns next; None without outstanding requests."""
         return self._asked[0].tag if self._asked else None
 
     @property
     def has_room(self) -> bool:
-        """Whether another batch can be asked for."""
+        """Whether another batch can be requested."""
         return len(self._asked) < self._most and self.ring.free > 0
 
     def announce(self, asks: list[Ask]) -> None:
-        """Tell the processes which batches will be asked for next. All that were announced before must have been asked for."""
+        """Announce the next batches to the processes. All batches announced before must have been requested."""
         numbers = range(self._announced, self._announced + len(asks))
         self._coming.update(zip(numbers, asks, strict=True))
         self._announced = numbers.stop
@@ -92,23 +93,23 @@ class Pump:
             self._tell(reader, [number for number in numbers if number % len(self._readers) == process])
 
     def ask(self, tag: Any) -> None:
-        """Ask for the next batch that was announced, where there is room for it; `tag` comes back with it."""
+        """Request the next announced batch; needs `has_room`. `tag` is returned with the batch."""
         asked = _Asked(Order(self._number, self.ring.claim()), self._number % len(self._readers), tag)
         self._asked.append(asked)
         self._readers[asked.process].send(asked.order)
         self._number += 1
 
     def fetch(self, shards: list[int]) -> None:
-        """Let the processes bring shards into the cache, each its part."""
+        """Make the processes fetch shards into the cache, each a part of them."""
         for number, reader in enumerate(self._readers):
             if mine := shards[number :: len(self._readers)]:
                 reader.send(mine)
 
     def take(self) -> tuple[dict[str, NDArray[Any]], Done, Any]:
-        """The next batch: its arrays, what was replaced in it, its tag.
+        """Wait for the next batch; returns its arrays, its faults and its tag.
 
         Raises:
-            LoaderFailed: a process died, or ran into a bug
+            LoaderFailed: a process died, or raised an unexpected exception
         """
         asked = self._asked[0]
         self._finish(asked)
@@ -119,7 +120,7 @@ class Pump:
         return (self.ring.lend if lent < self._held else self.ring.copied)(asked.order.place), done, asked.tag
 
     def forget(self) -> None:
-        """Wait for what was asked for and throw it away, and what was only announced with it."""
+        """Wait for all outstanding requests and discard them, together with all announcements."""
         while self._asked:
             self._finish(self._asked[0])
             asked = self._asked.popleft()
@@ -129,34 +130,34 @@ class Pump:
         self._number = self._announced
 
     def close(self) -> None:
-        """End the processes. Batches that were given out stay valid."""
+        """Stop the processes. Batches that were returned stay valid."""
         for reader in self._readers:
             reader.end()
         self._readers.clear()
         self.ring.memory.close()
 
     def _finish(self, asked: _Asked) -> None:
-        """Wait until a batch is read."""
+        """Wait until a batch has been read."""
         if not self._readers:
-            raise LoaderFailed("the loader was closed")
+            raise LoaderFailed("the loader is closed")
         while asked.order.number not in self._done:
             done = self._readers[asked.process].receive()
             if done is None:
                 self._replace(asked.process)
             elif done.error:
-                raise LoaderFailed(f"a process that reads batches failed:\n{done.error}")
+                raise LoaderFailed(f"a worker process failed:\n{done.error}")
             else:
                 self._done[done.number] = done
 
     def _replace(self, process: int) -> None:
-        """Start another process in place of one that has ended, and ask it for what is missing. Raises LoaderFailed."""
+        """Replace a dead process, and request its missing batches from the new one. Raises LoaderFailed."""
         ended = self._readers[process]
         missing = [asked for asked in self._asked if asked.process == process and asked.order.number not in self._done]
         guilty = ended.held if missing and missing[0].order.alone else []
         self._crashes += 1
         if ended.status not in _CRASHES or self._crashes > _MOST_CRASHES or not ended.held:
             raise ended.failure()
-        logger.warning("process %d that reads batches ended by signal %d; another takes its place", ended.pid, -ended.status)
+        logger.warning("worker process %d was killed by signal %d; restarting it", ended.pid, -ended.status)
         self._refused.update(guilty)
         ended.end()
         self._readers[process] = self._started()
@@ -171,7 +172,7 @@ class Pump:
             self._readers[process].send(asked.order)
 
     def _tell(self, reader: "_Reading", numbers: list[int]) -> None:
-        """Let a process look up batches that will be ordered from it."""
+        """Announce batches to the process that will read them."""
         if asks := [self._coming[number] for number in numbers]:
             ask = Ask(np.concatenate([one.clip for one in asks]), np.concatenate([one.turn for one in asks]))
             reader.send(Coming(numbers, ask))
@@ -202,18 +203,18 @@ class Pump:
 
 
 class _Reading:
-    """A process that reads, and the connection to it."""
+    """A reading process, and the connection to it."""
 
     def __init__(self, setup: Setup, hands: Shared) -> None:
         self._hands = hands
-        self.connection, theirs = Pipe()
-        descriptors = (theirs.fileno(), setup.catalog_descriptor, setup.ring_descriptor, setup.hands_descriptor)
-        # sys.path goes along, since the main program may have changed it.
+        self.connection, child = Pipe()
+        descriptors = (child.fileno(), setup.catalog_descriptor, setup.ring_descriptor, setup.hands_descriptor)
+        # Pass sys.path on: the main program may have changed it.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         environment = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", **os.environ, "PYTHONPATH": path}
-        command = [sys.executable, "-c", _CHILD, str(theirs.fileno())]
+        command = [sys.executable, "-c", _CHILD, str(child.fileno())]
         self._process = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL, env=environment)
-        theirs.close()
+        child.close()
         self.send(setup)
 
     @property
@@ -222,22 +223,22 @@ class _Reading:
 
     @property
     def status(self) -> int:
-        """How it ended, which is waited for: its exit status, or the negative number of a signal."""
+        """Wait for its end; returns its exit status, or the negative number of a signal."""
         return self._process.wait()
 
     @property
     def held(self) -> list[int]:
-        """The clips that its threads are reading, or were when it ended."""
+        """The clips that its threads are reading, or were reading when it died."""
         slots = np.frombuffer(self._hands.block, np.int64)
         return [int(clip) for clip in slots if clip >= 0]
 
     def send(self, message: Any) -> None:
-        """Send a message. Where the process has ended, `receive` reports it."""
+        """Send a message. If the process has died, the next `receive` reports it."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(message)
 
     def receive(self) -> Done | None:
-        """The next batch that is done; None when the process has ended."""
+        """The next finished batch; None if the process has died."""
         try:
             done: Done = self.connection.recv()
             return done
@@ -254,7 +255,7 @@ class _Reading:
         self._hands.close()
 
     def failure(self) -> LoaderFailed:
-        """The error of a process that has ended."""
-        how = f"was killed by signal {-self.status}" if self.status < 0 else f"ended with status {self.status}"
-        hint = "; signal 9 usually means that memory ran out" if self.status == -9 else ""
-        return LoaderFailed(f"process {self.pid} that reads batches {how}{hint}")
+        """The error for a process that has died."""
+        how = f"was killed by signal {-self.status}" if self.status < 0 else f"exited with status {self.status}"
+        hint = "; signal 9 usually means out of memory" if self.status == -9 else ""
+        return LoaderFailed(f"worker process {self.pid} {how}{hint}")

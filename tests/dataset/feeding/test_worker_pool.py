@@ -56,7 +56,7 @@ def test_a_process_that_is_killed_gives_a_clear_error(data: Path) -> None:
         batches = iter(loader)
         next(batches)
         os.kill(pids(loader)[1], signal.SIGKILL)
-        with pytest.raises(LoaderFailed, match="killed by signal 9; signal 9 usually means that memory ran out"):
+        with pytest.raises(LoaderFailed, match="killed by signal 9; signal 9 usually means out of memory"):
             list(islice(batches, 400))
 
 

@@ -215,7 +215,7 @@ def test_a_state_is_of_one_size(sized: Path) -> None:
     assert first + seen(again) == whole
     with pytest.raises(ConfigError, match="size: 32 → None"):
         stream_of(sized).load_state_dict(state)
-    with pytest.raises(ConfigError, match="size was None, is 16"):
+    with pytest.raises(ConfigError, match="size: None → 16"):
         stream_of(sized, size=LEAST).load_state_dict(stream_of(sized).state_dict())
     old = stream_of(sized).state_dict()
     del old["sequence"]["size"]  # states that were saved before there were several sizes
