@@ -156,7 +156,7 @@ def test_a_name_is_a_plain_file_name(cache: ShardCache, name: str) -> None:
 
 def test_an_unusable_directory_or_limit_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="file/below cannot be a cache"):
+    with pytest.raises(ConfigError, match="file/below cannot be used as a cache"):
         ShardCache(tmp_path / "file" / "below", SIZE)
     with pytest.raises(ConfigError):
         ShardCache(tmp_path, 0)

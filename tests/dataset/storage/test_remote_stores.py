@@ -98,7 +98,7 @@ def test_a_bucket_may_be_read_without_credentials_when_asked_so(server: FileServ
 def test_one_call_is_one_request(server: FileServer) -> None:
     """No tries of botocore hide behind ours."""
     server.always = Step(status=503)
-    with pytest.raises(Unreadable, match=r"503.*tried 3 times") as caught:
+    with pytest.raises(Unreadable, match=r"503.*gave up after 3 attempts") as caught:
         s3(server.url).read("train/a.tar", 0, 10)
     assert (caught.value.reason, len(server.asked)) == ("unreachable", 3)
     assert "covert" not in str(caught.value)
