@@ -44,8 +44,8 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
     batch_size: samples per batch
     window: number of clips held in memory and shuffled; 1 keeps the order of the tars
     seed: random seed of sample order and frame choice
-    on_error: `"skip"` skips invalid clips and the rest of an unreadable tar, substitutes clips with damaged pixels, and counts all
-        of them in `faults`; `"raise"` raises DatasetError
+    on_error: `"skip"` skips invalid clips and the rest of an unreadable tar, substitutes clips with damaged pixels, and counts
+        all in `faults`; `"raise"` raises DatasetError
     frames: `"stills"` or `"video"`, for clips that have both; by default what the view prefers
     size: height and width of the frames, one of the stored sizes; by default the dataset's
 

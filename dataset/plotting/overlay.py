@@ -1,7 +1,7 @@
-"""Draws on RGB frames what is stored of them: landmarks, face box, head pose, action units, and where a crop was in its source.
+"""Draws stored measurements on RGB frames: landmarks, face box, head pose, action units, and the crop in its source frame.
 
-Pixels: x right, y down, the centre of the top left pixel is (0, 0); so a picture of W x H px reaches from (-0.5, -0.5) to
-(W - 0.5, H - 0.5). Everything is drawn several times as large and scaled down, which makes edges smooth.
+Pixels: x right, y down, with the center of the top left pixel at (0, 0); an image of W x H px extends from (-0.5, -0.5) to
+(W - 0.5, H - 0.5). Everything is drawn at a larger scale and scaled down, for smooth edges.
 """
 
 import functools
@@ -25,8 +25,8 @@ _BAR, _BAR_STRONG = (86, 148, 242), (255, 122, 102)
 _IN_FONT = "·°…"
 _FINER = 4
 _VEIL = (12, 13, 17, 120)
-_POINT_ROOM = 128  # one pixel of line for so many pixels of picture
-# Chains of iBUG 300-W: first point, last point, whether the ends meet, colour.
+_POINT_ROOM = 128  # one pixel of line width per this many pixels of image size
+# Chains of iBUG 300-W landmarks: first point, last point, whether the chain is closed, color.
 CHAINS: tuple[tuple[int, int, bool, Colour], ...] = (
     (0, 16, False, (84, 205, 255)),  # jaw
     (17, 21, False, (255, 209, 61)),  # brows
@@ -38,7 +38,7 @@ CHAINS: tuple[tuple[int, int, bool, Colour], ...] = (
     (48, 59, True, (255, 122, 133)),  # lips, outside and inside
     (60, 67, True, (255, 122, 133)),
 )
-# Directions of the head's own axes, x right, y down, z away from the viewer, and how they are drawn.
+# Axes of the head in x right, y down, z away from the viewer, and their colors.
 _AXES: tuple[tuple[tuple[int, int, int], Colour], ...] = (
     ((1, 0, 0), (255, 122, 133)),
     ((0, -1, 0), (126, 231, 135)),
@@ -46,16 +46,16 @@ _AXES: tuple[tuple[tuple[int, int, int], Colour], ...] = (
 )
 
 DRAWN: tuple[Colour, ...] = (BOX, *sorted({*(chain[3] for chain in CHAINS), *(colour for _, colour in _AXES)}))
-"""All colours of marks."""
+"""All colors of marks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What is drawn on a frame, in its pixels; None or NaN for what it lacks.
+    """What to draw on a frame, in its pixels; None or NaN if unknown.
 
     points_px: float [68,2], landmarks
-    box_px: x0 y0 x1 y1
-    pose_deg: yaw, pitch, roll
+    box_px: face box, x0 y0 x1 y1
+    pose_deg: yaw, pitch, roll in degrees
     """
 
     points_px: NDArray[np.floating] | None = None
@@ -64,7 +64,7 @@ class Marks:
 
 
 def marked(frame: NDArray[np.uint8], size_px: int, marks: Marks | None = None) -> Image.Image:
-    """A square frame, uint8 [S,S,3], as a picture of size_px x size_px with its marks."""
+    """A square frame, uint8 [S,S,3], as an image of size_px x size_px with marks."""
     picture = Image.fromarray(frame).resize((size_px, size_px), Image.Resampling.LANCZOS)
     if marks is None:
         return picture
@@ -81,7 +81,8 @@ def marked(frame: NDArray[np.uint8], size_px: int, marks: Marks | None = None) -
 
 
 def head_axes(yaw_deg: float, pitch_deg: float, roll_deg: float) -> NDArray[np.float64]:
-    """float64 [3,3], the head's right, up and forward as rows in the camera's x right, y down, z away; see `quality.pose`."""
+    """float64 [3,3], the head's right, up and forward axes as rows, in camera coordinates x right, y down, z away; see
+    `quality.pose`."""
     yaw, pitch, roll = np.radians([-yaw_deg, -pitch_deg, roll_deg])
     about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
@@ -91,13 +92,13 @@ def head_axes(yaw_deg: float, pitch_deg: float, roll_deg: float) -> NDArray[np.f
 
 
 def crop_corners(source_to_crop: Sequence[Sequence[float]], size_px: int) -> NDArray[np.float64]:
-    """float64 [4,2], the outer corners of a crop of size_px x size_px in source pixels, clockwise from the top left."""
+    """float64 [4,2], outer corners of a crop of size_px x size_px in source pixels, clockwise from the top left."""
     low, high = -0.5, size_px - 0.5
     return to_source(source_to_crop, [[low, low], [high, low], [high, high], [low, high]])
 
 
 def to_source(source_to_crop: Sequence[Sequence[float]], points: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """float64 [n,2], points of a crop, [n,2], in source pixels."""
+    """float64 [n,2], crop points, [n,2], transformed to source pixels."""
     affine = np.asarray(source_to_crop, np.float64)
     return np.asarray(np.linalg.solve(affine[:, :2], (np.asarray(points, np.float64) - affine[:, 2]).T).T)
 
@@ -108,13 +109,14 @@ def crop_in_source(
     corners: NDArray[np.float64],
     box: NDArray[np.float64] | None = None,
 ) -> Image.Image:
-    """A source frame, uint8 [H,W,3], with the outline of the crop, the rest darkened; as large as `room_px` allows.
+    """A source frame, uint8 [H,W,3], with the outline of the crop and a darkened surrounding, scaled to fit `room_px`.
 
-    corners: float64 [4,2], of the crop in pixels of `shown`. Where they lie outside of it, the picture shows what was padded.
-    box: float64 [n,2], an outline in pixels of `shown`
+    room_px: width and height available
+    corners: float64 [4,2], corners of the crop in pixels of `shown`; the image also shows padding outside the frame
+    box: float64 [n,2], another outline in pixels of `shown`
     """
     height, width = shown.shape[:2]
-    # A crop can leave the frame by far, for a box that is mistaken; the frame should still be seen.
+    # With a wrong box, a crop can extend far beyond the frame; the frame should still be visible.
     low = np.clip(corners.min(0), [-0.5 * width, -0.5 * height], -0.5)
     high = np.clip(corners.max(0), [width - 0.5, height - 0.5], [1.5 * width, 1.5 * height])
     scale = float((np.array(room_px) / (high - low)).min())
@@ -134,7 +136,7 @@ def crop_in_source(
 
 
 def au_bars(intensity: NDArray[np.floating], size_px: tuple[int, int]) -> Image.Image:
-    """Intensities of action units, float [17], as bars above their numbers. A frame without them says so."""
+    """Intensities of action units, float [17], as bars above their numbers; with all NaN, a note instead."""
     width, height = size_px
     picture = Image.new("RGB", size_px, BACKGROUND)
     pen, step = ImageDraw.Draw(picture), width / len(INTENSITIES)
@@ -153,19 +155,19 @@ def au_bars(intensity: NDArray[np.floating], size_px: tuple[int, int]) -> Image.
 
 
 def text_line(picture: Image.Image, place: tuple[float, float], words: str, size: int, colour: Colour = TEXT) -> None:
-    """Write on a picture; `place` is the left end of the line's base. Letters that the font lacks, which has few, are escaped."""
+    """Write on an image; `place` is the left end of the baseline. Characters missing in the font are escaped."""
     plain = "".join(letter if " " <= letter <= "~" or letter in _IN_FONT else ascii(letter).strip("'") for letter in words)
     ImageDraw.Draw(picture).text(place, plain, colour, font(size), anchor="ls")
 
 
 @functools.lru_cache(maxsize=32)
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font that Pillow brings."""
+    """Pillow's default font."""
     return ImageFont.load_default(size)
 
 
 def _draw_face(pen: Pen, points: NDArray[np.floating], thick: float) -> None:
-    """68 points, connected."""
+    """Draw 68 connected landmarks."""
     for first, last, closed, colour in CHAINS:
         chain = points[first : last + 1]
         chain = np.concatenate([chain, chain[:1]]) if closed else chain
@@ -175,7 +177,7 @@ def _draw_face(pen: Pen, points: NDArray[np.floating], thick: float) -> None:
 
 
 def _draw_axes(pen: Pen, axes: NDArray[np.float64], side: int, thick: float) -> None:
-    """The head's axes in the lower right corner, the nearest to the viewer last."""
+    """Draw the head's axes in the lower right corner, the one nearest to the viewer last."""
     radius = 0.1 * side
     centre = np.full(2, side - 1.25 * radius)
     pen.circle((centre[0], centre[1]), 1.1 * radius, (*BACKGROUND, 150))
@@ -187,17 +189,17 @@ def _draw_axes(pen: Pen, axes: NDArray[np.float64], side: int, thick: float) -> 
 
 
 def _draw_outline(pen: Pen, corners: NDArray[np.float64], colour: Colour, thick: float) -> None:
-    closed = np.concatenate([corners, corners[:2]])  # one more, so that the first corner is joined too
+    closed = np.concatenate([corners, corners[:2]])  # one more point, so that the first corner is joined, too
     pen.line(_pairs(closed), colour, max(1, round(thick)), joint="curve")
 
 
 def _thickness(size_px: int) -> float:
-    """Of a line on the finer layer of a picture of this size."""
+    """Line width on the enlarged layer of an image of this size."""
     return max(1.0, size_px / _POINT_ROOM) * _FINER
 
 
 def _scaled(points: NDArray[np.floating], scale: float) -> NDArray[np.floating]:
-    """Points of a picture in the pixels of one `scale` times as large."""
+    """Points of an image in pixels of an image `scale` times as large."""
     return (points + 0.5) * scale - 0.5
 
 
@@ -210,5 +212,5 @@ def _all_known(values: Sequence[float | None]) -> bool:
 
 
 def _over(picture: Image.Image, layer: Image.Image) -> Image.Image:
-    """A picture under a layer that is `_FINER` times as large."""
+    """Composite a layer that is `_FINER` times as large over an image."""
     return Image.alpha_composite(picture.convert("RGBA"), layer.reduce(_FINER)).convert("RGB")

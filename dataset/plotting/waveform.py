@@ -1,4 +1,4 @@
-"""The waveform of a clip's sound as an image: a strip as wide as the clip is long."""
+"""The waveform of a clip's sound as an image whose width is the clip's length."""
 
 from collections.abc import Iterable
 
@@ -8,15 +8,16 @@ from PIL import Image, ImageDraw
 
 from motionshards.dataset.plotting.overlay import BOX, CHAINS, PANEL
 
-# Quieter sounds are not drawn larger: noise would look like speech.
+# Quieter clips are not normalized: noise would look like speech.
 _QUIETEST_PEAK = 0.01
 
 
 def envelope(samples: NDArray[np.int16], columns: int) -> NDArray[np.float32]:
-    """The least and the largest sample in each of `columns` parts of equal length, float32 [columns,2].
+    """Minimum and maximum sample in each of `columns` parts of equal length, float32 [columns,2].
+
+    Values are normalized by the largest magnitude of the clip, or by -40 dBFS for quieter clips.
 
     samples: int16 [n, channels]
-    Values are relative to the largest magnitude of the clip, which becomes 1 unless it is below -40 dB of full scale.
     """
     starts = np.arange(columns) * len(samples) // columns
     low, high = np.minimum.reduceat(samples.min(axis=1), starts), np.maximum.reduceat(samples.max(axis=1), starts)
@@ -25,7 +26,7 @@ def envelope(samples: NDArray[np.int16], columns: int) -> NDArray[np.float32]:
 
 
 def waveform(samples: NDArray[np.int16], size_px: tuple[int, int]) -> Image.Image:
-    """An image of width and height `size_px` of samples int16 [n, channels]."""
+    """An image of width and height `size_px` with the waveform of samples, int16 [n, channels]."""
     picture = Image.new("RGB", size_px, PANEL)
     pen, middle = ImageDraw.Draw(picture), (size_px[1] - 1) / 2
     for x, (low, high) in enumerate(envelope(samples, size_px[0]).tolist()):
@@ -34,7 +35,7 @@ def waveform(samples: NDArray[np.int16], size_px: tuple[int, int]) -> Image.Imag
 
 
 def marked_at(strip: Image.Image, shares: Iterable[float]) -> Image.Image:
-    """A copy of a waveform with a line at each of these moments, which are shares of the clip's length."""
+    """A copy of a waveform with a line at each of these times, given as fractions of the clip's length."""
     picture = strip.copy()
     pen = ImageDraw.Draw(picture)
     for share in shares:
