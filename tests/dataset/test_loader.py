@@ -41,7 +41,7 @@ def test_an_unfinished_build_is_read_as_far_as_it_is_committed(tmp_path: Path, c
     whole = {key for key, _, _ in seen(stream_of(data))}
     unfinish(data, 4)
     stream = stream_of(data, global_batch_size=5)
-    assert stream.slots == 40 and "4 shards are committed" in caplog.text
+    assert stream.slots == 40 and "4 committed shards" in caplog.text
     with make_loader(stream) as loader:
         part = {key for key, _, _ in seen(loader)}
     assert len(part) == 40 and part < whole

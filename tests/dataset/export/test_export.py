@@ -55,8 +55,8 @@ def test_workers_share_a_shard_without_a_difference(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--size", "32"], "holds another export (size: 64 -> 32): choose another --output"),
-        (["--where", "has_audio"], "holds another export (where: None -> has_audio): choose another --output"),
+        (["--size", "32"], "already holds a different export (size: 64 -> 32). Use another --output"),
+        (["--where", "has_audio"], "already holds a different export (where: None -> has_audio). Use another --output"),
     ],
 )
 def test_other_options_need_another_directory(
@@ -68,7 +68,7 @@ def test_other_options_need_another_directory(
 
 def test_another_format_needs_another_directory(exported: Path, moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(moving, exported, "--format", "fomm")) == 2
-    assert "holds another export (format: frames -> fomm): choose another" in capsys.readouterr().err
+    assert "already holds a different export (format: frames -> fomm). Use another" in capsys.readouterr().err
 
 
 def test_a_dataset_that_has_changed_needs_another_directory(
@@ -79,7 +79,7 @@ def test_a_dataset_that_has_changed_needs_another_directory(
     manifest = json.loads((out / "dataset.json").read_text())
     (out / "dataset.json").write_text(json.dumps({**manifest, "input": "elsewhere"}))
     assert main(words(out, exported)) == 2
-    assert "holds another export (dataset.json: " in capsys.readouterr().err
+    assert "already holds a different export (dataset.json: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "export.json"])
@@ -95,13 +95,13 @@ def test_a_directory_of_somebody_else_is_refused_and_stays_as_it_is(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--frames", "mp4"], "--frames mp4 is not for frames, which takes png"),
-        (["--crf", "20"], "--crf is not for frames, which encodes no video"),
-        (["--where", "yaw_deg > 400"], "no clip is chosen: none matches --where yaw_deg > 400"),
-        (["--split", "test"], "no clip is chosen: there is none of --split test, but of train"),
+        (["--frames", "mp4"], "--frames mp4 cannot be used with --format frames, only png"),
+        (["--crf", "20"], "--crf cannot be used with --format frames, which encodes no video"),
+        (["--where", "yaw_deg > 400"], "no clips to export: none matches --where yaw_deg > 400"),
+        (["--split", "test"], "no clips to export: the dataset has no --split test, only train"),
         (
             ["--format", "fomm", "--size", "33"],
-            "mp4 files have an even size, and --size is 33: choose another one, or --frames png",
+            "mp4 files need an even size, not --size 33: choose another size, or use --frames png",
         ),
         (["--format", "fram"], "frames"),
     ],
@@ -116,7 +116,7 @@ def test_unusable_options_are_refused_before_anything_is_written(
 
 def test_an_output_within_the_dataset_is_refused(moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(moving, moving / "frames")) == 2
-    assert "is in the dataset" in capsys.readouterr().err and not (moving / "frames").exists()
+    assert "is inside the dataset" in capsys.readouterr().err and not (moving / "frames").exists()
 
 
 def test_clips_of_a_damaged_shard_are_left_out_with_their_reason(
@@ -151,7 +151,7 @@ def test_clips_of_a_shard_that_was_restored_are_exported_by_the_same_command(
     for _ in range(2):  # it stays damaged
         assert main(words(out, output, "--format", form)) == 1
         told = capsys.readouterr()
-        assert "(4 unreadable)" in told.out and "the same command tries these clips again" in told.err
+        assert "(4 unreadable)" in told.out and "the same command retries them" in told.err
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.*") if path.suffix in (".png", ".parquet")}
     (tmp_path / "kept.tar").rename(tar)
     assert main(words(out, output, "--format", form)) == 0

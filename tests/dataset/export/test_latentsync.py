@@ -120,7 +120,7 @@ def test_clips_that_the_loader_or_the_model_cannot_use_are_left_out(spoken: Path
         ({"store": "stills"}, 256, "needs stored video: motionshards build --output OUT --add video --input DIR"),
         ({"audio": "none"}, 256, "needs stored audio: motionshards build --output OUT --add audio --input DIR"),
         ({"landmarks": "none"}, 256, "needs stored landmarks: motionshards build --output OUT --add landmarks"),
-        ({"fps": "30"}, 256, "needs 25 frames per second, and stored video has 30: build with --fps 25"),
+        ({"fps": "30"}, 256, "needs 25 frames per second, but stored video has 30: build with --fps 25"),
         ({}, 224, "no model for 224 px: export with --size 256 or --size 512"),
     ],
 )

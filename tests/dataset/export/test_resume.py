@@ -128,7 +128,7 @@ def test_a_worker_that_is_killed_from_outside_costs_its_shard_a_second_try(
     (tmp_path / "count").unlink()
     monkeypatch.setenv("KILL_AT", "2 3")
     assert main(words(moving, tmp_path / "twice", "--workers", "1")) == 1
-    assert "was killed by signal 9: memory may have run out" in (told := capfd.readouterr().err)
+    assert "was killed by signal 9 while exporting shard" in (told := capfd.readouterr().err)
     assert told.endswith("The same command resumes\n")
     monkeypatch.setenv("KILL_AT", "")
     assert main(words(moving, tmp_path / "twice", "--workers", "1")) == 0

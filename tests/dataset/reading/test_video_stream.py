@@ -119,7 +119,7 @@ def test_what_is_read_where_both_are_stored(video: Path, both: Path) -> None:
 def test_a_state_of_stills_is_not_one_of_video(both: Path) -> None:
     state = stream_of(both).state_dict()
     assert "frames" not in state["sequence"]
-    with pytest.raises(ConfigError, match="clips: .* → "):
+    with pytest.raises(ConfigError, match=r"clips: .* → "):
         stream_of(both, frames="video").load_state_dict(state)
     chosen = stream_of(both, view=KPlusOne(3), frames="video").state_dict()["sequence"]
     assert chosen["frames"] == "video"
