@@ -154,7 +154,7 @@ def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tupl
 
 
 def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Path, say: Say) -> str:
-    """The default recipe; for a partly built dataset, the recipe it was begun with."""
+    """The default recipe; for a partly built dataset, the recipe it was started with."""
     try:
         recipe = SOURCES[options.source].recipe(opened.tree, options.metadata)
         if recipe is not None:

@@ -25,14 +25,14 @@ def _head(found: dict[str, Any]) -> str:
 
 
 def _yield(found: dict[str, Any]) -> str:
-    told = found["yield"]
-    lines = [f"yield   {_percent(told['share'])} of the clips: {_number(told['clips'])} kept"]
-    if told["samples"] != told["clips"]:
-        lines[0] += f", as {_number(told['samples'])} samples"
-    for reason, lost in told["rejected"].items():
+    outcome = found["yield"]
+    lines = [f"yield   {_percent(outcome['share'])} of the clips: {_number(outcome['clips'])} kept"]
+    if outcome["samples"] != outcome["clips"]:
+        lines[0] += f", as {_number(outcome['samples'])} samples"
+    for reason, lost in outcome["rejected"].items():
         lines.append(f"        {reason} {_percent(lost['share'])}: {_number(lost['clips'])} clips ({lost['seen']:,} seen)")
-    if told["unseen_share"]:
-        lines.append(f"        reasons not seen in the sample: at most {100 * told['unseen_share']:.1f}% of the clips")
+    if outcome["unseen_share"]:
+        lines.append(f"        reasons not seen in the sample: at most {100 * outcome['unseen_share']:.1f}% of the clips")
     return "\n".join(lines)
 
 

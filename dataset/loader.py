@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from motionshards.dataset import arguments
 from motionshards.dataset.arguments import whole_number
 from motionshards.dataset.feeding.device import HELD, Copier
-from motionshards.dataset.feeding.worker_pool import Pump
+from motionshards.dataset.feeding.worker_pool import WorkerPool
 from motionshards.dataset.reading.batch import Batch, as_batch
 from motionshards.dataset.reading.order import hashed
 from motionshards.dataset.reading.progress import Progress, as_state, from_state
@@ -50,19 +50,19 @@ class _Step:
 class Loader:
     """Batches of a stream; each pass is the next epoch. Created by `make_loader`. Not thread-safe."""
 
-    def __init__(self, stream: ClipStream, pump: Pump, device: torch.device, augment: Augment | None) -> None:
+    def __init__(self, stream: ClipStream, pool: WorkerPool, device: torch.device, augment: Augment | None) -> None:
         self.stream = stream
-        self._pump = pump
+        self._pool = pool
         self._device, self._augment = device, augment
-        self._copier = Copier(device, pump.ring) if device.type == "cuda" else None
-        self._begin = self._given = self._asked = Progress()
-        self._coming: deque[_Step] = deque()
+        self._copier = Copier(device, pool.ring) if device.type == "cuda" else None
+        self._begin = self._yielded = self._requested = Progress()
+        self._upcoming: deque[_Step] = deque()
         self._pass = 0
         self._window: tuple[int, int] | None = None
-        self.close: Callable[[], None] = weakref.finalize(self, pump.close)
+        self.close: Callable[[], None] = weakref.finalize(self, pool.close)
 
     def __repr__(self) -> str:
-        return f"Loader({self.stream}: device {self._device}, {self._pump.processes} processes, augment {self._augment})"
+        return f"Loader({self.stream}: device {self._device}, {self._pool.processes} processes, augment {self._augment})"
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -94,7 +94,7 @@ class Loader:
         for number, (batch, step) in enumerate(ready):
             if number == 0:
                 self._begin = Progress(begin.epoch + 1)
-            self._given = self.stream.onward(step.after)
+            self._yielded = self.stream.onward(step.after)
             yield batch
             if this != self._pass:  # checked before reading, which would consume the newer iterator's batches
                 raise RuntimeError("this iterator was invalidated by a newer one over the same loader")
@@ -103,17 +103,17 @@ class Loader:
         """Make the next pass this epoch, from its start or, if a state of the same epoch was loaded, from its position."""
         if self._begin.epoch != whole_number("epoch", epoch, 0):
             self._begin = Progress(epoch)
-        self._given = self._begin
+        self._yielded = self._begin
 
     @property
     def epoch(self) -> int:
         """The epoch of the next batch. Cheap, unlike `state_dict`, which hashes the catalog."""
-        return self._given.epoch
+        return self._yielded.epoch
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last yielded batch; after the last batch of an epoch, the start of the next epoch. Identical on
         every rank, and valid for any world size."""
-        return as_state(self._given, self.stream.sequence())
+        return as_state(self._yielded, self.stream.sequence())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a state in the next pass, even with a different world size, batch size or number of workers.
@@ -124,47 +124,47 @@ class Loader:
         progress = from_state(state, self.stream.sequence())
         if progress.yielded:
             raise ConfigError("this state was saved by a worker of a DataLoader; load it into that DataLoader")
-        self._begin = self._given = self.stream.onward(progress)
+        self._begin = self._yielded = self.stream.onward(progress)
 
     def _read(self, begin: Progress) -> Iterator[tuple[Batch, _Step]]:
         """Batches of an epoch from `begin` on, in host memory. Requests already in flight are reused if they match."""
-        upcoming = self._pump.next_tag
-        if upcoming is None or upcoming.begin != begin:
-            self._pump.forget()
-            self._coming.clear()
-            self._asked = begin
+        next_step = self._pool.next_tag
+        if next_step is None or next_step.begin != begin:
+            self._pool.forget()
+            self._upcoming.clear()
+            self._requested = begin
         for _ in range(self.stream.steps(begin.slot)):
-            self._ask()
-            arrays, done, step = self._pump.take()
+            self._request_ahead()
+            arrays, done, step = self._pool.take()
             if done.lost:
                 raise self.stream.unreadable(done.faults)
             self.stream.report(done.faults)
-            self._ask()
+            self._request_ahead()
             yield as_batch(arrays, self.stream.catalog, step.padded), step
 
-    def _ask(self) -> None:
+    def _request_ahead(self) -> None:
         """Request as many batches as the ring has room for, including those of the next epoch, which then starts at once."""
-        while self._pump.has_room:
-            if not self._coming:
-                self._look_ahead()
-            step = self._coming.popleft()
+        while self._pool.has_room:
+            if not self._upcoming:
+                self._plan_ahead()
+            step = self._upcoming.popleft()
             self._fetch(step.begin)
-            self._pump.ask(step)
+            self._pool.request(step)
 
-    def _look_ahead(self) -> None:
+    def _plan_ahead(self) -> None:
         """Compute the order of the next steps in chunks: for numpy, a dozen steps cost as much as one."""
         stream = self.stream
-        if not stream.steps(self._asked.slot):
-            self._asked = Progress(self._asked.epoch + 1)
-        epoch, slot, each = self._asked.epoch, self._asked.slot, stream.global_batch_size
+        if not stream.steps(self._requested.slot):
+            self._requested = Progress(self._requested.epoch + 1)
+        epoch, slot, each = self._requested.epoch, self._requested.slot, stream.global_batch_size
         steps = min(_STEPS_AT_ONCE, stream.steps(slot))
-        ask, padded = stream.ask(epoch, slot, steps)
+        request, padded = stream.requests(epoch, slot, steps)
         count = len(padded) // steps
-        self._pump.announce([ask.part(step * count, count) for step in range(steps)])
+        self._pool.announce([request.part(step * count, count) for step in range(steps)])
         for fills in np.split(padded, steps):
-            self._coming.append(_Step(Progress(epoch, slot), fills, Progress(epoch, slot + each)))
+            self._upcoming.append(_Step(Progress(epoch, slot), fills, Progress(epoch, slot + each)))
             slot += each
-        self._asked = Progress(epoch, slot)
+        self._requested = Progress(epoch, slot)
 
     def _fetch(self, begin: Progress) -> None:
         """Prefetch the shards of the next window when reading enters a new one."""
@@ -172,7 +172,7 @@ class Loader:
         if window != self._window:
             fresh = self._window is None or self._window[0] != begin.epoch
             self._window = window
-            self._pump.fetch(
+            self._pool.fetch(
                 [*(self.stream.window_shards(*window) if fresh else ()), *self.stream.window_shards(window[0], window[1] + 1)]
             )
 
@@ -225,4 +225,4 @@ def make_loader(
     if augment is not None and augment.time_flip and not stream.view.in_time_order:
         raise ConfigError(f"time_flip cannot be used with {stream.view}: the position of its frames has a meaning")
     held = HELD if device.type == "cuda" else _HELD_ON_HOST
-    return Loader(stream, Pump(stream, processes=processes, threads=threads, ahead=ahead, held=held), device, augment)
+    return Loader(stream, WorkerPool(stream, processes=processes, threads=threads, ahead=ahead, held=held), device, augment)

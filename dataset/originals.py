@@ -21,7 +21,7 @@ from motionshards.dataset.loader import Loader
 from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.order import I64, Slots
-from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.reading.reader import NothingReadable, Reader, Request
 from motionshards.dataset.reading.units import Units
 from motionshards.dataset.reading.view import Picks
 from motionshards.dataset.reading.world import World
@@ -32,7 +32,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.augment.augment import Augment, to_float
 from motionshards.transforms.augment.clips import Clips
 
-_STAND_INS = 8
+_SUBSTITUTES = 8
 _MOST_TURNS = 2**62
 _JITTER = ("brightness", "contrast", "saturation", "hue")
 
@@ -42,7 +42,7 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     Training items: `source` and `driving`, float32 [3,H,W] in [0, 1], two distinct frames of a clip in time order (before
     augmentation). Other items: `video`, float32 [3,T,H,W], all frames of a clip. All items have `name`, the file name that
-    `export --format fomm` gives the clip, and `id`, the index of the item.
+    `export --format fomm` assigns to the clip, and `id`, the index of the item.
 
     Frames are drawn in the reading process with torch's random generator, which DataLoaders seed differently for each worker and
     epoch. A training clip that cannot be read is replaced by another one and logged once per process.
@@ -122,8 +122,8 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def _read(self, index: int) -> dict[str, NDArray[Any]]:
         """The arrays of one sample, see `batch_layout`."""
-        stand_ins = _STAND_INS if self.is_train else 0
-        units = torch.cat([torch.tensor([index]), torch.randint(len(self), (stand_ins,))]).numpy()
+        substitutes = _SUBSTITUTES if self.is_train else 0
+        units = torch.cat([torch.tensor([index]), torch.randint(len(self), (substitutes,))]).numpy()
         turns = torch.randint(_MOST_TURNS, units.shape).numpy()
         clips = self._units.clip(Slots(units, turns))
         n, size = self._frames_of(clips[:1]), self._stream.size_px
@@ -135,7 +135,7 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
         }
         reader = self._reader_here()
         try:
-            self._stream.report(reader.read(reader.plan(Ask(clips[None], turns[None]), arrays), arrays, 0, 1))
+            self._stream.report(reader.read(reader.plan(Request(clips[None], turns[None]), arrays), arrays, 0, 1))
         except NothingReadable as error:
             raise self._stream.unreadable(error.faults) from error
         return arrays

@@ -247,10 +247,10 @@ def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
     return Drawn(str(path), 1, len(motion), motion.video.size_px, motion.video.size_px, float(len(motion) / motion.video.rate))
 
 
-def _write(path: Path, picture: Image.Image, **how: Any) -> None:
+def _write(path: Path, image: Image.Image, **how: Any) -> None:
     """Write an image whole or not at all, in the format of its suffix."""
     content = io.BytesIO()
-    picture.save(content, {**_SHEETS, **_GIFS}[path.suffix.lower()], **how)
+    image.save(content, {**_SHEETS, **_GIFS}[path.suffix.lower()], **how)
     with beside(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 

@@ -21,7 +21,7 @@ from motionshards.dataset import arguments
 from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
 from motionshards.dataset.reading.index_arrays import Kind
 from motionshards.dataset.reading.order import Order
-from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.reading.reader import NothingReadable, Reader, Request
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.reading.window import HeldClip, Window
 from motionshards.dataset.storage.tar_samples import Members, samples_of
@@ -31,7 +31,7 @@ from motionshards.schemas.printable import printable
 
 logger = logging.getLogger("motionshards")
 
-_STAND_INS = 8
+_SUBSTITUTES = 8
 
 
 class TarStream(torch.utils.data.IterableDataset[Batch]):
@@ -162,22 +162,22 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         shuffle = "none" if self._window == 1 else "global"
         order = Order(np.zeros(len(clips), np.int64), self._seed, shuffle).slots(epoch, np.arange(len(clips)))
         whole = len(clips) // self._batch_size * self._batch_size
-        stand_ins = _STAND_INS if self._on_error == "skip" else 0
+        substitutes = _SUBSTITUTES if self._on_error == "skip" else 0
         for start in range(0, whole, self._batch_size):
             numbers = np.arange(start, start + self._batch_size)
-            columns = np.concatenate([numbers[:, None], (numbers[:, None] + 1 + np.arange(stand_ins)) % len(clips)], axis=1)
-            yield self._read(window, Ask(order.unit[columns], order.turn[columns]))
+            columns = np.concatenate([numbers[:, None], (numbers[:, None] + 1 + np.arange(substitutes)) % len(clips)], axis=1)
+            yield self._read(window, Request(order.unit[columns], order.turn[columns]))
         return [clips[number] for number in order.unit[whole:]]
 
-    def _read(self, window: "Window", ask: Ask) -> Batch:
+    def _read(self, window: "Window", request: Request) -> Batch:
         reader = Reader(window.catalog, self._view, self._seed, window, warm=False)
-        layout = batch_layout(len(ask.clip), self._view, window.catalog)
+        layout = batch_layout(len(request.clip), self._view, window.catalog)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in layout.arrays}
         try:
-            faults = reader.read(reader.plan(ask, arrays), arrays, 0, len(ask.clip))
+            faults = reader.read(reader.plan(request, arrays), arrays, 0, len(request.clip))
         except NothingReadable as error:
             fault = error.faults[0]
             raise DatasetError(f"{window.catalog.keys[fault.clip].as_py()}: {fault.reason}: {fault.detail}") from error
         for one in faults:
             self._fault(Unreadable(one.reason, f"{window.catalog.keys[one.clip].as_py()}: {one.detail}"))
-        return as_batch(arrays, window.catalog, np.zeros(len(ask.clip), np.bool_))
+        return as_batch(arrays, window.catalog, np.zeros(len(request.clip), np.bool_))

@@ -25,7 +25,7 @@ from motionshards.dataset.reading.open_dataset import open_source
 from motionshards.dataset.reading.order import SHUFFLES
 from motionshards.dataset.reading.passes import Passes
 from motionshards.dataset.reading.progress import Progress, as_state, from_state
-from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.reading.reader import NothingReadable, Reader, Request
 from motionshards.dataset.reading.selection import select_clips, select_kind
 from motionshards.dataset.reading.units import Units
 from motionshards.dataset.reading.view import View
@@ -41,7 +41,7 @@ from motionshards.schemas.printable import printable
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
 
-_STAND_INS = 8
+_SUBSTITUTES = 8
 _CACHE_BYTES = 50_000_000_000
 
 
@@ -181,15 +181,15 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             self._passes.set(Progress(epoch))
         self._progress = self._passes.upcoming
 
-    def ask(self, epoch: int, slot: int, steps: int = 1) -> tuple[Ask, NDArray[np.bool_]]:
+    def requests(self, epoch: int, slot: int, steps: int = 1) -> tuple[Request, NDArray[np.bool_]]:
         """This rank's samples of the `steps` batches that start at a slot, and a bool array: which of them are padding."""
         each = self.global_batch_size
         numbers = np.arange(slot, slot + steps * each).reshape(steps, each)[:, self.world.part(each)].ravel()
         padded, numbers = numbers >= self.slots, numbers % self.slots
-        stand_ins = _STAND_INS if self.on_error == "substitute" else 0
-        columns = np.concatenate([numbers[:, None], self._order.near(epoch, numbers, stand_ins)], axis=1)
+        substitutes = _SUBSTITUTES if self.on_error == "substitute" else 0
+        columns = np.concatenate([numbers[:, None], self._order.near(epoch, numbers, substitutes)], axis=1)
         slots = self._order.slots(epoch, columns.ravel())
-        return Ask(self._units.clip(slots).reshape(columns.shape), slots.turn.reshape(columns.shape)), padded
+        return Request(self._units.clip(slots).reshape(columns.shape), slots.turn.reshape(columns.shape)), padded
 
     def window(self, place: Progress) -> tuple[int, int]:
         """Epoch and number of the window of shards that contains a place."""
@@ -297,10 +297,10 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         return DatasetError(f"{self.catalog.keys[first.clip].as_py()} cannot be read: {first.reason}: {first.detail}{more}")
 
     def _read(self, reader: Reader, epoch: int, slot: int) -> Batch:
-        ask, padded = self.ask(epoch, slot)
+        request, padded = self.requests(epoch, slot)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in self.layout().arrays}
         try:
-            self.report(reader.read(reader.plan(ask, arrays), arrays, 0, len(padded)))
+            self.report(reader.read(reader.plan(request, arrays), arrays, 0, len(padded)))
         except NothingReadable as error:
             raise self.unreadable(error.faults) from error
         return as_batch(arrays, self.catalog, padded)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.dataset.reading.layout import Layout
-from motionshards.dataset.reading.shared_memory import Shared
+from motionshards.dataset.reading.shared_memory import SharedMemory
 
 
 class Ring:
@@ -20,7 +20,7 @@ class Ring:
     def __init__(self, layout: Layout, places: int) -> None:
         self.layout = layout
         self.places = places
-        self.memory = Shared.of_size(layout.bytes * places)
+        self.memory = SharedMemory.of_size(layout.bytes * places)
         self._free = deque(range(places))
         self._base = np.frombuffer(self.memory.block, np.uint8)
 

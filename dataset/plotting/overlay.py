@@ -65,9 +65,9 @@ class Marks:
 
 def marked(frame: NDArray[np.uint8], size_px: int, marks: Marks | None = None) -> Image.Image:
     """A square frame, uint8 [S,S,3], as an image of size_px x size_px with marks."""
-    picture = Image.fromarray(frame).resize((size_px, size_px), Image.Resampling.LANCZOS)
+    image = Image.fromarray(frame).resize((size_px, size_px), Image.Resampling.LANCZOS)
     if marks is None:
-        return picture
+        return image
     layer = Image.new("RGBA", (size_px * _FINER,) * 2)
     pen, scale, thick = ImageDraw.Draw(layer), size_px * _FINER / len(frame), _thickness(size_px)
     if marks.box_px is not None and _all_known(marks.box_px):
@@ -77,7 +77,7 @@ def marked(frame: NDArray[np.uint8], size_px: int, marks: Marks | None = None) -
         _draw_face(pen, _scaled(marks.points_px, scale), thick)
     if marks.pose_deg is not None and _all_known(marks.pose_deg):
         _draw_axes(pen, head_axes(*np.array(marks.pose_deg, np.float64)), size_px * _FINER, thick)
-    return _over(picture, layer)
+    return _over(image, layer)
 
 
 def head_axes(yaw_deg: float, pitch_deg: float, roll_deg: float) -> NDArray[np.float64]:
@@ -121,10 +121,10 @@ def crop_in_source(
     high = np.clip(corners.max(0), [width - 0.5, height - 0.5], [1.5 * width, 1.5 * height])
     scale = float((np.array(room_px) / (high - low)).min())
     size = [max(1, round(extent * scale)) for extent in high - low]
-    picture = Image.new("RGB", (size[0], size[1]), PANEL)
+    image = Image.new("RGB", (size[0], size[1]), PANEL)
     frame = Image.fromarray(shown).resize([max(1, round(extent * scale)) for extent in (width, height)], Image.Resampling.LANCZOS)
     left, top = ((-0.5 - low) * scale).round().astype(int).tolist()
-    picture.paste(frame, (left, top))
+    image.paste(frame, (left, top))
     layer = Image.new("RGBA", (size[0] * _FINER, size[1] * _FINER), _VEIL)
     pen, thick = ImageDraw.Draw(layer), _thickness(max(size))
     finer = scale * _FINER
@@ -132,14 +132,14 @@ def crop_in_source(
     _draw_outline(pen, (corners - low) * finer - 0.5, (*CROP, 255), thick)
     if box is not None:
         _draw_outline(pen, (box - low) * finer - 0.5, (*BOX, 170), 0.6 * thick)
-    return _over(picture, layer)
+    return _over(image, layer)
 
 
 def au_bars(intensity: NDArray[np.floating], size_px: tuple[int, int]) -> Image.Image:
     """Intensities of action units, float [17], as bars above their numbers; with all NaN, a note instead."""
     width, height = size_px
-    picture = Image.new("RGB", size_px, BACKGROUND)
-    pen, step = ImageDraw.Draw(picture), width / len(INTENSITIES)
+    image = Image.new("RGB", size_px, BACKGROUND)
+    pen, step = ImageDraw.Draw(image), width / len(INTENSITIES)
     letters = font(max(7, round(step * 0.66)))
     floor = height - round(step * 0.66) - 4
     for number, (name, value) in enumerate(zip(INTENSITIES, intensity.tolist(), strict=True)):
@@ -151,13 +151,13 @@ def au_bars(intensity: NDArray[np.floating], size_px: tuple[int, int]) -> Image.
         pen.text(((left + right) / 2, height - 1), name[2:], FAINT, letters, anchor="ms")
     if not np.isfinite(intensity).any():
         pen.text((width / 2, floor / 2), "no action units", WARNING, font(max(8, round(step))), anchor="mm")
-    return picture
+    return image
 
 
-def text_line(picture: Image.Image, place: tuple[float, float], words: str, size: int, colour: Colour = TEXT) -> None:
+def text_line(image: Image.Image, place: tuple[float, float], words: str, size: int, colour: Colour = TEXT) -> None:
     """Write on an image; `place` is the left end of the baseline. Characters missing in the font are escaped."""
     plain = "".join(letter if " " <= letter <= "~" or letter in _IN_FONT else ascii(letter).strip("'") for letter in words)
-    ImageDraw.Draw(picture).text(place, plain, colour, font(size), anchor="ls")
+    ImageDraw.Draw(image).text(place, plain, colour, font(size), anchor="ls")
 
 
 @functools.lru_cache(maxsize=32)
@@ -211,6 +211,6 @@ def _all_known(values: Sequence[float | None]) -> bool:
     return all(value is not None and np.isfinite(value) for value in values)
 
 
-def _over(picture: Image.Image, layer: Image.Image) -> Image.Image:
+def _over(image: Image.Image, layer: Image.Image) -> Image.Image:
     """Composite a layer that is `_FINER` times as large over an image."""
-    return Image.alpha_composite(picture.convert("RGBA"), layer.reduce(_FINER)).convert("RGB")
+    return Image.alpha_composite(image.convert("RGBA"), layer.reduce(_FINER)).convert("RGB")

@@ -27,18 +27,18 @@ def envelope(samples: NDArray[np.int16], columns: int) -> NDArray[np.float32]:
 
 def waveform(samples: NDArray[np.int16], size_px: tuple[int, int]) -> Image.Image:
     """An image of width and height `size_px` with the waveform of samples, int16 [n, channels]."""
-    picture = Image.new("RGB", size_px, PANEL)
-    pen, middle = ImageDraw.Draw(picture), (size_px[1] - 1) / 2
+    image = Image.new("RGB", size_px, PANEL)
+    pen, middle = ImageDraw.Draw(image), (size_px[1] - 1) / 2
     for x, (low, high) in enumerate(envelope(samples, size_px[0]).tolist()):
         pen.line([(x, middle - high * middle), (x, middle - low * middle)], CHAINS[0][3])
-    return picture
+    return image
 
 
 def marked_at(strip: Image.Image, shares: Iterable[float]) -> Image.Image:
     """A copy of a waveform with a line at each of these times, given as fractions of the clip's length."""
-    picture = strip.copy()
-    pen = ImageDraw.Draw(picture)
+    image = strip.copy()
+    pen = ImageDraw.Draw(image)
     for share in shares:
         x = round(share * (strip.width - 1))
         pen.line([(x, 0), (x, strip.height)], BOX)
-    return picture
+    return image

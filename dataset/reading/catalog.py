@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.reading.index_arrays import PER_FRAME, Arrays, Codes, Kind, arrays_of, no_arrays
 from motionshards.dataset.reading.layout import Layout
-from motionshards.dataset.reading.shared_memory import Shared
+from motionshards.dataset.reading.shared_memory import SharedMemory
 from motionshards.schemas.moving import measured_rows
 
 I64 = NDArray[np.int64]
@@ -56,7 +56,7 @@ class Catalog:
     shards: tuple[tuple[str, str], ...] = field(repr=False)
     identities: tuple[str, ...] = field(repr=False)
     kind: Kind
-    memory: Shared | None = field(default=None, repr=False)
+    memory: SharedMemory | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by copying: a process that does not inherit the shared memory gets its own."""
@@ -157,7 +157,7 @@ def _shared_catalog(
         name: [part[name] for part in parts if name in part] for name in dict.fromkeys(name for part in parts for name in part)
     }
     layout = Layout(tuple((name, some[0].dtype.str, (sum(map(len, some)), *some[0].shape[1:])) for name, some in pieces.items()))
-    memory = Shared.of_size(layout.bytes)
+    memory = SharedMemory.of_size(layout.bytes)
     arrays = layout.views(memory.block)
     for name, array in arrays.items():
         np.concatenate(pieces.pop(name), out=array)

@@ -30,7 +30,7 @@ _NAN = np.float32(np.nan)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Request:
     """The samples of a batch to read. Column 0 is the sample itself, the other columns are its substitutes.
 
     clip, turn: int64 [B,1+substitutes]
@@ -39,9 +39,9 @@ class Ask:
     clip: I64
     turn: I64
 
-    def part(self, start: int, count: int) -> "Ask":
+    def part(self, start: int, count: int) -> "Request":
         """`count` samples from `start` on."""
-        return Ask(self.clip[start : start + count], self.turn[start : start + count])
+        return Request(self.clip[start : start + count], self.turn[start : start + count])
 
 
 class NothingReadable(Exception):
@@ -82,13 +82,13 @@ class Reader:
         self._hold, self.refused = hold, set(refused)
         self._of_thread = threading.local()
 
-    def plan(self, ask: Ask, names: Container[str], column: int = 0) -> "Plan":
-        """Look up what to read for a column of `ask`. Vectorized: a hundred samples cost little more than one.
+    def plan(self, request: Request, names: Container[str], column: int = 0) -> "Plan":
+        """Look up what to read for a column of `request`. Vectorized: a hundred samples cost little more than one.
 
         names: names of the arrays to fill, see `batch_layout`
         """
-        clip, arrays, places_of = ask.clip[:, column], self._catalog.arrays, self._catalog.places_of
-        picks = self._view.pick(self._catalog, self._seed, clip, ask.turn[:, column])
+        clip, arrays, places_of = request.clip[:, column], self._catalog.arrays, self._catalog.places_of
+        picks = self._view.pick(self._catalog, self._seed, clip, request.turn[:, column])
         rows, first = self._catalog.rows_of(picks.frames), arrays["first"][clip][:, None]
         described = (rows >= 0) & (rows < self._catalog.frames_of(clip)[:, None])
         pose = np.full((*rows.shape, 3), _NAN)
@@ -103,7 +103,7 @@ class Reader:
             parts = [np.broadcast_to(arrays["shard"][clip][:, None], still.shape)]
             parts += [arrays[name][still] for name in ("frame_offset", "frame_size", "frame_crc")]
             frames = np.stack(parts, axis=-1).tolist()
-        return Plan(ask, picks, clip.tolist(), rows, bool((rows < 0).any()), pose, frames, members)
+        return Plan(request, picks, clip.tolist(), rows, bool((rows < 0).any()), pose, frames, members)
 
     def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int, first: int = 0) -> list[Fault]:
         """Read samples [first + start, first + stop) of a plan into rows [start, stop) of the arrays of `batch_layout`.
@@ -126,16 +126,16 @@ class Reader:
                     self._sample(plan, first + row, out, row)
                 except _Unread as error:
                     place = {name: array[row : row + 1] for name, array in out.items()}
-                    faults += self._replaced(plan.ask.part(first + row, 1), place, [error.fault])
+                    faults += self._replaced(plan.request.part(first + row, 1), place, [error.fault])
         finally:
             self._hold(-1)
         return faults
 
-    def _replaced(self, ask: Ask, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
+    def _replaced(self, request: Request, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
         """Read the first readable substitute of a sample."""
-        for column in range(1, ask.clip.shape[1]):
+        for column in range(1, request.clip.shape[1]):
             try:
-                plan = self.plan(ask, out, column)
+                plan = self.plan(request, out, column)
                 out["clip"][:], out["number"][:], out["pose"][:] = plan.clips, plan.picks.frames, plan.pose
                 self._sample(plan, 0, out, 0)
                 return faults
@@ -253,7 +253,7 @@ class Plan:
     members: for each other member, its place per sample
     """
 
-    ask: Ask
+    request: Request
     picks: Picks
     clips: list[int]
     rows: I64

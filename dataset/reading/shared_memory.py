@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 
 
-class Shared:
+class SharedMemory:
     """A block of anonymous memory. Other processes open it by its file descriptor, which they must inherit."""
 
     def __init__(self, descriptor: int) -> None:
@@ -16,7 +16,7 @@ class Shared:
         """Close the descriptor; the memory is freed when nothing refers to it any more."""
 
     @classmethod
-    def of_size(cls, size: int) -> "Shared":
+    def of_size(cls, size: int) -> "SharedMemory":
         """A new block of `size` bytes."""
         descriptor = os.memfd_create("motionshards")
         os.ftruncate(descriptor, max(size, 1))

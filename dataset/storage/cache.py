@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from motionshards.dataset.storage.cache_files import SHARED, alone, let_go, reserve, stands_at, take
+from motionshards.dataset.storage.cache_files import SHARED, alone, is_file_at, release, reserve, take
 from motionshards.dataset.storage.cache_room import LOCK, PART, SHARD, make_room
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError
@@ -54,7 +54,7 @@ class Held:
         if descriptor < 0:
             return
         if self._process == os.getpid():
-            let_go(descriptor)
+            release(descriptor)
         else:
             os.close(descriptor)  # inherited by fork: only the parent may unlock
 
@@ -120,7 +120,7 @@ class ShardCache:
             return None
         assert descriptor is not None  # SHARED waits
         if os.fstat(descriptor).st_size != size:  # not written by this cache: the name determines the content
-            let_go(descriptor)
+            release(descriptor)
             self.drop(name)
             return None
         os.utime(descriptor)  # the order of eviction; access times may be switched off
@@ -138,7 +138,7 @@ class ShardCache:
                 _check(descriptor, name, size, sha256)
                 return self._named(descriptor, part, self._path(name), size)
             finally:
-                if stands_at(descriptor, part):
+                if is_file_at(descriptor, part):
                     part.unlink(missing_ok=True)
                 os.close(descriptor)
 
@@ -189,7 +189,7 @@ class ShardCache:
     def _named(self, descriptor: int, part: Path, path: Path, size: int) -> Held:
         """Rename a complete download and lock it for reading, under the room lock, so that it is not evicted in between."""
         with alone(self.directory / _ROOM):
-            if not stands_at(descriptor, part):  # the directory was removed; the open file stays usable until it is closed
+            if not is_file_at(descriptor, part):  # the directory was removed; the open file stays usable until it is closed
                 return Held(os.dup(descriptor), size)
             part.replace(path)
             held = take(path, SHARED)

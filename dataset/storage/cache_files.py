@@ -1,7 +1,7 @@
 """Locks on files that other processes may unlink or replace at any moment.
 
 A lock is flock on the file itself: the kernel releases it when its process dies, so there are no stale locks, and an unlocked
-file has no owner. A lock belongs to the open file description, which forks share; `let_go` therefore unlocks before closing, or
+file has no owner. A lock belongs to the open file description, which forks share; `release` therefore unlocks before closing, or
 a child would keep the lock.
 """
 
@@ -27,18 +27,18 @@ def take(path: Path, lock: int, make: bool = False) -> int | None:
         descriptor = os.open(path, _CREATE if make else os.O_RDONLY | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, lock)
-            if stands_at(descriptor, path):
+            if is_file_at(descriptor, path):
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
             return None
         except BaseException:
-            let_go(descriptor)
+            release(descriptor)
             raise
-        let_go(descriptor)  # unlinked or replaced between opening and locking
+        release(descriptor)  # unlinked or replaced between opening and locking
 
 
-def let_go(descriptor: int) -> None:
+def release(descriptor: int) -> None:
     """Unlock and close."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
@@ -59,9 +59,9 @@ def alone(path: Path, brief: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if brief and stands_at(descriptor, path):
+        if brief and is_file_at(descriptor, path):
             path.unlink(missing_ok=True)
-        let_go(descriptor)
+        release(descriptor)
 
 
 def unlink_unless_locked(path: Path) -> bool:
@@ -71,7 +71,7 @@ def unlink_unless_locked(path: Path) -> bool:
         if descriptor is None:
             return False
         path.unlink()
-        let_go(descriptor)
+        release(descriptor)
     except FileNotFoundError:
         return True
     return True
@@ -85,7 +85,7 @@ def reserve(descriptor: int, size: int) -> None:
         os.posix_fallocate(descriptor, 0, size)
 
 
-def stands_at(descriptor: int, path: Path) -> bool:
+def is_file_at(descriptor: int, path: Path) -> bool:
     """Whether an open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

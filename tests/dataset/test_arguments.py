@@ -103,7 +103,7 @@ def test_wrong_epochs_are_reported(data: Path, epoch: Any) -> None:
         loader.set_epoch(epoch)
 
 
-def test_shuffle_takes_true_and_false_as_torch_does(data: Path) -> None:
+def test_shuffle_accepts_true_and_false_like_torch(data: Path) -> None:
     unshuffled = seen(stream_of(data, shuffle=False))
     assert unshuffled == seen(stream_of(data, shuffle="none"))
     assert [key for key, _, _ in unshuffled] == list(Dataset.open(str(data)).index(["key"])["key"].to_pylist())
@@ -111,7 +111,7 @@ def test_shuffle_takes_true_and_false_as_torch_does(data: Path) -> None:
     assert default == seen(stream_of(data, shuffle=True)) == seen(stream_of(data, shuffle="global")) != unshuffled
 
 
-def test_numbers_of_numpy_paths_as_strings_and_any_iterable_of_names_are_taken(data: Path) -> None:
+def test_numpy_integers_string_paths_and_iterables_of_names_are_accepted(data: Path) -> None:
     stream = stream_of(str(data), seed=np.int64(3), global_batch_size=np.int32(5), identities=iter(["id001", "id002"]))
     assert seen(stream) == seen(stream_of(data, seed=3, identities=("id002", "id001"), world=World()))
     assert len(Dataset.open(str(data))) == len(Dataset.open(data)) == 20

@@ -84,7 +84,7 @@ def within(interval: dict[str, float], truth: float) -> bool:
     return interval["low"] <= truth <= interval["high"]
 
 
-def test_a_trial_by_two_workers_foretells_yield_and_disk_of_the_build(
+def test_a_trial_with_two_workers_predicts_yield_and_disk_space(
     many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One of the ninety samples in a hundred whose intervals hold the truth; the sample is drawn by the seed."""
@@ -106,7 +106,7 @@ def test_a_trial_by_two_workers_foretells_yield_and_disk_of_the_build(
     assert found["disk"]["tables"] == pytest.approx(small, rel=0.25)
 
 
-def test_a_sample_of_all_clips_knows_the_truth(many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sample_of_all_clips_is_exact(many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     built = Manifest.read(whole)
     found = estimated(capsys, *arguments(many, place / "out", "--estimate", "1000", "--seed", "1"))
     assert found["sample"] == found["clips"] == 40
@@ -119,7 +119,7 @@ def test_a_sample_of_all_clips_knows_the_truth(many: Path, whole: Path, place: P
     assert found["disk"]["shards"]["high"] - found["disk"]["shards"]["low"] == pytest.approx(2 * 4608 * len(built.shards))
 
 
-def test_only_what_is_not_built_yet_counts_and_the_output_stays_as_it_is(
+def test_only_remaining_clips_count_and_the_output_is_unchanged(
     many: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = place / "out"
@@ -144,7 +144,7 @@ def test_a_trial_by_workers_of_dask(many: Path, place: Path, capsys: pytest.Capt
     assert os.listdir(place) == []
 
 
-def test_nothing_left_to_build_is_an_answer(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_left_to_build_is_reported(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = arguments(many, place / "out", "--limit", "4")
     assert build.main(given) == 0
     capsys.readouterr()
@@ -184,13 +184,13 @@ def test_a_trial_that_stops_leaves_nothing_behind(
 
     monkeypatch.setattr("motionshards.pipeline.runners.choose.run", stop)
     assert build.main(arguments(many, place / "out", "--estimate", "4")) == status
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", f"{says}\n")
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", f"{says}\n")
     assert os.listdir(place) == []
 
 
 @pytest.mark.parametrize("with_", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: Path, place: Path, with_: signal.Signals) -> None:
+def test_an_interrupt_stops_workers_and_removes_their_files(many: Path, place: Path, with_: signal.Signals) -> None:
     scratch = place.parent / "scratch"
     scratch.mkdir()
     command = [sys.executable, "-m", "dataset.build", *arguments(many, place / "out", "--estimate", "40", "--landmarks", "dlib")]
@@ -203,8 +203,8 @@ def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: P
         time.sleep(0.05)
     below = psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(with_)
-    told = driver.communicate(timeout=60)
-    assert (driver.returncode, told) == (130, ("", "interrupted. The output was not changed\n"))
+    output = driver.communicate(timeout=60)
+    assert (driver.returncode, output) == (130, ("", "interrupted. The output was not changed\n"))
     assert os.listdir(place) == os.listdir(scratch) == []
     assert psutil.wait_procs(below, timeout=10)[1] == []
 
@@ -227,19 +227,19 @@ def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: P
         (["--estimate", "5", "--output", "s3://somewhere/else", "--source", "voxceleb2"], "s3://somewhere"),
     ],
 )
-def test_what_does_not_go_together_is_told_in_one_line(
+def test_options_that_cannot_be_combined_are_reported_in_one_line(
     many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], says: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("motionshards.schemas.bucket._ATTEMPTS", 1)
     status = build.main(arguments(many, place / "out", *more))
-    told = capsys.readouterr()
-    assert (status in (1, 2) if "s3:" in says else status == 2, told.out, told.err.count("\n")) == (True, "", 1)
-    assert says in told.err
+    output = capsys.readouterr()
+    assert (status in (1, 2) if "s3:" in says else status == 2, output.out, output.err.count("\n")) == (True, "", 1)
+    assert says in output.err
     assert os.listdir(place) == []
 
 
-def test_of_an_object_store_what_it_holds_is_left_out_and_it_stays_as_it_is(
+def test_clips_already_in_an_object_store_are_not_counted_and_it_is_unchanged(
     many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with s3_here() as store:

@@ -29,14 +29,14 @@ def test_augmentation_does_not_depend_on_ranks(data: Path) -> None:
         assert torch.equal(whole, torch.cat(parts))
 
 
-def test_time_is_not_reversed_where_places_mean_something(data: Path) -> None:
+def test_time_flip_is_refused_for_views_with_meaningful_positions(data: Path) -> None:
     with pytest.raises(ConfigError, match="time_flip"):
         make_loader(stream_of(data, view=KPlusOne(3)), augment=Augment(time_flip=0.5))
     with pytest.raises(ConfigError, match="processes must be an integer of at least 1, not 0"):
         make_loader(stream_of(data), processes=0)
 
 
-def test_an_unfinished_build_is_read_as_far_as_it_is_committed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_committed_shards_of_an_unfinished_build_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = make_dataset(tmp_path)
     whole = {key for key, _, _ in seen(stream_of(data))}
     unfinish(data, 4)
@@ -76,7 +76,7 @@ def test_filters_give_exact_counts_before_the_first_batch(tmp_path: Path, caplog
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"split": "trian"}, "available splits: train"),
         ({"where": "blur > 1e9"}, "no clip passes"),
@@ -93,13 +93,13 @@ def test_filters_give_exact_counts_before_the_first_batch(tmp_path: Path, caplog
         ({"view": Pairs(2, per="identity"), "shuffle": "shard"}, "one clip per identity"),
     ],
 )
-def test_arguments_that_cannot_be_met_are_told_in_a_line(data: Path, wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as raised:
+def test_invalid_arguments_are_reported_in_one_line(data: Path, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
         stream_of(data, **wrong)
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_data_set_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_dataset_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds no data set"):
         stream_of(tmp_path)
     data = make_dataset(tmp_path / "data", 10)

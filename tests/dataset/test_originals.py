@@ -73,7 +73,7 @@ def pairs(dataset: FramesDataset, workers: int, seed: int, times: int = 4) -> li
     return found
 
 
-def test_training_draws_other_frames_in_each_turn_and_worker(moving: Path) -> None:
+def test_training_draws_different_frames_in_each_epoch_and_worker(moving: Path) -> None:
     dataset = FramesDataset(str(moving), frame_shape=None)
     drawn = pairs(dataset, workers=2, seed=0)
     assert all(first < second for _, first, second in drawn)
@@ -113,7 +113,7 @@ def test_whole_videos_for_evaluation_and_animation(moving: Path) -> None:
         assert (batch["video"] == to_float(torch.from_numpy(sample.video.read())[None]).transpose(1, 2)).all()
 
 
-def test_stills_are_read_too(tmp_path: Path) -> None:
+def test_stills_are_read(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", 6, split=lambda clip: "train" if clip < 4 else "val")
     assert FramesDataset(data, None)[0]["source"].shape == (3, 32, 32)
     assert [item["video"].shape[1] for item in FramesDataset(data, None, is_train=False)] == [5, 6]  # of 5 + clip % 4
@@ -147,7 +147,7 @@ def test_a_damaged_clip_is_replaced_in_training_only(tmp_path: Path, caplog: pyt
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"frame_shape": (256, 128, 3)}, r"frame_shape must be \[side, side, 3\] or null, not \(256, 128, 3\)"),
         ({"frame_shape": 256}, "frame_shape must be .* not 256"),
@@ -158,8 +158,8 @@ def test_a_damaged_clip_is_replaced_in_training_only(tmp_path: Path, caplog: pyt
         ({"where": "video == 'absent'"}, "no clip passes"),
     ],
 )
-def test_what_has_no_equivalent_is_refused(moving: Path, arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_has_no_equivalent_is_refused(moving: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         FramesDataset(moving, **arguments)
 
 

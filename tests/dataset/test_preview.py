@@ -46,7 +46,7 @@ def test_a_gif_keeps_the_colours_of_the_marks(faces: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("sort", "largest_first"), [("landmark_residual", True), ("-least_landmark_score", False)])
-def test_clips_at_one_end_of_a_measure(faces: Path, tmp_path: Path, sort: str, largest_first: bool) -> None:
+def test_sort_chooses_clips_with_extreme_measures(faces: Path, tmp_path: Path, sort: str, largest_first: bool) -> None:
     column = sort.removeprefix("-")
     rows = Dataset.open(faces).index(["key", column]).to_pylist()
     rows.sort(key=lambda row: row[column], reverse=largest_first)
@@ -103,7 +103,7 @@ def test_a_gif_that_would_not_fit_in_memory(
         (["--output", "s.png", "--count", "many"], '"many" into int'),
     ],
 )
-def test_arguments_that_mean_nothing(
+def test_options_that_cannot_be_combined(
     noise_clips: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -114,18 +114,18 @@ def test_arguments_that_mean_nothing(
     monkeypatch.chdir(tmp_path)
     Path("folder.png").mkdir()
     assert run(noise_clips, *arguments) == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert said.startswith("error: ") and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert says in output
+    assert output.startswith("error: ") and output.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
-def test_a_key_that_is_nothing_like_the_others(noise_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_without_similar_keys(noise_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(noise_clips, "--key", "0", "--output", tmp_path / "s.png") == 2
     assert "the first of 30 is " in capsys.readouterr().err
 
 
-def test_what_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--output", tmp_path / "s.png") == 2
     assert "holds no data set" in capsys.readouterr().err
 
@@ -159,7 +159,7 @@ def test_a_sheet_that_cannot_be_written_leaves_the_old_one(
     assert sheet.read_bytes() == b"old"
 
 
-def test_an_interruption_is_told(noise_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_is_reported(noise_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 

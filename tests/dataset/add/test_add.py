@@ -135,7 +135,7 @@ def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: A
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
         (["--add", "smiles"], "--add"),
         (["--add", "landmarks", "--size", "64"], "--size cannot be used here"),
@@ -150,11 +150,11 @@ def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: A
         (["--add", "landmarks", "--output", "/nowhere/at/all"], "holds no data set"),
     ],
 )
-def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], said: str) -> None:
+def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], message: str) -> None:
     before = tree(out)
     status = build.main(["--output", str(out), "--quiet", *extra])
-    told = capsys.readouterr()
-    assert (status, told.out) == (2, "") and said in told.err and told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert (status, printed.out) == (2, "") and message in printed.err and printed.err.count("\n") == 1
     assert tree(out) == before and Dataset.open(out)
 
 

@@ -158,7 +158,7 @@ def test_stopped_it_resumes(
 
 
 @pytest.mark.parametrize(
-    ("store", "extra", "said"),
+    ("store", "extra", "message"),
     [
         ("spoken_stills", ["--add", "video"], "--add video needs --input"),
         ("spoken_stills", ["--add", "audio", "--input", "VIDEOS"], "stores no video, and sound is stored with video"),
@@ -173,10 +173,10 @@ def test_stopped_it_resumes(
     ],
 )
 def test_unusable_arguments_end_with_2_and_one_line(
-    request: pytest.FixtureRequest, spoken: Path, tmp_path: Path, capsys: Any, store: str, extra: list[str], said: str
+    request: pytest.FixtureRequest, spoken: Path, tmp_path: Path, capsys: Any, store: str, extra: list[str], message: str
 ) -> None:
     out = copied(request.getfixturevalue(store), tmp_path)
     words = [word.replace("VIDEOS", str(spoken)) for word in extra]
     assert build.main(["--output", str(out), "--quiet", *words]) == 2
-    told = capsys.readouterr()
-    assert said in told.err and told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert message in output.err and output.err.count("\n") == 1

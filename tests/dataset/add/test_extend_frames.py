@@ -239,7 +239,7 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
         (["--extend-frames", "6"], "--extend-frames needs --input"),
         (["--extend-frames", "2", "--input", "VIDEOS"], "has 3 frames a clip already"),
@@ -254,10 +254,10 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
         (["--add", "aus", "--aus", "openface-still", "--openface", "sh", "--aus-frames", "all"], "aus_frames is 'all'"),
     ],
 )
-def test_unusable_arguments_end_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], said: str) -> None:
+def test_unusable_arguments_end_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], message: str) -> None:
     before = tree(out)
     words = [str(videos) if word == "VIDEOS" else word for word in extra]
     status = build.main(["--output", str(out), "--quiet", *words])
-    told = capsys.readouterr()
-    assert (status, told.out) == (2, "") and said in told.err and told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert (status, output.out) == (2, "") and message in output.err and output.err.count("\n") == 1
     assert tree(out) == before

@@ -22,7 +22,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     [("SIGSEGV", 1, 2), *(pytest.param(*one, marks=pytest.mark.slow) for one in (("SIGABRT", 2, 1), ("SIGILL", 2, 4)))],
     indirect=["deadly"],
 )
-def test_the_clip_is_replaced_and_all_others_are_read(
+def test_a_crashing_clip_is_substituted_and_all_others_are_read(
     deadly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, processes: int, threads: int
 ) -> None:
     undecodable = harmed(tmp_path / "undecodable", lambda mp4: mp4[:99], monkeypatch)

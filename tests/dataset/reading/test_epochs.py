@@ -103,7 +103,7 @@ def test_an_iterator_that_yielded_nothing_changes_nothing(batches: Any, epochs: 
     assert seen(kept[1]) == epochs[1], "an iterator begins with its first batch"
 
 
-def test_an_older_iterator_is_invalidated_and_takes_nothing_from_the_newer(data: Path, epochs: list[Seen]) -> None:
+def test_an_older_iterator_is_invalidated_and_takes_no_batches_from_the_newer(data: Path, epochs: list[Seen]) -> None:
     with make_loader(stream_of(data), processes=1) as loader:
         older, newer = iter(loader), iter(loader)
         assert seen(islice(older, 1)) == epochs[0][:6]
@@ -113,7 +113,7 @@ def test_an_older_iterator_is_invalidated_and_takes_nothing_from_the_newer(data:
         assert found + seen(newer) == epochs[1]
 
 
-def test_a_state_after_a_pass_that_was_left_resumes_that_epoch(data: Path, epochs: list[Seen]) -> None:
+def test_a_state_after_an_abandoned_pass_resumes_that_epoch(data: Path, epochs: list[Seen]) -> None:
     with make_loader(stream_of(data), processes=1, ahead=3) as loader, make_loader(stream_of(data), processes=1) as resumed:
         for epoch in range(2):
             seen(islice(loader, 2))
@@ -201,7 +201,7 @@ def test_a_state_that_the_stream_loaded_is_resumed_by_the_first_pass_of_workers_
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_torchdatas_loader_resumes_in_any_epoch_and_goes_on_with_the_next(data: Path, epochs: list[Seen], workers: int) -> None:
+def test_torchdatas_loader_resumes_in_any_epoch_and_continues_with_the_next(data: Path, epochs: list[Seen], workers: int) -> None:
     def loader() -> "StatefulDataLoader[Any]":
         return StatefulDataLoader(stream_of(data), batch_size=None, num_workers=workers)
 
@@ -227,7 +227,7 @@ def test_workers_agree_on_a_pass_in_any_order_of_arrival() -> None:
     assert passes.upcoming == Progress(7, 30)
 
 
-def test_a_stream_that_forms_batches_is_not_batched_again(data: Path) -> None:
+def test_a_stream_is_not_batched_again(data: Path) -> None:
     assert seen(DataLoader(stream_of(data))) == seen(stream_of(data))
     with pytest.raises(ConfigError, match=r"use DataLoader\(stream, batch_size=None\), not 2"):
         list(DataLoader(stream_of(data), batch_size=2))

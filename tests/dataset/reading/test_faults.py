@@ -67,7 +67,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("harm", "clip", "reasons", "lost"), FAULTS)
 @pytest.mark.parametrize("shuffle", ["global", "shard"])
-def test_clips_that_cannot_be_read_are_replaced_counted_and_told(
+def test_unreadable_clips_are_substituted_counted_and_logged(
     harm: Callable[[Path, int], str],
     clip: int,
     reasons: set[str],
@@ -105,7 +105,7 @@ def test_clips_that_cannot_be_read_are_replaced_counted_and_told(
 
 
 @pytest.mark.parametrize(("harm", "clip", "reasons", "lost"), FAULTS)
-def test_they_end_the_run_where_that_is_asked_for(
+def test_they_raise_with_on_error_raise(
     harm: Callable[[Path, int], str], clip: int, reasons: set[str], lost: int, tmp_path: Path
 ) -> None:
     data = make_dataset(tmp_path / "data")
@@ -118,7 +118,7 @@ def test_they_end_the_run_where_that_is_asked_for(
         list(stream_of(data, on_error="raise"))
 
 
-def test_a_state_taken_among_damaged_clips_gives_the_very_rest(tmp_path: Path) -> None:
+def test_a_state_resumes_exactly_among_damaged_clips(tmp_path: Path) -> None:
     data = make_dataset(tmp_path)
     remove_shard(data, 24)
     with make_loader(stream_of(data)) as loader:
@@ -130,7 +130,7 @@ def test_a_state_taken_among_damaged_clips_gives_the_very_rest(tmp_path: Path) -
             assert seen(loader) == whole[cut * 6 :]
 
 
-def test_when_nothing_can_be_read_the_run_ends(tmp_path: Path) -> None:
+def test_an_error_is_raised_if_nothing_can_be_read(tmp_path: Path) -> None:
     data = make_dataset(tmp_path)
     for path in data.glob("train/*.tar"):
         path.unlink()
@@ -138,7 +138,7 @@ def test_when_nothing_can_be_read_the_run_ends(tmp_path: Path) -> None:
         next(iter(loader))
 
 
-def test_a_picture_that_is_none_though_its_crc_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_the_right_crc_that_is_not_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import made
 
     right = made.encode_jpegs

@@ -97,9 +97,7 @@ def test_epochs_that_lightning_cuts_short_differ(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_lightning_resumes_from_a_checkpoint_in_the_midst_of_an_epoch(
-    data: Path, epochs: list[Keys], tmp_path: Path, processes: int
-) -> None:
+def test_lightning_resumes_mid_epoch_from_a_checkpoint(data: Path, epochs: list[Keys], tmp_path: Path, processes: int) -> None:
     first = through_lightning(data, tmp_path / "result", processes, "loader", "stopped")
     assert first == numbered(epochs, 5)[:7]
     assert through_lightning(data, tmp_path / "result", processes, "loader", "resumed") == numbered(epochs, 5)[7:]

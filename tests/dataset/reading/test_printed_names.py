@@ -56,8 +56,8 @@ def commands(out: Path, tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", commands(Path(), Path()))
 def test_commands_print_no_control_characters(out: Path, tmp_path: Path, name: str, capsys: Any) -> None:
     commands(out, tmp_path)[name]()
-    told = capsys.readouterr()
-    assert harmless(told.out + told.err)
+    output = capsys.readouterr()
+    assert harmless(output.out + output.err)
 
 
 def test_logs_of_streams_have_none(out: Path, caplog: pytest.LogCaptureFixture) -> None:

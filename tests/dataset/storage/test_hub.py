@@ -13,7 +13,7 @@ from motionshards.schemas.errors import ConfigError, StoreFailed
 NAME = "ada/data"
 
 
-def test_what_is_committed_is_there_and_what_is_deleted_is_gone(hub: Hub, tmp_path: Path) -> None:
+def test_commits_upload_and_delete_files(hub: Hub, tmp_path: Path) -> None:
     files = {name: tmp_path / str(number) for number, name in enumerate(("a.json", "x/a[1].tar", "x/a1.tar", "x/b.tar"))}
     for name, path in files.items():
         path.write_bytes(name.encode() * 50_000)
@@ -63,7 +63,7 @@ def test_tokens_that_cannot_write(
     ("name", "expected"),
     [("vox", "'vox' has no owner"), ("ada/vox/2", "Repo id must be in the form"), ("a/ b", "Repo id must")],
 )
-def test_names_of_no_repository(name: str, expected: str) -> None:
+def test_invalid_repository_names(name: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected), open_repository(name) as repository:
         repository.private()
 

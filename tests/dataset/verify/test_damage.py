@@ -202,9 +202,9 @@ def stray(name: str) -> Callable[[Path], str]:
 
 
 def stale_croissant(out: Path) -> str:
-    told = json.loads((out / CROISSANT).read_bytes())
-    told["distribution"] = [{**file, "sha256": "0" * 64} if file["@id"] == INDEX else file for file in told["distribution"]]
-    (out / CROISSANT).write_text(json.dumps(told))
+    message = json.loads((out / CROISSANT).read_bytes())
+    message["distribution"] = [{**file, "sha256": "0" * 64} if file["@id"] == INDEX else file for file in message["distribution"]]
+    (out / CROISSANT).write_text(json.dumps(message))
     return "croissant.json: index.parquet: describes another file"
 
 

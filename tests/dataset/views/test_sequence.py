@@ -117,7 +117,7 @@ def test_sound_of_different_lengths_is_refused(rows: pa.Table) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"n": 0}, "n must be an integer between 1 and 10,000, not 0"),
         ({"n": 4, "stride": 0}, "stride must be an integer between 1 and 1,000, not 0"),
@@ -126,8 +126,8 @@ def test_sound_of_different_lengths_is_refused(rows: pa.Table) -> None:
         ({"n": 4, "fps": "25"}, "fps must be a number between 1 and 1,000, not '25'"),
     ],
 )
-def test_senseless_windows_are_refused(options: dict[str, int], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_windows_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         Sequence(**options)
 
 
