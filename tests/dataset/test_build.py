@@ -1,4 +1,4 @@
-"""The front door: exit statuses, the ledger, and what a second run does. Real videos, real runs of the graph."""
+"""The command: exit statuses, the summary line, and repeated runs, on real videos with real runs of the graph."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ FAST = ["--size", "64", "--landmarks", "none", "--frames", "3", "--workers", "1"
 
 @pytest.fixture
 def tree(demo_videos: Path, tmp_path: Path) -> Path:
-    """Eight utterances of two people that the test may change."""
+    """Eight utterances of two people; the test may change them."""
     return Path(shutil.copytree(demo_videos, tmp_path / "videos"))
 
 
@@ -86,7 +86,7 @@ def test_new_files_become_new_shards_and_old_ones_stay(tree: Path, tmp_path: Pat
     assert all(path.stat().st_ino == inode for path, inode in inodes.items())
     assert len(keys(out)) == len(set(keys(out))) == 8
     assert len(list((out / "plan").iterdir())) == 2
-    assert build.main(arguments(tree, out)) == 0  # builds nothing, and is no run
+    assert build.main(arguments(tree, out)) == 0  # builds nothing
     runs = Manifest.read(out).runs
     assert [(run.clips, run.runner) for run in runs] == [(4, "local"), (4, "local")]
     assert all(run.seconds > 0 for run in runs) and runs[0].at < runs[1].at

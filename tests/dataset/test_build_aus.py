@@ -1,4 +1,4 @@
-"""`--aus` from the command line to a verified data set."""
+"""`--aus` from the command line to a verified dataset."""
 
 import dataclasses
 import hashlib

@@ -93,7 +93,7 @@ def test_the_recipe_is_bbox_where_the_clips_have_boxes(
 
 
 def built(out: Path) -> str:
-    """The recipe of a data set of one clip, whose crop is the whole frame only with `resize`."""
+    """The recipe of a dataset of one clip, whose crop is the whole frame only with `resize`."""
     (sample,) = Dataset.open(out).samples()
     x0, y0, x1, y1 = sample.meta["content_px"][0]
     recipe = Manifest.read(out).config.recipe

@@ -1,4 +1,4 @@
-"""`dataset.build --estimate`: what it says against what a build then does, and that it leaves no trace, however it ends."""
+"""`dataset.build --estimate`: its estimates compared with a build, and that it leaves no files behind, however it ends."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ COPIES = 5
 
 @pytest.fixture(scope="module")
 def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 clips: the demo's under five names each; every fifth is cut short, and is rejected."""
+    """40 clips: the demo's, under five names each; every fifth is truncated and rejected."""
     root = tmp_path_factory.mktemp("many")
     for half in ("dev", "test"):
         for identity in (demo_videos / half / "mp4").iterdir():
@@ -46,7 +46,7 @@ def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of all of them, with seed 1."""
+    """A dataset of all of them, with seed 1."""
     out = tmp_path_factory.mktemp("whole") / "out"
     with in_this_process():
         assert build.main(arguments(many, out, "--seed", "1")) == 0
@@ -55,7 +55,7 @@ def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where the output goes, or would go."""
+    """The output directory."""
     (tmp_path / "place").mkdir()
     return tmp_path / "place"
 
@@ -87,7 +87,7 @@ def within(interval: dict[str, float], truth: float) -> bool:
 def test_a_trial_with_two_workers_predicts_yield_and_disk_space(
     many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of the ninety samples in a hundred whose intervals hold the truth; the sample is drawn by the seed."""
+    """The seed draws one of the 90% of samples whose intervals contain the true values."""
     given = [*arguments(many, place / "out", "--seed", "1"), "--workers", "2"]
     found = estimated(capsys, *given, "--estimate", "24")
     assert os.listdir(place) == []

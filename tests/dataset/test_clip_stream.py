@@ -1,4 +1,4 @@
-"""The stream of batches: what is in them, in which order, over any number of ranks and workers, and after any interruption."""
+"""The stream of batches: content and order, over any number of ranks and workers, and after any interruption."""
 
 from itertools import islice
 from pathlib import Path
@@ -132,7 +132,7 @@ def test_persistent_workers_follow_set_epoch(data: Path) -> None:
 
 @pytest.mark.parametrize("shuffle", ["global", pytest.param("shard", marks=pytest.mark.slow)])
 def test_a_state_resumes_with_exactly_the_remaining_batches_in_any_world(data: Path, shuffle: str) -> None:
-    """Cut at 200 random places of three epochs, taken up by another number of ranks, batch size and reader."""
+    """Stops at 100 random positions of three epochs, and resumes with other numbers of ranks and batch sizes."""
     random = np.random.default_rng(0)
 
     def stream(rank: int, size: int, batch: int) -> ClipStream:

@@ -1,4 +1,4 @@
-"""Data sets of format version 1 are read as they are, and upgraded by the commands that write to them."""
+"""Datasets of format version 1 are read as they are, and upgraded by the commands that write to them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The loader and its streams: what filters, augmentation, ranks and unfinished builds give, and which arguments are refused."""
+"""The loader and its streams: filters, augmentation, ranks, unfinished builds, and invalid arguments."""
 
 from pathlib import Path
 from typing import Any

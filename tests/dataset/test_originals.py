@@ -1,4 +1,4 @@
-"""FramesDataset in the place of the original repositories' class, used as their training, evaluation and animation use it."""
+"""FramesDataset as a drop-in for the original repositories' class, used as in their training, evaluation and animation."""
 
 import logging
 from collections.abc import Callable
@@ -25,7 +25,7 @@ AUGMENTATION = {
 
 
 class Repeated(torch.utils.data.Dataset[Any]):
-    """A dataset several times over, as their training wraps it."""
+    """A dataset repeated several times, as in their training."""
 
     def __init__(self, dataset: FramesDataset, times: int) -> None:
         self.dataset, self.times = dataset, times
@@ -60,7 +60,7 @@ def clip_of(name: str) -> int:
 
 
 def pairs(dataset: FramesDataset, workers: int, seed: int, times: int = 4) -> list[tuple[str, int, int]]:
-    """Name and numbers of the frames of each item, in the order in which a shuffling loader gives them."""
+    """Name and frame numbers of each item, in the order of a shuffling loader."""
     torch.manual_seed(seed)
     loader = DataLoader(Repeated(dataset, times), batch_size=4, shuffle=True, num_workers=workers, drop_last=True)
     found = []

@@ -1,4 +1,4 @@
-"""The command: GIFs, arguments that are refused, and sheets that cannot be written."""
+"""The command: GIFs, invalid arguments, and sheets that cannot be written."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Datasets are pushed to a stand-in for the Hugging Face Hub: whole, only what is missing, and under the visibility asked for."""
+"""Pushes to a stand-in for the Hugging Face Hub: complete, incremental, and with the requested visibility."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def files_of(out: Path) -> dict[str, bytes]:
 
 
 def files_at(hub: Hub, name: str = NAME) -> dict[str, bytes]:
-    """What a reader of the repository gets."""
+    """The files that a reader of the repository downloads."""
     return {path: hub.content(name, path) for path in sorted(hub.repositories[name].files) if path != ".gitattributes"}
 
 

@@ -1,4 +1,4 @@
-"""More frames for a finished data set: the old ones stay, byte by byte, and the new are those of a build with as many."""
+"""More frames for a finished dataset: the old ones stay, byte by byte, and the new are those of a build with as many."""
 
 import shlex
 import shutil

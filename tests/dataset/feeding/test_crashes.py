@@ -1,4 +1,4 @@
-"""A file that ends the process which decodes it costs its clip, and nothing else."""
+"""A file that crashes the process that decodes it loses only its own clip."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from motionshards.dataset.stream import Sequence
 
 @pytest.fixture
 def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
-    """A dataset of twelve clips of which two end the processes that decode them."""
+    """A dataset of twelve clips, two of which crash the processes that decode them."""
     return deadly_dataset(tmp_path, monkeypatch, getattr(request, "param", "SIGSEGV"))
 
 

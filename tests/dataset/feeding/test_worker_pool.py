@@ -1,4 +1,4 @@
-"""The loader's processes and their shared memory: batches keep their values, and no process outlives its loader."""
+"""The loader's processes and their shared memory: batches keep their values, and processes end with their loader."""
 
 import gc
 import os
@@ -20,7 +20,7 @@ from motionshards.schemas.errors import LoaderFailed
 
 
 def pids(loader: Loader) -> list[int]:
-    """The processes that read for a loader."""
+    """Process ids of a loader's workers."""
     return [worker._process.pid for worker in loader._pool._workers]
 
 

@@ -1,4 +1,4 @@
-"""Each pass over a loader or stream is the next epoch, however the last one ended and whoever consumes it."""
+"""Each pass over a loader or stream is the next epoch, however the last one ended, and with every kind of loader."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def epochs(data: Path) -> list[Seen]:
 
 @pytest.fixture(params=["loader", "stream", "DataLoader"])
 def batches(request: pytest.FixtureRequest, data: Path) -> Iterator[Any]:
-    """What yields batches in the process that consumes them: all have `set_epoch`."""
+    """Iterables that yield batches in the consuming process, all with `set_epoch`."""
     stream = stream_of(data)
     if request.param == "loader":
         with make_loader(stream, processes=1) as loader:
@@ -148,7 +148,7 @@ def test_the_state_after_the_last_batch_is_the_start_of_the_next_epoch(batches: 
 
 
 class LateWorker(ClipStream):
-    """A stream whose second worker starts when the first has long been consumed."""
+    """A stream whose second worker starts long after the first."""
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
@@ -158,7 +158,7 @@ class LateWorker(ClipStream):
 
 
 def three_passes(loader: Any, epochs: list[Seen]) -> None:
-    """Whole, left after the first batch, whole."""
+    """Three passes: complete, left after the first batch, complete."""
     assert seen(loader) == epochs[0]
     assert by_break(loader) == epochs[1][:6]
     assert seen(loader) == epochs[2]
@@ -171,7 +171,7 @@ def test_all_workers_of_a_pass_read_the_same_epoch(data: Path, epochs: list[Seen
     loader = DataLoader(stream, batch_size=None, num_workers=2, persistent_workers=persistent)
 
     class Reseeding:
-        """Workers of all its passes get the same base seed."""
+        """The workers of all passes get the same base seed."""
 
         def __iter__(self) -> Iterator[Batch]:
             torch.manual_seed(1)

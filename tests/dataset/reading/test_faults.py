@@ -1,4 +1,4 @@
-"""Clips that cannot be read: replaced, counted and logged alike in every process, or the end of the run."""
+"""Unreadable clips: substituted, counted and logged in the same way in every process, or an error."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 def damage_frames(data: Path, clip: int) -> str:
-    """Flip a byte in every frame of a clip; gives its key."""
+    """Flip a byte in every frame of a clip; returns its key."""
     row = pq.read_table(data / INDEX).to_pylist()[clip]
     for member in row["members"]:
         if member["suffix"].endswith(".jpg"):
@@ -37,7 +37,7 @@ def damage_frames(data: Path, clip: int) -> str:
 
 
 def cut_shard(data: Path, clip: int) -> str:
-    """Cut a tar in the midst of a clip; gives its key."""
+    """Truncate a tar in the middle of a clip; returns its key."""
     row = pq.read_table(data / INDEX).to_pylist()[clip]
     os.truncate(data / row["split"] / f"{row['shard']}.tar", row["members"][0]["offset"] + 100)
     return str(row["key"])
@@ -50,7 +50,7 @@ def remove_shard(data: Path, clip: int) -> str:
 
 
 def swap_shards(data: Path, clip: int) -> str:
-    """Give a shard the bytes of another, so that the index does not fit it."""
+    """Swap the bytes of two shards, so that the index does not match."""
     rows = pq.read_table(data / INDEX).to_pylist()
     mine, other = (data / rows[number]["split"] / f"{rows[number]['shard']}.tar" for number in (clip, (clip + 30) % 60))
     mine.write_bytes(other.read_bytes())

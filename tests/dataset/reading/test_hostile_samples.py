@@ -1,4 +1,4 @@
-"""Data sets that somebody has tampered with: one DatasetError, or a counted stand-in, in bounded time and memory."""
+"""Datasets that somebody has tampered with: one DatasetError, or a counted stand-in, in bounded time and memory."""
 
 import io
 import json

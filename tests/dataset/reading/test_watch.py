@@ -1,4 +1,4 @@
-"""An open stream notices at its next epoch that the data set was changed, and serves nothing that was removed."""
+"""An open stream detects changes of the dataset at its next epoch, and yields no removed clips."""
 
 import os
 import shutil

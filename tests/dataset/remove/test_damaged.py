@@ -1,4 +1,4 @@
-"""Damage and edits of a data set: found by `verify`, refused by builds, and no obstacle to a removal that a user cannot clear."""
+"""Damage and edits of a dataset: found by `verify`, refused by builds, and no obstacle to a removal that a user cannot clear."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ PERSON = "id90000"
 
 @pytest.fixture
 def data(made: Path, tmp_path: Path) -> Path:
-    """A data set of eight clips and two rejected ones, free to be changed."""
+    """A dataset of eight clips and two rejected ones, free to be changed."""
     return Path(shutil.copytree(made, tmp_path / "data"))
 
 

@@ -1,4 +1,4 @@
-"""The cache of shards: what it downloads, keeps and evicts, and what it does where the disk is full."""
+"""The cache of shards: downloads, eviction, and full disks."""
 
 import errno
 import fcntl
@@ -122,7 +122,7 @@ def test_a_dropped_shard_is_downloaded_again_and_stays_with_its_holders(cache: S
 def test_a_shard_that_is_evicted_while_it_is_being_opened_is_downloaded_again(
     cache: ShardCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between open and flock another process may evict it: the lock is then on a file without a name."""
+    """Between open and flock, another process may evict the shard; the lock is then on an unlinked file."""
     hold(cache, "a").close()
     right = fcntl.flock
     evicted: list[int] = []
@@ -233,7 +233,7 @@ except ConfigError as error:
 
 
 def test_a_disk_smaller_than_the_limit(tmp_path: Path) -> None:
-    """A real one of 280 kB, where the machine lets us mount it."""
+    """A real file system of 280 kB, if it can be mounted."""
     mount = f'mount -t tmpfs -o size=280k none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
     try:
         done = subprocess.run(["unshare", "-rm", "sh", "-c", mount, SMALL_DISK], capture_output=True, text=True, cwd=ROOT)

@@ -1,4 +1,4 @@
-"""Bytes from a web server: the right ones, whatever the server does, or Unreadable with the right reason."""
+"""Reads from a web server: the correct bytes, whatever the server does, or Unreadable with the right reason."""
 
 import io
 import multiprocessing
@@ -99,7 +99,7 @@ def _reads(remote: Remote, into: "multiprocessing.Queue[bool]") -> None:
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
 def test_a_remote_works_in_other_processes(server: FileServer, remote: Remote, how: Literal["fork", "spawn"]) -> None:
-    """Also when it is forked while threads of the parent read with it."""
+    """Even if it is forked while threads of the parent are reading."""
     context, stop = multiprocessing.get_context(how), threading.Event()
 
     def read_on() -> None:

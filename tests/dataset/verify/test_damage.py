@@ -14,7 +14,7 @@ from motionshards.pipeline.planning import plan
 from motionshards.schemas.layout import CROISSANT, DATASET_JSON, INDEX, REJECTIONS, plan_path
 from motionshards.schemas.manifest import Manifest
 
-# Damage to files: (name, what is done to the data set, the place and the words of a line that must be printed).
+# Damage to files: (name, what is done to the dataset, the place and the words of a line that must be printed).
 
 
 def flip_in_jpeg(out: Path) -> str:
