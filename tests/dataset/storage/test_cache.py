@@ -243,4 +243,4 @@ def test_a_disk_smaller_than_the_limit(tmp_path: Path) -> None:
         pytest.skip("this machine lets nobody mount")
     assert done.stderr == ""
     assert done.stdout.splitlines()[0] == "['e.shard', 'f.shard']"
-    assert done.stdout.splitlines()[1].endswith("the disk is full, 100000 bytes are needed and all other shards are in use")
+    assert done.stdout.splitlines()[1].endswith("the disk is full: 100000 bytes are needed, and all other shards are in use")

@@ -179,5 +179,5 @@ def test_an_unknown_failure_of_another_store_is_retried(memory: Any, monkeypatch
 def test_a_package_that_is_not_installed_is_named() -> None:
     with pytest.raises(ConfigError, match="oci:// needs the package"):
         Remote("oci://store/x", QUICK)
-    with pytest.raises(ConfigError, match="adl:// cannot be used"):  # adlfs has dropped it
+    with pytest.raises(ConfigError, match="adl:// cannot be opened"):  # adlfs has dropped it
         Remote("adl://store/x", QUICK)
