@@ -1,1 +1,1 @@
-"""What users hold: build a data set (`dataset.build`), check it (`dataset.verify`), read it (`dataset.index`)."""
+"""Commands and API for users: build (`dataset.build`), verify (`dataset.verify`) and read (`dataset.stream`) datasets."""

@@ -1,4 +1,4 @@
-"""Add to a finished dataset: video and sound, more frames, or what models compute from stored frames.
+"""Add to a finished dataset: video and sound, more frames, or measurements of stored frames.
 
     python -m dataset.build --output OUT --add video|audio --input DIR
     python -m dataset.build --output OUT --add landmarks|identity|quality|speech
@@ -6,7 +6,7 @@
     python -m dataset.build --output OUT --extend-frames N --input DIR
     python -m dataset.build --output OUT --drop identity
 
-The dataset has its own settings, so options that would change them are refused.
+The dataset keeps its settings; options that would change them are refused.
 """
 
 import json
@@ -31,7 +31,7 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.action_units.options import EXPECTED
 from motionshards.transforms.extract.landmarks import models
 
-# The settings of an addition.
+# Options that belong to --add audio and --add video.
 _AUDIO = ("audio", "audio_hz")
 _VIDEO = ("fps", "crf", "video_psnr", "video_copy", "landmarks_every", *_AUDIO)
 
@@ -40,7 +40,7 @@ RESUME = "Committed shards are kept; run the same command again to resume"
 
 @command("build --add quality", after=lambda options: RESUME, rewrite=refuse_settings, takes_rest="Apache Beam")
 def main(options: AddOptions) -> None:
-    """Add to a finished dataset, which has its own settings."""
+    """Add to a finished dataset, or drop face descriptors; its other settings stay as they are."""
     say = sayer(options)
     manifest = Manifest.read(options.output)
     _check(options, manifest)
@@ -65,28 +65,28 @@ def main(options: AddOptions) -> None:
 
 
 def variant(words: Sequence[str]) -> Command[AddOptions] | None:
-    """The command for words of `dataset.build` that ask for an addition; None for a build."""
+    """The command for an addition if the words of `dataset.build` request one; None for a build."""
     return main if any(word.partition("=")[0] in ("--add", "--drop", "--extend-frames") for word in words) else None
 
 
 def _check(options: AddOptions, manifest: Manifest) -> None:
-    """Raise ConfigError for options that do not fit together."""
+    """Raises ConfigError: options cannot be combined."""
     if sum(map(bool, (options.add, options.drop, options.extend_frames))) != 1:
-        raise ConfigError("--add, --drop and --extend-frames do not go together")
+        raise ConfigError("--add, --drop and --extend-frames cannot be combined")
     if options.source not in (None, manifest.config.source):
-        raise ConfigError(f"--source is {options.source}, the dataset is of {manifest.config.source}")
+        raise ConfigError(f"--source {options.source} does not match the dataset, which was built from {manifest.config.source}")
     takes = _VIDEO if options.add == "video" else _AUDIO if options.add == "audio" else ()
     for name in _VIDEO:
         if name not in takes and getattr(options, name) != getattr(AddOptions, name):
-            raise ConfigError(f"--{name.replace('_', '-')} is for --add video{' and --add audio' * (name in _AUDIO)}")
+            raise ConfigError(f"--{name.replace('_', '-')} needs --add video{' or --add audio' * (name in _AUDIO)}")
     if (options.add, options.audio) == ("audio", "none"):
         raise ConfigError("--add audio with --audio none adds nothing")
     if options.add and (options.aus == "none") == (options.add == "aus"):
-        raise ConfigError(f"--add {options.add} with --aus {options.aus}: action units are added by --add aus --aus {EXPECTED}")
+        raise ConfigError(f"--add {options.add} with --aus {options.aus}: to add action units, use --add aus --aus {EXPECTED}")
 
 
 def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, Any]:
-    """The fields of the config that the addition changes."""
+    """Fields of the config that the addition changes."""
     if options.extend_frames:
         return {"frames": options.extend_frames, "min_frames": config.fewest_frames}
     if options.add == "aus":
@@ -102,24 +102,24 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
         return {"identity_embedding": not options.drop}
     name, why = models.resolve(options.landmarks)
     say(f"landmarks: {name} ({why})")
-    no_face = usual_no_face(config.source, name, config.recipe)  # as a later build of the same source has it
+    no_face = usual_no_face(config.source, name, config.recipe)  # what a build of the same source would use
     return {"landmarks": name, "detector": options.detector, "precision": options.precision, "no_face": no_face}
 
 
 def _keep_people(out: Path, before: Manifest, after: Manifest) -> None:
-    """Carry people.parquet over to the index without descriptors: who is in which clip is known without them.
+    """Make people.parquet valid for the new index: it does not depend on the dropped descriptors.
 
-    Where it was outdated before, or another command writes now, it stays outdated.
+    It stays outdated if it was outdated before, or if another command is writing.
     """
     with suppress(ConfigError, DatasetError):
         store_people(out, read_people(out / PEOPLE, before.files.get(INDEX, "")), after.files.get(INDEX, ""))
 
 
 _LACKING = {
-    "frames": "keep the frames they had, as their video could not be read again or is another",
-    "frames-of-video": "keep fewer, as stored video does not show all of theirs; --input gives the others",
-    "video": "stay without, as their video could not be read again or is another",
-    "audio": "stay without, as their video could not be read again or is another",
+    "frames": "keep their old frames, as their source video is unreadable or has changed",
+    "frames-of-video": "have fewer, as stored video does not show all of them; pass --input to add the rest",
+    "video": "stay without, as their source video is unreadable or has changed",
+    "audio": "stay without, as their source video is unreadable or has changed",
 }
 
 
@@ -133,7 +133,7 @@ def _as_line(ledger: Ledger, order: AddOrder) -> str:
     if order.what == "aus" and (empty := without_aus(order.out)):
         lost = f"; {empty} of them have no frame with valid action units"
     if order.what == "no-identity":
-        what = "identity dropped from"
+        what = "face descriptors dropped from"
     else:
         what = f"{f'frames, now {config.frames},' if order.what == 'frames' else order.what} added to"
     clips = with_sound(order.out) if order.what in ("audio", "speech") else counts["kept"] - without

@@ -1,4 +1,4 @@
-"""Checks of the arguments of streams and loaders, so that a wrong one is reported in one line where it was passed."""
+"""Argument checks of streams and loaders: an invalid argument raises a one-line error where it was passed."""
 
 import operator
 import os
@@ -15,7 +15,7 @@ _VIEW_ATTRIBUTES = ("n", "per_identity", "in_time_order", "unusable", "pick")
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """An integer, also one of numpy's. Raises ConfigError: it is something else, or below `least`."""
+    """The value as an int; numpy integers are accepted. Raises ConfigError: it is no integer, or below `least`."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -26,16 +26,16 @@ def whole_number(name: str, value: Any, least: int) -> int:
 
 
 def seed(value: Any) -> int:
-    """A seed, which must fit into 63 bits. Raises ConfigError: it is something else."""
+    """The value as a seed. Raises ConfigError: it is no integer in [0, 2**63)."""
     if whole_number("seed", value, 0) >= 1 << 63:
         raise ConfigError(f"seed must be below 2**63, not {value!r}")
     return operator.index(value)
 
 
 def one_of(name: str, value: Any, allowed: Iterable[str | None]) -> None:
-    """Raises ConfigError: the value is not one of those allowed."""
+    """Raises ConfigError: the value is not allowed."""
     if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}, must be {' or '.join(map(str, allowed))}")
+        raise ConfigError(f"{name} must be {' or '.join(map(str, allowed))}, not {value!r}")
 
 
 def text_or_none(name: str, value: Any, example: str) -> None:
@@ -45,7 +45,7 @@ def text_or_none(name: str, value: Any, example: str) -> None:
 
 
 def names(name: str, values: Any) -> list[str] | None:
-    """Distinct names in alphabetical order, or None. Raises ConfigError: it is a single string, or holds something else."""
+    """Sorted distinct names, or None. Raises ConfigError: the value is not a collection of strings."""
     if values is None:
         return None
     if isinstance(values, (str, bytes)):
@@ -55,12 +55,12 @@ def names(name: str, values: Any) -> list[str] | None:
     except TypeError:
         raise ConfigError(f"{name} must be a list of strings, not {values!r}") from None
     if wrong := [value for value in listed if not isinstance(value, str)]:
-        raise ConfigError(f"{name} must be strings, not {wrong[0]!r}")
+        raise ConfigError(f"{name} must be a list of strings, not of {wrong[0]!r}")
     return sorted(set(listed))
 
 
 def view(value: Any) -> View:
-    """A view. Raises ConfigError: it is a class, or something else."""
+    """The value as a view. Raises ConfigError: it is no view, or a class instead of an instance."""
     if isinstance(value, type):
         raise ConfigError(f"view must be an instance, not the class {value.__name__}: write {value.__name__}(…)")
     if missing := [name for name in _VIEW_ATTRIBUTES if not hasattr(value, name)]:
@@ -70,21 +70,21 @@ def view(value: Any) -> View:
 
 
 def shuffle(value: Any, modes: Iterable[str]) -> str | None:
-    """The shuffle mode; None, which True stands for, is the default of the data set, and False is `none`.
+    """The shuffle mode; None for True, which means the default of the dataset, and `"none"` for False.
 
     Raises:
-        ConfigError: it is something else
+        ConfigError: the mode is unknown
     """
     if value is True or value is None:
         return None
     chosen = "none" if value is False else value
     if not isinstance(chosen, str) or chosen not in modes:
-        raise ConfigError(f"shuffle is {value!r}, must be one of {', '.join(modes)}, True or False")
+        raise ConfigError(f"shuffle must be one of {', '.join(modes)}, True or False, not {value!r}")
     return chosen
 
 
 def world(value: Any) -> World:
-    """A world. Raises ConfigError: it is something else."""
+    """The value as a World. Raises ConfigError: it is none."""
     if not isinstance(value, World):
         raise ConfigError(f"world must be World(rank, size), not {value!r}")
     return value
@@ -93,27 +93,27 @@ def world(value: Any) -> World:
 def path(name: str, value: Any) -> None:
     """Raises ConfigError: the value is neither a path nor a string."""
     if not isinstance(value, (str, os.PathLike)):
-        raise ConfigError(f"{name} must be a path, or a URL where that is allowed, not {value!r}")
+        raise ConfigError(f"{name} must be a path, or a URL where supported, not {value!r}")
 
 
 def device(value: Any) -> torch.device:
-    """A device of this machine. Raises ConfigError: there is no such device."""
+    """The value as a torch device. Raises ConfigError: it is not available here."""
     try:
         chosen = torch.device(value)
     except (RuntimeError, TypeError):
         raise ConfigError(f"device must be a torch device such as 'cpu', 'cuda' or 'cuda:1', not {value!r}") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {value!r}, and CUDA is not available here")
+        raise ConfigError(f"device is {value!r}, but CUDA is not available on this machine")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device is {value!r}, and this machine has {torch.cuda.device_count()} CUDA devices")
+        raise ConfigError(f"device is {value!r}, but this machine has {torch.cuda.device_count()} CUDA devices")
     if chosen.type not in ("cpu", "cuda"):
         _check_present(chosen, value)
     return chosen
 
 
 def _check_present(chosen: torch.device, value: Any) -> None:
-    """Raises ConfigError: torch knows the kind of device, and no data can be moved to and from it here."""
+    """Raises ConfigError: torch knows this type of device, but it cannot be used on this machine."""
     try:
         torch.empty(1, device=chosen).cpu()
     except (RuntimeError, AssertionError, ImportError):  # which of them depends on the backend
-        raise ConfigError(f"device is {value!r}, which is not available here") from None
+        raise ConfigError(f"device is {value!r}, which is not available on this machine") from None

@@ -4,8 +4,8 @@
     python -m dataset.build --output OUT --add landmarks
     python -m dataset.build --source voxceleb2 --input DIR --output OUT --estimate 200
 
-Exit status: 0 done, 1 no clip was kept or the build stopped, 2 unusable arguments, 130 interrupted. Committed shards are kept,
-and the same command resumes the build.
+Exit status: 0 done, 1 no clip was kept or the build failed, 2 invalid arguments, 130 interrupted. Committed shards are kept;
+run the same command again to resume.
 """
 
 if __name__ == "__main__":
@@ -42,7 +42,7 @@ Places = list[Path | str]
 
 
 def _after(options: BuildOptions) -> str:
-    return "The output was not touched" if options.estimate else add.RESUME
+    return "The output was not changed" if options.estimate else add.RESUME
 
 
 def _rewrite(words: list[str]) -> list[str]:
@@ -53,7 +53,7 @@ def _rewrite(words: list[str]) -> list[str]:
 def main(options: BuildOptions) -> int:
     """Turn a corpus of videos into WebDataset shards.
 
-    With `--add`, `--drop` or `--extend-frames` change a finished dataset instead (`motionshards build --add quality --help`).
+    `--add`, `--drop` and `--extend-frames` change a finished dataset instead, see `motionshards build --add quality --help`.
     """
     videos = input_of(options)
     if options.estimate:
@@ -77,22 +77,22 @@ def _build(options: BuildOptions, videos: Places) -> Ledger:
 
 
 def _estimate(options: BuildOptions, videos: Places, clips: int) -> str:
-    """The estimate as text. Of an object store only names are read: its markers show what is built already."""
-    from motionshards.pipeline.estimate.estimate import estimate  # here, as importing scipy takes half a second
+    """The estimate as text. Of an object store, only names are read: the markers show what has been built already."""
+    from motionshards.pipeline.estimate.estimate import estimate  # imported here: scipy takes half a second
 
     if options.retry:
-        raise ConfigError("--estimate does not go with --retry")
+        raise ConfigError("--estimate and --retry cannot be combined")
     say, output = sayer(options), output_of(options)
     with directory_of(output) as (out, bucket):
         order, config = _resolve(options, videos, out, say)
         if bucket and not order.runner.is_here:
-            raise ConfigError("--estimate on a cluster needs an --output on a disk that all its workers see")
+            raise ConfigError("--estimate on a cluster needs an --output on a disk shared by all workers")
         found = estimate(order, config, clips, say)
     return json.dumps({**found, "output": output}) if options.json else estimate_as_text(found, output)
 
 
 def as_line(ledger: Ledger, out: str) -> str:
-    """The ledger for people: planned = kept + rejected, and what this run did."""
+    """The summary line: planned = kept + rejected, and what this run did."""
     counts = ledger.manifest.counts
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
     rejected = f"{sum(counts['rejected'].values())} rejected" + (f" ({reasons})" if reasons else "")
@@ -113,7 +113,7 @@ def as_line(ledger: Ledger, out: str) -> str:
 
 
 def as_json(ledger: Ledger, out: str) -> str:
-    """The ledger for programs, one JSON object."""
+    """The summary as one JSON object."""
     report = {
         **ledger.manifest.counts,
         "doubtful": {name: doubt["count"] for name, doubt in ledger.manifest.hygiene.items() if isinstance(doubt, dict)},
@@ -127,11 +127,11 @@ def as_json(ledger: Ledger, out: str) -> str:
 
 
 def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tuple[BuildOrder, BuildConfig]:
-    """What to build, with everything decided that the options leave to the source, the input or the machine."""
+    """What to build, with all defaults resolved that depend on the source, the input or the machine."""
     source = SOURCES[options.source]
     if options.metadata is not None and not source.reads_csv:
         readers = ", ".join(name for name, each in SOURCES.items() if each.reads_csv)
-        raise ConfigError(f"--metadata goes with --source {readers}, and --source is {options.source}")
+        raise ConfigError(f"--metadata cannot be used with --source {options.source}, only with {readers}")
     opened = open_input(videos, source.splits, takes_videos=source.takes_videos)
     landmarks, why = models.resolve(options.landmarks)
     say(f"landmarks: {landmarks} ({why})")
@@ -154,7 +154,7 @@ def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tupl
 
 
 def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Path, say: Say) -> str:
-    """The recipe when the user names none; that of a dataset of which a part is built already."""
+    """The default recipe; for a partly built dataset, the recipe it was started with."""
     try:
         recipe = SOURCES[options.source].recipe(opened.tree, options.metadata)
         if recipe is not None:
@@ -162,9 +162,9 @@ def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Pat
         if (out / DATASET_JSON).exists():
             return Manifest.read(out).config.recipe
         if landmarks == "none" or options.no_face == "keep" or options.settings.unit == "video":
-            return "resize"  # what else could be chosen tracks faces, and does not go with these
+            return "resize"  # all other candidates track faces, which these settings rule out
         clips = SOURCES[options.source].list_clips(Listing(opened.tree))
-        dlib = models.load("dlib")  # at hand everywhere, and as good for this as the model of the build
+        dlib = models.load("dlib")  # always available, and as good for this purpose as the model of the build
         assert dlib is not None
         recipe, why = recipe_by_looking(clips, resolved(opened.root), dlib, options.config("resize", landmarks, None))
     except OSError as error:

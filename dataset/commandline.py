@@ -1,4 +1,4 @@
-"""The command line that all commands share: options from a dataclass, one line for what is wrong, exit statuses, a clean end.
+"""The command line shared by all commands: options from a dataclass, one-line errors, exit statuses, signals.
 
     @dataclass(frozen=True, kw_only=True)
     class VerifyOptions(Reporting, OfDataset):
@@ -11,7 +11,7 @@
 
     main(["OUT", "--fast"])  # the exit status
 
-Exit status: that of the command, else OK; FAILED for a fault, UNUSABLE for arguments or data that cannot be used, INTERRUPTED.
+Exit status: that of the command, by default OK; FAILED after an error, UNUSABLE for invalid arguments or data, INTERRUPTED.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class OfDataset:
-    """Options of a command that reads a dataset. As the last base of a command's options it may be given without its name."""
+    """Options of a command that reads a dataset. List it as the last base class, so that `data` is the first positional."""
 
     data: str = field(kw_only=False)
     """The dataset: its directory, or its URL in an object store (s3://, gs://, abfs://)."""
@@ -60,7 +60,7 @@ class OfDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class OfLocalDataset:
-    """The same of a command that needs the dataset on a disk."""
+    """Like `OfDataset`, for a command that needs the dataset on a local disk."""
 
     data: Path = field(kw_only=False)
     """The dataset: its directory."""
@@ -68,24 +68,24 @@ class OfLocalDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Reporting:
-    """Options of what a command prints."""
+    """Options of a command's output."""
 
     quiet: Annotated[bool, Parameter(group=OUTPUT)] = False
-    """Show no progress, only the last line."""
+    """Show no progress, only the summary line."""
     json: Annotated[bool, Parameter(group=OUTPUT)] = False
-    """Print the last line as JSON."""
+    """Print the summary line as JSON."""
 
     def bar(self, unit: str, total: int | None = None, **how: Any) -> "tqdm[Any]":
-        """Start a progress bar on stderr, hidden where that is not a terminal."""
+        """Start a progress bar on stderr, hidden if stderr is not a terminal."""
         hidden = self.quiet or not sys.stderr.isatty()
         return tqdm(unit=unit, total=total, disable=hidden, dynamic_ncols=True, file=sys.stderr, **how)
 
     def print_result(self, done: Any) -> None:
-        """Print the last line: a dataclass as its `str`, or its fields as JSON."""
+        """Print the summary line: a dataclass as its `str`, or its fields as JSON."""
         show(json.dumps(dataclasses.asdict(done)) if self.json else done)
 
     def suggest(self, *commands: str) -> None:
-        """Show which commands usually come next; on a terminal only, so that logs and pipes get the results alone."""
+        """Suggest next commands; on a terminal only, so that logs and pipes contain only the results."""
         if not (self.quiet or self.json) and sys.stderr.isatty():
             show(f"next: {' or '.join(commands)}", sys.stderr)
 
@@ -100,17 +100,17 @@ class OnDevice:
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Generic[Options]):
-    """A command. Called with the words of its command line (default: the shell's), it returns the exit status.
+    """A command. Called with the words of its command line (default: `sys.argv`), it returns the exit status.
 
-    program: how a shell starts it, for usage and errors
-    run: gets the options; returns the exit status, None for OK
-    options: a dataclass; the docstrings of its fields are the help
-    after: what to add to the line for a failure: what remains, and how to resume
-    unusable: errors that mean UNUSABLE; all others of `schemas.errors`, and those of the system, mean FAILED
-    renamed: old spellings of options and their present ones; the old are accepted with a warning for one release
-    rewrite: for old spellings that are more than another name: gets the words, and returns them in the present spelling
-    takes_rest: the program that words after `--` are for, if any; they become the field `rest`
-    variant: the command to run instead for some words, which has other options; None for none
+    program: its name in a shell, for usage and error messages
+    run: receives the options; returns the exit status, or None for OK
+    options: a dataclass; the docstrings of its fields are the help texts
+    after: text to append to the message of a failure: what remains, and how to resume
+    unusable: errors that mean UNUSABLE; other errors of `schemas.errors`, and OSError, mean FAILED
+    renamed: old option names and their new ones; old names are accepted with a warning for one release
+    rewrite: for old spellings that are more than a renaming: receives the words, and returns them in the current spelling
+    takes_rest: the program that receives the words after `--`, if any; they become the field `rest`
+    variant: returns a command with different options to run instead for some words, or None
     """
 
     program: str
@@ -124,7 +124,7 @@ class Command(Generic[Options]):
     variant: "Callable[[Sequence[str]], Command[Any] | None]" = lambda words: None
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int:
-        """Run the command; never raises for what a user can mend."""
+        """Run the command; errors that a user can fix become messages, not exceptions."""
         words = sys.argv[1:] if arguments is None else arguments
         if other := self.variant(words):
             return other(words)
@@ -142,7 +142,7 @@ class Command(Generic[Options]):
     def _end(self, options: Options) -> int:
         try:
             return self.run(options) or OK
-        except BrokenPipeError:  # `| head` has seen enough; what Python would still flush at its end goes nowhere
+        except BrokenPipeError:  # closed by `| head`; discard what Python would flush at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return OK
         except self.unusable as error:
@@ -156,15 +156,15 @@ class Command(Generic[Options]):
             return end(INTERRUPTED, f"interrupted{self._advice(options)}")
 
     def _advice(self, options: Options) -> str:
-        """Computed after the run, which may have left something to resume from."""
+        """Computed after the run, which may have left something to resume."""
         return f". {advice}" if (advice := self.after(options)) else ""
 
     def parse(self, words: Sequence[str]) -> Options | None:
-        """The options; None where the words asked for help, which is printed.
+        """The options; None if the words asked for help, which is then printed.
 
         Raises:
-            CycloptsError: an option is unknown or missing, or a value cannot be used
-            ConfigError: a combination of options cannot be used
+            CycloptsError: an option is unknown or missing, or a value is invalid
+            ConfigError: options cannot be combined
         """
         words = [self._present(word) for word in self.rewrite(list(words))]
         at = words.index("--") if self.takes_rest and "--" in words else len(words)
@@ -174,7 +174,7 @@ class Command(Generic[Options]):
         return dataclasses.replace(options, rest=tuple(words[at + 1 :]))  # type: ignore[type-var]
 
     def app(self) -> App:
-        """The command as the library sees it: parses, prints help, and knows what shells need for completion."""
+        """The command as a cyclopts App, which parses, prints help and generates shell completion."""
         app = App(
             name=self.program,
             help=self.run.__doc__,
@@ -185,7 +185,7 @@ class Command(Generic[Options]):
                 negative=(),
                 show_default=_shown_default,
                 name_transform=_option_name,
-                allow_repeating=True,  # the last counts, so that scripts can append to a command
+                allow_repeating=True,  # the last one wins, so that scripts can append to a command
                 converter=_converted,
             ),
             result_action="return_value",
@@ -209,38 +209,38 @@ class Command(Generic[Options]):
 
 
 def command(name: str, program: str = "", **how: Any) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
-    """Make a function of a dataclass of options a command, by default `motionshards NAME`; `how` as in Command."""
+    """Decorator: turn a function of an options dataclass into a command, by default `motionshards NAME`; `how` as in Command."""
 
-    def made(run: Callable[[Options], int | None]) -> Command[Options]:
+    def decorate(run: Callable[[Options], int | None]) -> Command[Options]:
         options = typing.get_type_hints(run)["options"]
         return Command(program=program or f"motionshards {name}", run=run, options=options, **how)
 
-    return made
+    return decorate
 
 
 def choice(allowed: Iterable[str]) -> Parameter:
-    """Annotation of an option, or of each of its values, that must be one of these."""
+    """Annotation of an option whose value (or each of its values) must be one of these."""
     return Parameter(choices=tuple(allowed))
 
 
 def read_by(read: Callable[[str], Any], metavar: str, **how: Any) -> Parameter:
-    """Annotation of an option whose text a function converts; it raises ValueError for what cannot be used."""
+    """Annotation of an option whose text is converted by a function, which raises ValueError for invalid text."""
     return Parameter(converter=lambda _, tokens: read(tokens[0].value), n_tokens=1, accepts_keys=False, metavar=metavar, **how)
 
 
 def warn_of_old_spelling(old: str, new: str) -> None:
-    """Say that an option has another name now."""
+    """Warn that an option was renamed."""
     show(f"warning: {old} is now {new}; the next release will not accept {old}", sys.stderr)
 
 
 def end(status: int, message: str) -> int:
-    """Print why a command ends as it does to stderr; returns its exit status."""
+    """Print the reason for a command's end to stderr; returns its exit status."""
     show(message, sys.stderr)
     return status
 
 
 def show(what: object, stream: TextIO | None = None) -> None:
-    """Print a line, or several, with escapes for what a terminal would obey; `stream` is stdout by default."""
+    """Print one or more lines with control characters escaped; `stream` is stdout by default."""
     print(printable_lines(str(what)), file=stream, flush=True)
 
 
@@ -250,7 +250,7 @@ def sayer(options: Reporting) -> Say:
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM, which schedulers send, and SIGINT, which shells ignore in background jobs, both interrupt the command."""
+    """Treat SIGTERM like SIGINT, and handle SIGINT in background jobs, too, where shells ignore it."""
     signal.signal(signal.SIGINT, _as_interrupt)
     signal.signal(signal.SIGTERM, _as_interrupt)
 
@@ -260,24 +260,24 @@ def _as_interrupt(*_: object) -> NoReturn:
 
 
 def _option_name(field_name: str) -> str:
-    """Options are called as the fields, but for the unit of seconds: `decode_timeout_s` is --decode-timeout."""
+    """Options are named after the fields, without the suffix `_s`: `decode_timeout_s` is --decode-timeout."""
     return field_name.strip("_").removesuffix("_s").replace("_", "-")
 
 
 def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
-    """Convert as the library does, but refuse 1.5 as an integer, which it rounds, and URLs as paths, but for file://…"""
+    """Convert as cyclopts does, but reject 1.5 as an integer (it would round) and URLs as paths (except file://…)."""
     types = [*_types_in(type_)]
     if int in types and any("." in token.value for token in tokens):
         raise ValueError(f"{tokens[0].value} is not an integer")
     if Path in types:
         if urls := [token.value for token in tokens if is_bucket(token.value)]:
-            raise ValueError(f"{urls[0]} is in an object store, and this must be on a disk")
+            raise ValueError(f"{urls[0]} is in an object store; this option needs a local path")
         tokens = [token.evolve(value=token.value.removeprefix("file://")) for token in tokens]
     return convert(type_, tokens)
 
 
 def _types_in(type_: Any) -> Iterator[Any]:
-    """A type and all that it is made of: `tuple[Annotated[int, …], …] | None` has an int in it."""
+    """A type and all its type arguments, recursively: `tuple[Annotated[int, …], …] | None` contains int."""
     yield type_
     for part in typing.get_args(type_):
         yield from _types_in(part)

@@ -1,4 +1,4 @@
-"""What `dataset.build --estimate` found, in words. Plain values in, text out: the front door has the rest."""
+"""Formats the result of `dataset.build --estimate` as text."""
 
 from typing import Any
 
@@ -10,39 +10,39 @@ _MOST_WORKERS_SHOWN = 64
 
 
 def as_text(found: dict[str, Any], out: str) -> str:
-    """The estimate for people, as docs/estimate.md explains it. found: what `pipeline.estimate.estimate.estimate` gives."""
+    """The estimate as text, see docs/estimate.md. found: the result of `pipeline.estimate.estimate.estimate`."""
     if not found["clips"]:
-        return f"nothing is left to build in {out}"
+        return f"nothing left to build in {out}"
     parts = [_head(found), _yield(found), _disk(found), _time(found["time"]), _by_workers(found["time"]), _caution(found)]
     return "\n\n".join(part for part in parts if part)
 
 
 def _head(found: dict[str, Any]) -> str:
     if found["sample"] == found["clips"]:
-        return f"{found['clips']:,} clips to build; all of them were built on trial"
+        return f"{found['clips']:,} clips to build; all of them were built as a trial"
     strata = f"{found['strata']} strata" if found["strata"] > 1 else "all of them"
-    return f"{found['clips']:,} clips to build; {found['sample']:,}, drawn at random from {strata}, were built on trial"
+    return f"{found['clips']:,} clips to build; {found['sample']:,}, drawn at random from {strata}, were built as a trial"
 
 
 def _yield(found: dict[str, Any]) -> str:
-    told = found["yield"]
-    lines = [f"yield   {_percent(told['share'])} of the clips: {_number(told['clips'])} kept"]
-    if told["samples"] != told["clips"]:
-        lines[0] += f", as {_number(told['samples'])} samples"
-    for reason, lost in told["rejected"].items():
+    outcome = found["yield"]
+    lines = [f"yield   {_percent(outcome['share'])} of the clips: {_number(outcome['clips'])} kept"]
+    if outcome["samples"] != outcome["clips"]:
+        lines[0] += f", as {_number(outcome['samples'])} samples"
+    for reason, lost in outcome["rejected"].items():
         lines.append(f"        {reason} {_percent(lost['share'])}: {_number(lost['clips'])} clips ({lost['seen']:,} seen)")
-    if told["unseen_share"]:
-        lines.append(f"        anything that was not seen: at most {100 * told['unseen_share']:.1f}% of the clips")
+    if outcome["unseen_share"]:
+        lines.append(f"        reasons not seen in the sample: at most {100 * outcome['unseen_share']:.1f}% of the clips")
     return "\n".join(lines)
 
 
 def _disk(found: dict[str, Any]) -> str:
     disk = found["disk"]
     most = disk["total"]["high"] or disk["total"]["value"]
-    short = " - TOO LITTLE" if most + disk["unfinished"] > disk["free"] else ""
+    short = " - NOT ENOUGH" if most + disk["unfinished"] > disk["free"] else ""
     return (
-        f"disk    {_bytes(disk['total'])}: shards {size(disk['shards']['value'])}, the rest index, markers and plan\n"
-        f"        and while it builds {size(disk['unfinished'])} of unfinished shards; {size(disk['free'])} are free{short}"
+        f"disk    {_bytes(disk['total'])}: shards {size(disk['shards']['value'])}, remainder index, markers and plan\n"
+        f"        plus {size(disk['unfinished'])} of unfinished shards during the build; {size(disk['free'])} free{short}"
     )
 
 
@@ -55,7 +55,7 @@ def _time(time: dict[str, Any]) -> str:
     ]
     if time["start_s"] is None:
         lines.append(
-            "        how long workers take to start was not seen or is most of the trial, and is in the time of a clip: too high"
+            "        the time per clip includes the start of workers, which could not be measured separately: it is too high"
         )
     if time["core_hours"] is not None:
         lines.append(f"        {_few(time['core_hours'])} core-hours of all processes")
@@ -69,13 +69,15 @@ def _by_workers(time: dict[str, Any]) -> str:
         return ""
     shown = {n: hours for n, hours in time["hours_by_workers"].items() if int(n) <= max(_MOST_WORKERS_SHOWN, time["workers"])}
     rows = [["workers", *shown], ["time", *(duration(_value(hours)) for hours in shown.values())]]
-    return f"{aligned(rows)}\nMore workers than here are taken to be as fast each; disks and networks may be the limit before."
+    return (
+        f"{aligned(rows)}\nAssumes that additional workers are as fast as these; disks and networks may limit the rate earlier."
+    )
 
 
 def _caution(found: dict[str, Any]) -> str:
     if found["sample"] == found["clips"]:
         return ""
-    return "In brackets: 90% intervals. They cover which clips were drawn, and not what else this machine does."
+    return "In brackets: 90% intervals. They cover the choice of clips, not other load on this machine."
 
 
 def _percent(share: Bounds) -> str:
@@ -118,19 +120,19 @@ def _value(interval: Bounds) -> float:
 
 
 def _few(value: float) -> str:
-    """Three digits are more than an estimate has."""
+    """Three significant digits: an estimate has no more."""
     return figure(float(f"{value:.3g}"))
 
 
 def duration(hours: float) -> str:
-    """`29.8 h`, or in minutes or seconds where that is shorter."""
+    """`29.8 h`; short times in minutes or seconds."""
     if hours >= 1.5:
         return f"{_few(hours)} h"
     return f"{_few(hours * 60)} min" if hours * 60 >= 1.5 else f"{_few(hours * 3600)} s"
 
 
 def size(count: float) -> str:
-    """`4.2 MB`: bytes in powers of 1000, as disks are sold."""
+    """`4.2 MB`: bytes in powers of 1000."""
     for unit in ("B", "KB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""A finished data set as a table of its clips, and single clips by the byte offsets that the table holds.
+"""A finished dataset: the table of its clips, and random access to single clips by byte offset.
 
     data = Dataset.open("OUT")
     sample = data[0]                        # or data["id00012/21Uxsk56VDQ/00001"]
@@ -6,7 +6,7 @@
     table = data.to_pandas()                # row i is data[i]
     large = list(data.samples(pc.field("face_size_px") > 120))
 
-For looking up and checking. Training reads whole shards in order.
+For inspection. For training, use `ClipStream`.
 """
 
 import os
@@ -48,18 +48,18 @@ Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Dataset:
-    """A finished dataset on disk, a sequence of clips in the order of the index; `data[key]` finds one by its key."""
+    """A finished dataset on disk: a sequence of clips in the order of the index; `data[key]` looks a clip up by its key."""
 
     out: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, out: str | Path) -> "Dataset":
-        """The data set in the directory `out`.
+        """Open the dataset in the directory `out`.
 
         Raises:
-            ConfigError: `out` is neither a path nor a string, or a URL
-            DatasetError: there is none, it is of another format, or its build is unfinished
+            ConfigError: `out` is no path, or a URL
+            DatasetError: there is no dataset, its format version is unknown, or its build is unfinished
         """
         if not isinstance(out, (str, os.PathLike)) or is_url(str(out)):
             raise ConfigError(f"Dataset.open takes the path of a directory, not {out!r}")
@@ -70,7 +70,10 @@ class Dataset:
         return cls(out, manifest)
 
     def index(self, columns: Sequence[str] | None = None, where: Any = None) -> pa.Table:
-        """Rows of the index in its order, all columns or those given. `where` is a pyarrow expression on any columns.
+        """Rows of the index, in order.
+
+        columns: names of the columns to read; None for all
+        where: pyarrow expression on any columns; None for all rows
 
         Raises:
             DatasetError: the index cannot be read
@@ -80,20 +83,21 @@ class Dataset:
             return checked_rows(rows, path)
 
     def read(self, row: dict[str, Any], size: int | None = None) -> Sample:
-        """The clip of a row of the index, which needs the columns key, split, shard and members. Its frames are decoded.
+        """Read the clip of a row of the index, and decode its frames.
 
+        row: a row with the columns key, split, shard and members
         size: height and width of the frames, one of the stored sizes; by default the dataset's
 
         Raises:
             ConfigError: frames of that size are not stored
-            DatasetError: the shard is absent, or a member is not what the index says
+            DatasetError: the shard is missing, or a member does not match the index
         """
         sample = self._read(row, size)
         _ = sample.frames
         return sample
 
     def _read(self, row: dict[str, Any], size: int | None = None) -> Sample:
-        """As `read`, without decoding."""
+        """Like `read`, without decoding the frames."""
         config = self.manifest.config
         smaller_px = smaller_of(config.sizes, size)
         wanted = [member for member in row["members"] if suffix_at(member["suffix"], smaller_px)]
@@ -112,7 +116,7 @@ class Dataset:
     @overload
     def __getitem__(self, which: slice) -> list[Sample]: ...
     def __getitem__(self, which: SupportsIndex | str | slice) -> Sample | list[Sample]:
-        """A clip by its number in the index or by its key, or the clips of a slice. Frames are decoded on access.
+        """A clip by its row number or key, or a list of clips for a slice. Frames are decoded on access.
 
         Raises:
             IndexError: there are fewer clips
@@ -141,7 +145,7 @@ class Dataset:
         return number
 
     def _row(self, number: int) -> dict[str, Any]:
-        """What `read` needs of a row, from its row group alone."""
+        """The columns of a row that `read` needs; reads only its row group."""
         with readable(self.out / INDEX) as path, open_parquet(path) as file:
             check_columns(file.schema_arrow, str(path))
             clips = file.metadata.num_rows
@@ -156,10 +160,10 @@ class Dataset:
     def to_pandas(self, columns: Sequence[str] | None = None) -> "pandas.DataFrame":
         """The index as a pandas DataFrame; row i is the clip `data[i]`.
 
-        columns: by default those that hold one value per clip, without those that are empty
+        columns: by default all columns with one value per clip that are not empty
 
         Raises:
-            ConfigError: pandas is missing
+            ConfigError: pandas is not installed
             DatasetError: the index cannot be read
         """
         flat = [field.name for field in INDEX_SCHEMA if not pa.types.is_nested(field.type)]
@@ -173,14 +177,14 @@ class Dataset:
         return table
 
     def __repr__(self) -> str:
-        """Of dataset.json alone."""
+        """Summary from dataset.json only."""
         return f"Dataset({printable(str(self.out))}: {', '.join(f'{name} {value}' for name, value in self._facts().items())})"
 
     def _repr_html_(self) -> str:
         return html_table(f"Dataset {self.out}", self._facts().items())
 
     def _facts(self) -> dict[str, str]:
-        """What it holds, as people read it."""
+        """Names and values of the summary, as text."""
         config, counts = self.manifest.config, self.manifest.counts
         splits: Counter[str] = Counter()
         for entry in self.manifest.shards:
@@ -196,13 +200,14 @@ class Dataset:
         return facts | {"shards": f"{len(self.manifest.shards):,} ({tqdm.format_sizeof(stored_bytes, 'B')})"}
 
     def samples(self, where: Any = None) -> Iterator[Sample]:
-        """All clips, or those that `where` selects, in the order of the index; memory does not grow with their number."""
+        """Iterate over all clips, or those that `where` (a pyarrow expression) selects, in the order of the index, in constant
+        memory."""
         for batch in self.batches(_PLACE, where):
             for row in batch.to_pylist():
                 yield self.read(row)
 
     def batches(self, columns: Sequence[str] | None = None, where: Any = None) -> Iterator[pa.RecordBatch]:
-        """The rows of `index` a few at a time. Raises DatasetError: the index cannot be read."""
+        """The rows of `index` in small batches. Raises DatasetError: the index cannot be read."""
         with readable(self.out / INDEX) as path:
             names = None if columns is None else list(columns)
             for batch in _table(path).to_batches(columns=names, filter=where, batch_size=_ROWS_AT_A_TIME):
@@ -215,7 +220,7 @@ class Dataset:
 
 @contextmanager
 def readable(path: Path) -> Iterator[Path]:
-    """Failures of reading the table at `path` become a DatasetError."""
+    """Turn errors of reading the table at `path` into a DatasetError."""
     try:
         yield path
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -223,7 +228,7 @@ def readable(path: Path) -> Iterator[Path]:
 
 
 def checked_rows(rows: Rows, path: str | Path) -> Rows:
-    """Rows of an index that anybody may have written. Raises DatasetError."""
+    """The rows of an untrusted index, checked. Raises DatasetError."""
     for name in (*NEVER_NULL, *NEVER_NULL_KEPT):
         if name in rows.schema.names and rows[name].null_count:
             raise DatasetError(f"{path}: {name} is missing in some rows: run dataset.verify")
@@ -233,7 +238,7 @@ def checked_rows(rows: Rows, path: str | Path) -> Rows:
 
 
 def _table(path: Path) -> pyarrow.dataset.Dataset:
-    """The index at `path`; columns that its version did not have are null. Raises DatasetError."""
+    """The index at `path`; columns missing in its format version are null. Raises DatasetError."""
     with open_parquet(path) as file:
         check_columns(file.schema_arrow, str(path))
     return pyarrow.dataset.dataset(path, schema=INDEX_SCHEMA)
@@ -243,7 +248,7 @@ def read_members(stream: BinaryIO, members: Sequence[dict[str, Any]]) -> dict[st
     """The members of a sample by suffix, read from a tar at their offsets.
 
     Raises:
-        ValueError: the bytes there have another CRC-32 than the index says
+        ValueError: the CRC-32 of a member does not match the index
     """
     return {member["suffix"]: _read_member(stream, member) for member in members}
 
@@ -257,5 +262,5 @@ def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
     if len(content) != member["size"]:
         raise ValueError(f"{member['suffix']} is cut short")
     if zlib.crc32(content) != member["crc32"]:
-        raise ValueError(f"{member['suffix']} is damaged: its crc32 is not that of the index")
+        raise ValueError(f"{member['suffix']} is damaged: its crc32 does not match the index")
     return content

@@ -1,4 +1,4 @@
-"""make_loader: batches from a ClipStream, read and decoded by processes of their own, on the device when they are wanted.
+"""make_loader: batches of a ClipStream, read and decoded in worker processes and prefetched to the device.
 
     with make_loader(stream, device="cuda", augment=Augment(flip=0.5)) as loader:
         for epoch in range(100):
@@ -6,7 +6,7 @@
                 ...
             torch.save({"loader": loader.state_dict()}, path)
 
-Where processes cannot be started, an ordinary DataLoader over the stream yields the same batches.
+Where processes cannot be started, use a DataLoader over the stream: it yields the same batches.
 """
 
 import os
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from motionshards.dataset import arguments
 from motionshards.dataset.arguments import whole_number
 from motionshards.dataset.feeding.device import HELD, Copier
-from motionshards.dataset.feeding.worker_pool import Pump
+from motionshards.dataset.feeding.worker_pool import WorkerPool
 from motionshards.dataset.reading.batch import Batch, as_batch
 from motionshards.dataset.reading.order import hashed
 from motionshards.dataset.reading.progress import Progress, as_state, from_state
@@ -34,13 +34,13 @@ from motionshards.transforms.augment.augment import Augment
 _MOST_PROCESSES = 8
 _AHEAD = 2
 _STEPS_AT_ONCE = 16
-# The batch that a training loop works on, and the one before that its variable still holds while it asks for the next.
+# The batch that a training loop works on, and the previous one, which its variable still holds while it requests the next.
 _HELD_ON_HOST = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A batch: where it begins, what only fills it up, and where the order goes on behind it."""
+    """A batch to be read: its first slot, which of its samples are padding, and the position after it."""
 
     begin: Progress
     padded: NDArray[np.bool_]
@@ -48,24 +48,24 @@ class _Step:
 
 
 class Loader:
-    """Batches of a stream. Each pass is the next epoch. Made by `make_loader`, used by one thread."""
+    """Batches of a stream; each pass is the next epoch. Created by `make_loader`. Not thread-safe."""
 
-    def __init__(self, stream: ClipStream, pump: Pump, device: torch.device, augment: Augment | None) -> None:
+    def __init__(self, stream: ClipStream, pool: WorkerPool, device: torch.device, augment: Augment | None) -> None:
         self.stream = stream
-        self._pump = pump
+        self._pool = pool
         self._device, self._augment = device, augment
-        self._copier = Copier(device, pump.ring) if device.type == "cuda" else None
-        self._begin = self._given = self._asked = Progress()
-        self._coming: deque[_Step] = deque()
+        self._copier = Copier(device, pool.ring) if device.type == "cuda" else None
+        self._begin = self._yielded = self._requested = Progress()
+        self._upcoming: deque[_Step] = deque()
         self._pass = 0
         self._window: tuple[int, int] | None = None
-        self.close: Callable[[], None] = weakref.finalize(self, pump.close)
+        self.close: Callable[[], None] = weakref.finalize(self, pool.close)
 
     def __repr__(self) -> str:
-        return f"Loader({self.stream}: device {self._device}, {self._pump.processes} processes, augment {self._augment})"
+        return f"Loader({self.stream}: device {self._device}, {self._pool.processes} processes, augment {self._augment})"
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Batches per epoch."""
         return len(self.stream)
 
     def __enter__(self) -> "Loader":
@@ -75,16 +75,16 @@ class Loader:
         self.close()
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the next epoch; after `load_state_dict` the remaining ones of the epoch that the state was taken in.
+        """Yield the batches of the next epoch; after `load_state_dict`, exactly the remaining ones of the saved epoch.
 
-        A pass counts as an epoch once it has yielded a batch, however it ends; one that has not changes nothing.
+        A pass counts as an epoch once it has yielded a batch, even if it is left early.
 
         Raises:
-            ConfigError: the process group is another than when the stream was opened
-            DatasetError: shards of the data set have changed, or a clip cannot be read, nor can those that stand in for it, or
-                `on_error` is `raise`
-            LoaderFailed: a process that reads died
-            RuntimeError: a newer iterator over this loader has begun
+            ConfigError: the process group is not the one with which the stream was opened
+            DatasetError: shards of the dataset have changed, or a clip cannot be read and `on_error` is `"raise"` or all of its
+                substitutes cannot be read either
+            LoaderFailed: a worker process died
+            RuntimeError: a newer iterator over this loader has started
         """
         self.stream.check_unchanged()
         self._pass += 1
@@ -94,85 +94,85 @@ class Loader:
         for number, (batch, step) in enumerate(ready):
             if number == 0:
                 self._begin = Progress(begin.epoch + 1)
-            self._given = self.stream.onward(step.after)
+            self._yielded = self.stream.onward(step.after)
             yield batch
-            if this != self._pass:  # before anything is read, which would be the other's
+            if this != self._pass:  # checked before reading, which would consume the newer iterator's batches
                 raise RuntimeError("this iterator was invalidated by a newer one over the same loader")
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be this epoch, from its start, or from where a state of this very epoch was loaded."""
+        """Make the next pass this epoch, from its start or, if a state of the same epoch was loaded, from its position."""
         if self._begin.epoch != whole_number("epoch", epoch, 0):
             self._begin = Progress(epoch)
-        self._given = self._begin
+        self._yielded = self._begin
 
     @property
     def epoch(self) -> int:
-        """The epoch of the next batch. Cheap, whereas `state_dict` hashes the catalog."""
-        return self._given.epoch
+        """The epoch of the next batch. Cheap, unlike `state_dict`, which hashes the catalog."""
+        return self._yielded.epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch that was yielded; after the last of an epoch that is the start of the next epoch. The
-        same on every rank, and valid for any other number of ranks."""
-        return as_state(self._given, self.stream.sequence())
+        """The position after the last yielded batch; after the last batch of an epoch, the start of the next epoch. Identical on
+        every rank, and valid for any world size."""
+        return as_state(self._yielded, self.stream.sequence())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next pass resume where a state was taken, also with another number of ranks or another batch size.
+        """Resume from a state in the next pass, even with a different world size, batch size or number of workers.
 
         Raises:
-            ConfigError: it is of other clips, or of another seed, view or shuffle
+            ConfigError: the state was saved with different clips, or another seed, view or shuffle
         """
         progress = from_state(state, self.stream.sequence())
         if progress.yielded:
-            raise ConfigError("the state is that of a worker of an ordinary DataLoader")
-        self._begin = self._given = self.stream.onward(progress)
+            raise ConfigError("this state was saved by a worker of a DataLoader; load it into that DataLoader")
+        self._begin = self._yielded = self.stream.onward(progress)
 
     def _read(self, begin: Progress) -> Iterator[tuple[Batch, _Step]]:
-        """The batches of an epoch from `begin` on, in host memory. What was asked for already is used where it fits."""
-        upcoming = self._pump.next_tag
-        if upcoming is None or upcoming.begin != begin:
-            self._pump.forget()
-            self._coming.clear()
-            self._asked = begin
+        """Batches of an epoch from `begin` on, in host memory. Requests already in flight are reused if they match."""
+        next_step = self._pool.next_tag
+        if next_step is None or next_step.begin != begin:
+            self._pool.forget()
+            self._upcoming.clear()
+            self._requested = begin
         for _ in range(self.stream.steps(begin.slot)):
-            self._ask()
-            arrays, done, step = self._pump.take()
+            self._request_ahead()
+            arrays, done, step = self._pool.take()
             if done.lost:
                 raise self.stream.unreadable(done.faults)
             self.stream.report(done.faults)
-            self._ask()
+            self._request_ahead()
             yield as_batch(arrays, self.stream.catalog, step.padded), step
 
-    def _ask(self) -> None:
-        """Ask for as many batches as there is room for, also of the next epoch, so that its start need not be waited for."""
-        while self._pump.has_room:
-            if not self._coming:
-                self._look_ahead()
-            step = self._coming.popleft()
+    def _request_ahead(self) -> None:
+        """Request as many batches as the ring has room for, including those of the next epoch, which then starts at once."""
+        while self._pool.has_room:
+            if not self._upcoming:
+                self._plan_ahead()
+            step = self._upcoming.popleft()
             self._fetch(step.begin)
-            self._pump.ask(step)
+            self._pool.request(step)
 
-    def _look_ahead(self) -> None:
-        """Compute the order of the next steps, some at a time: numpy costs the same for one as for a dozen."""
+    def _plan_ahead(self) -> None:
+        """Compute the order of the next steps in chunks: for numpy, a dozen steps cost as much as one."""
         stream = self.stream
-        if not stream.steps(self._asked.slot):
-            self._asked = Progress(self._asked.epoch + 1)
-        epoch, slot, each = self._asked.epoch, self._asked.slot, stream.global_batch_size
+        if not stream.steps(self._requested.slot):
+            self._requested = Progress(self._requested.epoch + 1)
+        epoch, slot, each = self._requested.epoch, self._requested.slot, stream.global_batch_size
         steps = min(_STEPS_AT_ONCE, stream.steps(slot))
-        ask, padded = stream.ask(epoch, slot, steps)
+        request, padded = stream.requests(epoch, slot, steps)
         count = len(padded) // steps
-        self._pump.announce([ask.part(step * count, count) for step in range(steps)])
+        self._pool.announce([request.part(step * count, count) for step in range(steps)])
         for fills in np.split(padded, steps):
-            self._coming.append(_Step(Progress(epoch, slot), fills, Progress(epoch, slot + each)))
+            self._upcoming.append(_Step(Progress(epoch, slot), fills, Progress(epoch, slot + each)))
             slot += each
-        self._asked = Progress(epoch, slot)
+        self._requested = Progress(epoch, slot)
 
     def _fetch(self, begin: Progress) -> None:
-        """Let the shards of the next window be fetched when the order comes into a new one."""
+        """Prefetch the shards of the next window when reading enters a new one."""
         window = self.stream.window(begin)
         if window != self._window:
             fresh = self._window is None or self._window[0] != begin.epoch
             self._window = window
-            self._pump.fetch(
+            self._pool.fetch(
                 [*(self.stream.window_shards(*window) if fresh else ()), *self.stream.window_shards(window[0], window[1] + 1)]
             )
 
@@ -181,7 +181,7 @@ class Loader:
             yield self._augmented(batch, step), step
 
     def _augmented(self, batch: Batch, step: _Step) -> Batch:
-        """Drawn for the whole of the step and cut to this rank's part, so that a clip's draws do not depend on the ranks."""
+        """Draw for the global batch and take this rank's part, so that draws are independent of the number of ranks."""
         if self._augment is None:
             return batch
         stream = self.stream
@@ -199,19 +199,19 @@ def make_loader(
     ahead: int | None = None,
     augment: Augment | None = None,
 ) -> Loader:
-    """A loader of a stream.
+    """Load batches of a stream in worker processes.
 
-    device: where batches are wanted; on `cuda` they are copied one batch ahead, on a stream of their own
-    processes: that read and decode; by default one for each core that this rank may use, at most 8. Threads of one process hinder
-        each other a little
-    threads: of each process; by default one more than it has cores. A slow disk can want more
-    ahead: batches that are being read, or wait; by default two more than there are processes. The memory they take is `ahead + 2`
-        batches of uint8, 3 on a GPU
-    augment: is applied to each batch on the device; None leaves frames uint8 [B,n,H,W,3]
+    stream: the stream to read
+    device: device of the batches; on `"cuda"`, they are copied one batch ahead on a separate CUDA stream
+    processes: worker processes that read and decode; by default one per core available to this rank, at most 8. More processes
+        scale a little better than more threads
+    threads: threads per process; by default one more than its share of cores. Slow disks may need more
+    ahead: batches to prefetch; by default `processes + 2`. Host memory: `ahead + 2` uint8 batches, `ahead + 3` with a GPU
+    augment: applied to each batch on the device; with None, frames stay uint8 [B,n,H,W,3]
 
     Raises:
-        ConfigError: an argument is not of its kind, there is no such device, or time would be reversed in a view whose frames are
-            not in time order
+        ConfigError: an argument is invalid, the device is unavailable, or `augment` reverses time in a view whose frames are not
+            in time order
     """
     if not isinstance(stream, ClipStream):
         raise ConfigError(f"make_loader takes a ClipStream, not {stream!r}")
@@ -223,6 +223,6 @@ def make_loader(
     threads = cores // processes + 1 if threads is None else whole_number("threads", threads, 1)
     ahead = processes + _AHEAD if ahead is None else whole_number("ahead", ahead, 1)
     if augment is not None and augment.time_flip and not stream.view.in_time_order:
-        raise ConfigError(f"time_flip would exchange the frames of {stream.view}, whose places mean something")
+        raise ConfigError(f"time_flip cannot be used with {stream.view}: the position of its frames has a meaning")
     held = HELD if device.type == "cuda" else _HELD_ON_HOST
-    return Loader(stream, Pump(stream, processes=processes, threads=threads, ahead=ahead, held=held), device, augment)
+    return Loader(stream, WorkerPool(stream, processes=processes, threads=threads, ahead=ahead, held=held), device, augment)

@@ -1,7 +1,7 @@
-"""Datasets in place of those of FOMM, MRAA and Thin-Plate-Spline-Motion-Model, so that their training reads shards.
+"""Drop-in replacements for the datasets of FOMM, MRAA and Thin-Plate-Spline-Motion-Model, which read shards.
 
-In `run.py` of these repositories `from frames_dataset import FramesDataset` becomes `from motionshards import FramesDataset`, and
-in the YAML file `root_dir` becomes the directory or URL of a dataset. See docs/exports.md.
+In `run.py` of these repositories, replace `from frames_dataset import FramesDataset` with `from motionshards import
+FramesDataset`, and in the YAML file set `root_dir` to the directory or URL of a dataset. See docs/exports.md.
 """
 
 import os
@@ -21,7 +21,7 @@ from motionshards.dataset.loader import Loader
 from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.order import I64, Slots
-from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.reading.reader import NothingReadable, Reader, Request
 from motionshards.dataset.reading.units import Units
 from motionshards.dataset.reading.view import Picks
 from motionshards.dataset.reading.world import World
@@ -32,37 +32,36 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.augment.augment import Augment, to_float
 from motionshards.transforms.augment.clips import Clips
 
-_STAND_INS = 8
+_SUBSTITUTES = 8
 _MOST_TURNS = 2**62
 _JITTER = ("brightness", "contrast", "saturation", "hue")
 
 
 class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
-    """Clips as items of the original repositories.
+    """Map-style dataset with the items of the original repositories.
 
-    Items for training: `source` and `driving`, float32 [3,H,W] in [0, 1], two different frames of a clip in time order (before
-    augmentation); others: `video`, float32 [3,T,H,W], all frames of a clip. All have `name`, the file that `export --format fomm`
-    makes of the clip, and `id`, the number of the item.
+    Training items: `source` and `driving`, float32 [3,H,W] in [0, 1], two distinct frames of a clip in time order (before
+    augmentation). Other items: `video`, float32 [3,T,H,W], all frames of a clip. All items have `name`, the file name that
+    `export --format fomm` assigns to the clip, and `id`, the index of the item.
 
-    Frames are drawn in the process that reads, by torch's random numbers, which DataLoaders seed differently for each worker and
-    epoch. A clip of the training data that cannot be read is replaced by another and logged once per process.
+    Frames are drawn in the reading process with torch's random generator, which DataLoaders seed differently for each worker and
+    epoch. A training clip that cannot be read is replaced by another one and logged once per process.
 
-    videos: names of the items: identities with `id_sampling` in training, else files
-    root_dir, pairs_list: as given
+    The attribute `videos` has the names of the items: identities with `id_sampling` in training, else files.
 
     root_dir: directory of a dataset, or its URL
-    frame_shape: height and width (and channels) of the frames, which are square; None for the dataset's size. Frames are resized
+    frame_shape: height, width (and channels) of the frames, which must be square; None for the dataset's size. Frames are resized
         unless they are stored at this size
-    id_sampling: in training an item is an identity, of which any clip is drawn
-    is_train: read the split `train`; else all others
-    random_seed: decides, with torch's random numbers, on the frames
+    id_sampling: in training, an item is an identity, of which a random clip is drawn
+    is_train: read the split `train`; otherwise, all other splits
+    random_seed: determines the frames, together with torch's random generator
     pairs_list: csv file for the repositories' PairedDataset
-    augmentation_params: their `flip_param` and `jitter_param`, for training only
+    augmentation_params: the repositories' `flip_param` and `jitter_param`, for training only
     where: condition on the columns of the index, see `ClipStream`
 
     Raises:
-        ConfigError: an argument is not of its kind or has no equivalent here, or there is no such clip
-        DatasetError: the dataset cannot be read; or, when an item is read, its clip cannot and nothing may replace it
+        ConfigError: an argument is invalid or has no equivalent here, or no clip is left
+        DatasetError: the dataset cannot be read; or, when an item is read, its clip cannot be read or replaced
     """
 
     def __init__(
@@ -122,9 +121,9 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return {**self.__dict__, "_reader": None}
 
     def _read(self, index: int) -> dict[str, NDArray[Any]]:
-        """The arrays of a sample of one clip, see `batch_layout`."""
-        stand_ins = _STAND_INS if self.is_train else 0
-        units = torch.cat([torch.tensor([index]), torch.randint(len(self), (stand_ins,))]).numpy()
+        """The arrays of one sample, see `batch_layout`."""
+        substitutes = _SUBSTITUTES if self.is_train else 0
+        units = torch.cat([torch.tensor([index]), torch.randint(len(self), (substitutes,))]).numpy()
         turns = torch.randint(_MOST_TURNS, units.shape).numpy()
         clips = self._units.clip(Slots(units, turns))
         n, size = self._frames_of(clips[:1]), self._stream.size_px
@@ -136,7 +135,7 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
         }
         reader = self._reader_here()
         try:
-            self._stream.report(reader.read(reader.plan(Ask(clips[None], turns[None]), arrays), arrays, 0, 1))
+            self._stream.report(reader.read(reader.plan(Request(clips[None], turns[None]), arrays), arrays, 0, 1))
         except NothingReadable as error:
             raise self._stream.unreadable(error.faults) from error
         return arrays
@@ -145,29 +144,29 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return 2 if self.is_train else int(self._stream.catalog.shown_of(clip)[0])
 
     def _reader_here(self) -> Reader:
-        """This process's: open files are not for use across a fork."""
+        """The reader of this process: open files must not be used across a fork."""
         if self._reader is None or self._reader[0] != os.getpid():
             self._reader = os.getpid(), self._stream.reader(Shards(self._stream.place))
         return self._reader[1]
 
 
 class FommBatches:
-    """The batches of a loader with `Pairs(2)` as those of the original repositories.
+    """Batches of a loader with `Pairs(2)`, as dicts in the format of the original repositories.
 
-    `source` and `driving`, float [B,3,H,W] in [0, 1], on the device of the loader; `name`, B files that `export --format fomm`
-    makes of the clips. Length, order, epochs and resumption are those of the loader.
+    `source` and `driving`: float [B,3,H,W] in [0, 1], on the loader's device; `name`: B file names, as from `export --format
+    fomm`. Length, order, epochs and resumption are those of the loader.
     """
 
     def __init__(self, loader: Loader) -> None:
         if not isinstance(loader, Loader) or loader.stream.view.n != 2:
-            raise ConfigError("FommBatches takes a loader of a stream with Pairs(2)")
+            raise ConfigError("FommBatches needs a loader over a stream with Pairs(2)")
         self.loader, self._files = loader, _Files(loader.stream.catalog)
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """As `Loader.__iter__`."""
+        """See `Loader.__iter__`."""
         rows = self.loader.stream.catalog.arrays["row"]
         for batch in self.loader:
             frames = to_float(batch.frames) if batch.frames.dtype == torch.uint8 else batch.frames
@@ -176,7 +175,7 @@ class FommBatches:
 
 
 class _Whole:
-    """All frames of a clip, read one clip at a time."""
+    """The view of all frames of a clip, for one clip at a time."""
 
     n: ClassVar[int] = 1
     per_identity: ClassVar[bool] = False
@@ -196,7 +195,7 @@ class _Whole:
 
 
 class _Files:
-    """Names of clips by their numbers in a catalog."""
+    """File names of clips, by clip number in a catalog."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._keys, self._frames, self._names = catalog.keys, catalog.n_shown, Names.of(pa.table({"key": catalog.keys}))
@@ -209,7 +208,7 @@ class _Files:
 
 
 def _side_px(frame_shape: Any) -> int | None:
-    """Raises ConfigError: frames would not be square."""
+    """Height and width of the frames; None for the dataset's size. Raises ConfigError: they are not square."""
     if frame_shape is None:
         return None
     try:
@@ -217,21 +216,21 @@ def _side_px(frame_shape: Any) -> int | None:
     except (TypeError, ValueError):
         height = width = None
     if height is None or height != width:
-        raise ConfigError(f"frame_shape is {frame_shape!r}, must be [side, side, 3] or null: stored frames are square")
+        raise ConfigError(f"frame_shape must be [side, side, 3] or null, not {frame_shape!r}: stored frames are square")
     return arguments.whole_number("the side of frame_shape", height, 1)
 
 
 def _augment(params: Mapping[str, Any] | None, side_px: int | None) -> Augment:
-    """The augmentation of the repositories' configuration, with their probabilities of flips. Raises ConfigError."""
+    """The augmentation that the repositories' configuration describes, with the same flip probabilities. Raises ConfigError."""
     params = {name: dict(given or {}) for name, given in (params or {}).items()}
     flip, jitter = params.pop("flip_param", {}), params.pop("jitter_param", {})
     time_flip, mirror = (bool(flip.pop(name, False)) for name in ("time_flip", "horizontal_flip"))
     strengths = {name: jitter.pop(name, 0.0) for name in _JITTER}
     if unknown := [*params, *flip, *jitter]:
         known = f"flip_param (time_flip, horizontal_flip) and jitter_param ({', '.join(_JITTER)})"
-        raise ConfigError(f"augmentation_params: {unknown[0]} has no equivalent; there are {known}")
+        raise ConfigError(f"augmentation_params: {unknown[0]} has no equivalent; supported are {known}")
     try:
-        # They mirror only clips that they have not reversed.
+        # The original code mirrors only clips that it has not reversed in time.
         return Augment(time_flip=time_flip / 2, flip=mirror / (4 if time_flip else 2), size=side_px, **strengths)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"augmentation_params: {error}") from error

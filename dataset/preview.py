@@ -6,8 +6,8 @@
     python -m dataset.preview OUT --key KEY --gif clip.gif
     python -m dataset.preview OUT --where "audio_level_db < -40" --count 6 --mp4 DIR
 
-`dataset.drawing.contact_sheet` describes what a sheet shows. Exit status: 0 written, 1 a fault, 2 unusable arguments,
-130 interrupted; files are written whole or not at all.
+`dataset.drawing.contact_sheet` describes the layout of a sheet. Files are written whole or not at all. Exit status: 0 written,
+1 error, 2 invalid arguments, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -47,7 +47,7 @@ from motionshards.schemas.tables import CLIP_MEASURES, SOUND_MEASURES
 _SHEETS, _GIFS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}, {".gif": "GIF"}
 _COUNT = 4
 _FRAMES_OF_VIDEO = 15
-_TALLEST_PX, _MOST_PX = 65_000, 300_000_000  # a JPEG ends at 65,535 rows, and the sheet is in memory whole
+_TALLEST_PX, _MOST_PX = 65_000, 300_000_000  # JPEG allows 65,535 rows, and the whole sheet is in memory
 _NEAR, _COMPARED, _LONGEST_KEY = 3, 20_000, 300
 _SIZES = ("n_frames", "source_frames", "duration_s", "width_px", "height_px")
 _SOUND = ("audio_hz", "audio_level_db", "audio_silence", "audio_lost")
@@ -61,7 +61,7 @@ def _between(low: int, high: int) -> Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A file that was written. duration_s: of a GIF"""
+    """A file that was written. duration_s: length of a GIF or mp4"""
 
     output: str
     clips: int
@@ -82,33 +82,33 @@ class PreviewOptions(Reporting, OfLocalDataset):
     """Options of `motionshards preview`."""
 
     output: Path | None = None
-    """The contact sheet, .png or .jpg."""
+    """Write a contact sheet to this file, .png or .jpg."""
     gif: Path | None = None
-    """One clip as an animated GIF: its stored video with the waveform of its sound, or its stills."""
+    """Write one clip as an animated GIF to this file: its stored video with the waveform of its sound, or its stills."""
     mp4: Path | None = None
-    """A directory for the stored video of each clip with its sound, as KEY.mp4; nothing is encoded again."""
+    """Write the stored video of each clip with its sound to this directory, as KEY.mp4, without re-encoding."""
     key: tuple[str, ...] = ()
     """Show this clip; may be repeated."""
     where: str | None = None
     """Choose from the clips that satisfy this condition, such as "yaw_deg > 30 and blur > 50"."""
     sort: str | None = None
-    """Choose the clips with the largest values of this column, or with `--sort=-COLUMN` the smallest, not random ones."""
+    """Choose the clips with the largest values of this column (with `--sort=-COLUMN`, the smallest) instead of random clips."""
     count: Annotated[int | None, _between(1, 10_000)] = None
     """Number of clips to choose; by default 4."""
     seed: Annotated[int, _between(0, 2**63 - 1)] = 0
-    """Seed of the choice."""
+    """Random seed of the choice."""
     input: str | None = None
     """Where the source videos are; by default as recorded in dataset.json."""
     frames: Annotated[int | None, _between(1, 999)] = None
-    """Most frames of a clip to show on a sheet, spread evenly; by default all stills, or 15 of a video."""
+    """Maximum number of frames per clip on a sheet, evenly spaced; by default all stills, or 15 frames of a video."""
     no_landmarks: bool = False
     """Do not draw landmarks, face box and head pose."""
     frame_px: Annotated[int, _between(64, 1024)] = 192
-    """Side of a frame on a sheet, in pixels."""
+    """Height and width of a frame on a sheet, in pixels."""
     per_row: Annotated[int, _between(1, 100)] = 5
-    """Frames in a row of a sheet."""
+    """Number of frames per row of a sheet."""
     gif_px: Annotated[int | None, _between(16, 2048)] = None
-    """Side of a GIF, in pixels; by default as stored."""
+    """Height and width of a GIF's frames, in pixels; by default as stored."""
 
 
 @command("preview", unusable=(ConfigError,), renamed={"--columns": "--per-row"})
@@ -120,14 +120,14 @@ def main(options: PreviewOptions) -> None:
 
 
 def _preview(options: PreviewOptions) -> list[Drawn]:
-    """Write the files that the options ask for."""
+    """Write the requested files."""
     data, drawn = _opened(options.data), []
     rows = _chosen(data, options)
     if options.gif and len(rows) != 1:
-        raise ConfigError(f"--gif shows one clip, and {len(rows)} are chosen: name one with --key, or --count 1")
+        raise ConfigError(f"--gif shows one clip, but {len(rows)} are chosen: name one with --key, or use --count 1")
     if options.mp4 and not data.manifest.config.moving:
-        raise ConfigError("--mp4 needs stored video, and this dataset has stills alone (see dataset.build --store)")
-    # Before anything is written: it may be damaged.
+        raise ConfigError("--mp4 needs stored video, but this dataset has only stills (see dataset.build --store)")
+    # Read before anything is written, as it may be damaged.
     clip = read_clip(data, rows[0], None if data.manifest.config.stills else 1) if options.gif else None
     if options.output:
         sheet = _sheet(data, rows, options)
@@ -149,7 +149,7 @@ def _opened(out: Path) -> Dataset:
 
 
 def _chosen(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
-    """The rows of the clips that are named, in that order, or of those that are chosen. Raises ConfigError."""
+    """Rows of the named clips, in that order, or of the chosen ones. Raises ConfigError."""
     keys = list(dict.fromkeys(options.key)) or _some(data, options)
     columns = dict.fromkeys([*_COLUMNS_READ, *([] if options.sort is None else [options.sort.removeprefix("-")])])
     rows = {row["key"]: row for row in data.index(list(columns), where=pc.field("key").isin(keys)).to_pylist()}
@@ -163,14 +163,14 @@ def _some(data: Dataset, options: PreviewOptions) -> list[str]:
     """Keys of clips that --where selects: the first by --sort, or random ones in the order of the index."""
     column = "key" if options.sort is None else options.sort.removeprefix("-")
     if options.sort is not None and column not in _SORTED_BY:
-        raise ConfigError(f"--sort: there is no measure {column[:40]!r} (there are {', '.join(_SORTED_BY)})")
+        raise ConfigError(f"--sort: there is no measure {column[:40]!r}. Choose from: {', '.join(_SORTED_BY)}")
     condition = None if options.where is None else parse(options.where)
     matching = data.index(list({"key": 0, column: 0}), where=condition)
     found = matching.drop_null()
     if len(matching) and not len(found):
         raise ConfigError(f"--sort: no clip has a value of {column}")
     if not len(found):
-        raise ConfigError("the data set holds no clip" if options.where is None else f"no clip matches --where {options.where}")
+        raise ConfigError("the dataset has no clips" if options.where is None else f"no clip matches --where {options.where}")
     count = min(options.count or _COUNT, len(found))
     if options.sort is None:
         numbers = np.sort(np.random.default_rng(options.seed).choice(len(found), count, replace=False))
@@ -181,17 +181,17 @@ def _some(data: Dataset, options: PreviewOptions) -> list[str]:
 
 
 def _no_such(key: str, data: Dataset) -> str:
-    """Says that there is no such clip, and names those that are called much like it."""
+    """The message for an unknown key, with similar keys."""
     keys = data.index(["key"])["key"]
     if not len(keys):
-        return "it holds no clip"
+        return "the dataset has no clips"
     near, shown = _near(key[:_LONGEST_KEY], keys), key[:_LONGEST_KEY]
-    hint = f"near it are {', '.join(near)}" if near else f"of {len(keys)} the first is {keys[0]}"
+    hint = f"similar keys: {', '.join(near)}" if near else f"the first of {len(keys)} is {keys[0]}"
     return f"there is no clip {shown!r}; {hint}"
 
 
 def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
-    """Keys that contain this one, else those much like it, of the same video, the same person, or any of the first ones."""
+    """Keys that contain this one, else similar keys of the same video, the same identity, or among the first in the index."""
     whole: list[str] = keys.filter(pc.match_substring(keys, key)).slice(0, _NEAR).to_pylist() if len(key) > 2 else []
     if whole:
         return whole
@@ -205,7 +205,7 @@ def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
 
 
 def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOptions) -> Image.Image:
-    """One block below the other. Raises ConfigError: it would be too large; DatasetError."""
+    """The sheet, one block per clip. Raises ConfigError: it would be too large; DatasetError."""
     config, most = data.manifest.config, _most_frames(data, options)
     shown = [{**row, "n_frames": min(row["n_frames"], most)} for row in rows]
     kinds = {"drawn": not options.no_landmarks, "aus": config.aus != "none", "moving": config.moving}
@@ -213,7 +213,7 @@ def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOption
     look = replace(look, measure=options.sort and options.sort.removeprefix("-"))
     tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in shown)]).tolist()
     if tops[-1] > _TALLEST_PX or tops[-1] * look.width > _MOST_PX:
-        raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: ask for fewer clips, or a smaller --frame-px")
+        raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: choose fewer clips, or a smaller --frame-px")
     sources = Sources.found(options.input, data.manifest.input, data.manifest.config.hdr)
     sheet = Image.new("RGB", (look.width, tops[-1]), BACKGROUND)
     for top, row in zip(tops[:-1], rows, strict=True):
@@ -226,20 +226,20 @@ def _most_frames(data: Dataset, options: PreviewOptions) -> int:
 
 
 def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motion | None) -> Drawn:
-    """The stored video with its sound, or without one the stills. Raises ConfigError: it would be too large; DatasetError."""
+    """Write the stored video with its waveform, or the stills. Raises ConfigError: it would be too large; DatasetError."""
     look = (options.gif_px or sample.frames.shape[1], not options.no_landmarks)
-    made = of_stills(sample, *look) if motion is None else of_video(motion, *look)
-    first, *others = in_shared_colours(made.pictures)
-    _write(gif, first, save_all=True, append_images=others, duration=made.delays_ms, loop=0, disposal=1)
-    return Drawn(str(gif), 1, len(made.pictures), first.width, first.height, sum(made.delays_ms) / 1000)
+    animation = of_stills(sample, *look) if motion is None else of_video(motion, *look)
+    first, *others = in_shared_colours(animation.pictures)
+    _write(gif, first, save_all=True, append_images=others, duration=animation.delays_ms, loop=0, disposal=1)
+    return Drawn(str(gif), 1, len(animation.pictures), first.width, first.height, sum(animation.delays_ms) / 1000)
 
 
 def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
-    """The stored video of a clip with its sound. Raises DatasetError."""
+    """Write the stored video of a clip with its sound. Raises DatasetError."""
     _, motion = read_clip(data, row, 1)
-    name = f"{row['key'].replace('/', '.')}.mp4"  # no key has a dot, so no two clips have the same file
+    name = f"{row['key'].replace('/', '.')}.mp4"  # keys have no dots, so file names are unique
     if motion is None or not is_plain_name(name):
-        raise DatasetError(f"{row['key']} {'has no stored video' if motion is None else 'cannot be the name of a file'}")
+        raise DatasetError(f"{row['key']} {'has no stored video' if motion is None else 'is not a valid file name'}")
     path = directory / name
     directory.mkdir(exist_ok=True)
     with beside(path) as temporary:
@@ -247,34 +247,34 @@ def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
     return Drawn(str(path), 1, len(motion), motion.video.size_px, motion.video.size_px, float(len(motion) / motion.video.rate))
 
 
-def _write(path: Path, picture: Image.Image, **how: Any) -> None:
-    """Write a picture whole or not at all, in the format that its suffix says."""
+def _write(path: Path, image: Image.Image, **how: Any) -> None:
+    """Write an image whole or not at all, in the format of its suffix."""
     content = io.BytesIO()
-    picture.save(content, {**_SHEETS, **_GIFS}[path.suffix.lower()], **how)
+    image.save(content, {**_SHEETS, **_GIFS}[path.suffix.lower()], **how)
     with beside(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
 def _check(options: PreviewOptions) -> None:
-    """Raise ConfigError for arguments that mean nothing."""
+    """Raises ConfigError: options cannot be used together."""
     if not options.output and not options.gif and not options.mp4:
-        raise ConfigError("nothing is asked for: --output FILE, --gif FILE or --mp4 DIR")
+        raise ConfigError("no output requested: pass --output FILE, --gif FILE or --mp4 DIR")
     if options.mp4 and not options.mp4.is_dir() and (options.mp4.exists() or not options.mp4.absolute().parent.is_dir()):
-        raise ConfigError(f"--mp4 {options.mp4} is not a directory and cannot become one")
+        raise ConfigError(f"--mp4 {options.mp4} is not a directory and cannot be created")
     for name, path, suffixes in (("output", options.output, _SHEETS), ("gif", options.gif, _GIFS)):
         if path:
             _check_file(name, path, tuple(suffixes))
     if options.key and (options.where, options.count, options.sort) != (None, None, None):
-        raise ConfigError("--key names clips; --where, --sort and --count choose among all: give one or the other")
+        raise ConfigError("--key cannot be combined with --where, --sort and --count")
     for key in options.key:
         if not key.isprintable():
-            raise ConfigError(f"there is no clip {key!r}: it holds what is no text")
+            raise ConfigError(f"there is no clip {key!r}: it has unprintable characters")
 
 
 def _check_file(name: str, path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
-        raise ConfigError(f"--{name} {path} must be called *{' or *'.join(suffixes)}")
+        raise ConfigError(f"--{name} {path} must end in {' or '.join(suffixes)}")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError(
-            f"--{name} {path} is a directory" if path.is_dir() else f"--{name}: there is no directory {path.parent}"
+            f"--{name} {path} is a directory" if path.is_dir() else f"--{name}: the directory {path.parent} does not exist"
         )

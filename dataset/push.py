@@ -2,11 +2,10 @@
 
     motionshards push OUT user/name [--public]
 
-Prints the corpus's licence first. Uploads the files of the dataset and nothing else, the shards before the tables and
-dataset.json, and deletes from the repository what the dataset no longer has, such as shards of removed identities. The same
-command again uploads only what is missing.
+Prints the corpus's licence first. Uploads only files of the dataset, shards before tables and dataset.json, and deletes from the
+repository what the dataset no longer has, such as shards of removed identities. Run it again to upload only what is missing.
 
-Exit status: 0 the repository holds the dataset, 1 the Hub failed, 2 unusable arguments or dataset, 130 interrupted.
+Exit status: 0 the repository matches the dataset, 1 the Hub failed, 2 invalid arguments or dataset, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -46,7 +45,7 @@ _OF_A_NEW_REPOSITORY = (".gitattributes", ".gitignore", "LICENSE")
 
 @dataclass(frozen=True, kw_only=True)
 class _Places(OfLocalDataset):
-    """From where to where; both may be given without their names."""
+    """Source and target of a push, as positional arguments."""
 
     repository: str = field(kw_only=False)
     """The dataset repository, `user/name` or `organization/name`; created if it does not exist."""
@@ -57,16 +56,16 @@ class PushOptions(Reporting, _Places):
     """Options of `motionshards push`."""
 
     public: bool = False
-    """Create a public repository, or push to one that is public; without it, the same for private."""
+    """Create a public repository, or push to an existing public one; by default, a private one."""
     rights_confirmed: bool = False
-    """Confirm that you may publish these videos; --public requires it for all sources but `demo`."""
+    """Confirm that you may publish these videos; required with --public for all sources except `demo`."""
     with_identity_embeddings: bool = False
-    """Push face descriptors, which are biometric data, and people.parquet, too; without it a dataset that has them is refused."""
+    """Also push face descriptors, which are biometric data, and people.parquet; required if the dataset has descriptors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did, in files; `bytes` of those uploaded."""
+    """The result of a push: numbers of files, and `bytes` uploaded."""
 
     url: str
     private: bool
@@ -87,23 +86,23 @@ def main(options: PushOptions) -> None:
 
 
 def push(options: PushOptions, say: Callable[[str], object] = lambda line: None) -> Pushed:
-    """Make the repository hold exactly this dataset, beside files that belong to no dataset.
+    """Make the dataset in the repository identical to this one; other files of the repository are left alone.
 
-    say: called with the licence before anything is sent, and with what remains to be done
+    say: called with the licence before anything is uploaded, and with what remains for the user to do
 
     Raises:
-        ConfigError: the arguments, the token, or the visibility or content of the repository
+        ConfigError: the arguments, the token, or the visibility or content of the repository do not permit the push
         DatasetError: the dataset is unfinished or has faults
-        StoreFailed: the Hub failed, refused, or holds something else in the end
+        StoreFailed: the Hub failed or refused, or its content differs after the push
     """
     data = Dataset.open(options.data)
     corpus = corpus_of(data.manifest.config.source)
     say(_terms(corpus))
     if options.public and corpus.real and not options.rights_confirmed:
-        raise ConfigError("--public shows these people to everyone: add --rights-confirmed if you may publish their videos")
+        raise ConfigError("--public publishes videos of real people: add --rights-confirmed if you have the right to do so")
     if data.manifest.config.identity_embedding and not options.with_identity_embeddings:
         raise ConfigError(
-            f"the shards hold face descriptors, which are biometric data: add --with-identity-embeddings, or delete them by "
+            f"the shards contain face descriptors, which are biometric data: add --with-identity-embeddings, or delete them with "
             f"motionshards build --output {options.data} --drop identity"
         )
     with open_repository(options.repository, progress=not options.quiet) as hub:
@@ -116,7 +115,7 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
         _refuse_strangers(hub.name, before, files)
         pushed = _synchronize(hub, before, files, private=not options.public)
     if (data.manifest.removals or _dropped_identities(data)) and pushed.uploaded and files.keys() & before.keys():
-        say(f"earlier commits of {hub.name} may hold what was removed: docs/publishing.md says how to erase them")
+        say(f"earlier commits of {hub.name} may still contain removed data: docs/publishing.md explains how to erase them")
     return pushed
 
 
@@ -130,7 +129,7 @@ def _terms(corpus: Corpus) -> str:
 
 
 def _check_visibility(name: str, private: bool | None, public: bool) -> None:
-    """Raise ConfigError for a repository of another visibility than was asked for; None: it does not exist."""
+    """Raises ConfigError: the repository's visibility is not the requested one. private: None if it does not exist."""
     if private and public:
         raise ConfigError(f"{name} is private: push without --public, or make it public in its settings first")
     if private is False and not public:
@@ -142,7 +141,7 @@ class _File:
     """A file of the dataset.
 
     name: its path in the dataset and in the repository
-    sha256: its digest as dataset.json records it; None where it is to be computed
+    sha256: its digest as dataset.json records it; None if it must be computed
     """
 
     name: str
@@ -150,15 +149,15 @@ class _File:
     sha256: str | None = None
 
     def is_in(self, there: Mapping[str, HubFile]) -> bool:
-        """Whether the Hub has it, with this content."""
+        """Whether the Hub has this file with the same content."""
         return self.name in there and there[self.name].has_content_of(self.path, self.sha256)
 
 
 def _checked_files(data: Dataset, descriptions: Iterable[str]) -> dict[str, _File]:
-    """The files of the dataset by name, verified but for the bytes of tars: that takes hours, and the Hub hashes what it gets.
+    """The files of the dataset by name, verified except for the bytes of tars, which the Hub hashes on upload.
 
     Raises:
-        DatasetError: something is wrong with them
+        DatasetError: a file is missing or damaged
     """
     out, shards = data.out, data.manifest.shards
     if faults := verify(out, fast=True, only=frozenset()).faults:
@@ -175,21 +174,21 @@ def _checked_files(data: Dataset, descriptions: Iterable[str]) -> dict[str, _Fil
 
 
 def _refuse_strangers(name: str, there: Iterable[str], files: Container[str]) -> None:
-    """Raise ConfigError for a repository with other content than a dataset, or than what an interrupted push left of this one."""
+    """Raises ConfigError: the repository contains something other than a dataset or an interrupted push of this one."""
     if DATASET_JSON in there or INDEX in there:
         return
     for path in sorted(set(there) - {CARD, *_OF_A_NEW_REPOSITORY}):
         if PurePosixPath(path).with_suffix(".parquet").as_posix() not in files:  # a removal deletes tars, never their markers
-            raise ConfigError(f"{name} is not empty and holds no dataset (there is {path!r})")
+            raise ConfigError(f"{name} is not empty and contains no dataset (found {path!r}). Use another repository")
 
 
 def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mapping[str, _File], *, private: bool) -> Pushed:
-    """Upload what differs and delete what is gone. Raises StoreFailed: the Hub then holds something else."""
+    """Upload what differs and delete what is gone. Raises StoreFailed: the Hub's content differs afterwards."""
     changed = {name: file for name, file in files.items() if not file.is_in(before)}
     gone = [name for name in before if (_NUMBERED.fullmatch(name) or name == PEOPLE) and name not in files]
     shards = {name: file for name, file in changed.items() if _NUMBERED.fullmatch(name)}
-    # Who finds a dataset.json finds all that it lists: it comes last, with the tables, and the old one goes with the first
-    # shard that is replaced.
+    # A dataset.json in the repository always lists files that exist: it is uploaded last, with the tables, and the old one is
+    # deleted together with the first replaced shard.
     outdated = {DATASET_JSON} & before.keys() if shards.keys() & before.keys() else set()
     last = {name: files[name] for name in files if name not in shards and (name in changed or name in outdated)}
     _commit(hub, shards, outdated)
@@ -200,11 +199,11 @@ def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mappi
 
 
 def _commit(hub: HubRepository, files: Mapping[str, _File], gone: Iterable[str]) -> None:
-    """Upload and delete; then compare the digests that the Hub computed with those of dataset.json. Raises StoreFailed."""
+    """Upload and delete, then compare the Hub's digests with those of dataset.json. Raises StoreFailed."""
     hub.commit({name: file.path for name, file in files.items()}, gone)
     there = hub.files() if files else {}
     if wrong := sorted(name for name, file in files.items() if not file.is_in(there)):
         raise StoreFailed(
-            f"{hub.name}: {len(wrong)} uploaded files are not those that dataset.json records, first {wrong[0]}: damaged on "
-            "this disk, or changed meanwhile. Run `motionshards verify`, then push again"
+            f"{hub.name}: {len(wrong)} uploaded files do not match dataset.json, first {wrong[0]}: they are damaged on "
+            "this disk, or changed during the upload. Run `motionshards verify`, then push again"
         )

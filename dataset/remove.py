@@ -1,10 +1,10 @@
-"""Remove identities, videos or single clips from a dataset, as the people who are shown may ask.
+"""Remove identities, videos or single clips from a dataset (takedown requests).
 
     python -m dataset.remove OUT --identity ID | --video ID | --key KEY
 
-Each may be repeated. Shards that hold such clips are rewritten without them, then plan, index, ledger and data card; every other
-sample keeps its bytes, and a later `dataset.build` leaves out what was removed. Exit status: 0 everything is removed, which was
-verified; 1 something was not found, or a fault; 2 unusable arguments; 130 interrupted: the same command finishes the removal.
+Each option may be repeated. Rewrites the shards that contain such clips, then plan, index, ledger and data card, and verifies the
+result; all other samples keep their bytes, and later builds skip what was removed. Exit status: 0 removed and verified; 1 a name
+was not found, or an error; 2 invalid arguments; 130 interrupted: the same command finishes the removal.
 """
 
 if __name__ == "__main__":
@@ -30,14 +30,14 @@ from motionshards.schemas.removal import KINDS
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveOptions(Reporting, OfLocalDataset):
-    """Options of `motionshards remove`. Each of the three names may be repeated."""
+    """Options of `motionshards remove`."""
 
     identity: tuple[str, ...] = ()
-    """All clips of this identity."""
+    """Remove all clips of this identity; may be repeated."""
     video: tuple[str, ...] = ()
-    """All clips of this video."""
+    """Remove all clips of this video; may be repeated."""
     key: tuple[str, ...] = ()
-    """This clip. Recipes that track faces: all tubes of a planned clip, or with @ one tube."""
+    """Remove this clip; may be repeated. With recipes that track faces: all tubes of a clip, or one tube if the key has an @."""
 
 
 @command("remove", after=lambda options: "Run the same command again to finish", unusable=(ConfigError,))
@@ -50,22 +50,22 @@ def main(options: RemoveOptions) -> int:
 
 
 def _check(out: Path, wishes: Sequence[Wish]) -> None:
-    """Raise ConfigError for arguments that mean nothing."""
+    """Raises ConfigError: there is nothing to remove, or a name is empty."""
     try:
         manifest = Manifest.read(out)
     except DatasetError as error:
         raise ConfigError(str(error)) from error
     if not wishes and all(removal.finished for removal in manifest.removals):
-        raise ConfigError("nothing is named: --identity, --video or --key")
+        raise ConfigError("nothing to remove: pass --identity, --video or --key")
     if any(not wish.name for wish in wishes):
-        raise ConfigError("a name is empty")
+        raise ConfigError("--identity, --video and --key must not be empty")
 
 
-def _report(options: RemoveOptions, taken: Taken, asked: int) -> int:
-    """Verify the rewritten shards, and print what was done."""
+def _report(options: RemoveOptions, taken: Taken, requests: int) -> int:
+    """Verify the rewritten shards and print the summary; returns the exit status."""
     for wish in taken.missing:
-        _warn(f"nothing found of {wish}")
-    if len(taken.missing) == asked and not taken.removals:
+        _warn(f"{wish} not found")
+    if len(taken.missing) == requests and not taken.removals:
         return FAILED
     report = verify(options.data, only=taken.shards, say=_warn) if _whole(taken) else None
     show(_as_json(taken, report) if options.json else _as_line(taken, report))
@@ -82,9 +82,7 @@ def _whole(taken: Taken) -> bool:
 
 def _as_line(taken: Taken, report: Report | None) -> str:
     clips, samples = _sums(taken)
-    done = (
-        f"removed {clips} clips ({samples} samples) from {len(taken.shards)} shards" if taken.removals else "was removed before"
-    )
+    done = f"removed {clips} clips ({samples} samples) from {len(taken.shards)} shards" if taken.removals else "already removed"
     if report is None:
         return f"{done}; {taken.manifest.unfinished}"
     counts = taken.manifest.counts
@@ -94,9 +92,9 @@ def _as_line(taken: Taken, report: Report | None) -> str:
 
 def _as_json(taken: Taken, report: Report | None) -> str:
     clips, samples = _sums(taken)
-    told = {"removed_clips": clips, "removed_samples": samples, "shards": sorted(taken.shards), **taken.manifest.counts}
+    removed = {"removed_clips": clips, "removed_samples": samples, "shards": sorted(taken.shards), **taken.manifest.counts}
     missing = [str(wish) for wish in taken.missing]
-    return json.dumps({**told, "missing": missing, "ok": None if report is None else not report.faults})
+    return json.dumps({**removed, "missing": missing, "ok": None if report is None else not report.faults})
 
 
 def _sums(taken: Taken) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""Consecutive frames of a clip at a constant rate, with the sound of the same time, for video and audio-driven models.
+"""The view of consecutive frames at a constant rate, with their sound, for video and audio-driven models.
 
-All times are fractions in exact integers, so the choice is the same on every machine. B counts the clips of a batch.
+Times are exact fractions, so picks are the same on every machine. B: clips in a batch.
 """
 
 from collections.abc import Iterator
@@ -23,14 +23,15 @@ _LARGEST_DENOMINATOR = 1001
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sequence:
-    """`n` frames of a clip that follow each other, from stored video where there is any.
+    """`n` consecutive frames of a clip from a random start, read from stored video if the dataset has it.
 
-    Of stills they are the stored ones, whose distance in time depends on how the clip was sampled.
+    In a dataset of stills, these are consecutive stills; the time between them depends on how the clip was sampled.
 
-    fps: frames per second of the sample; frame j is the stored frame whose time is nearest to j / fps after the first. By default
-        the rate at which the video is stored
-    stride: every stride-th stored frame, instead of `fps`
-    audio: with the sound of the sample's n / fps seconds; only clips that have sound
+    n: frames per sample
+    fps: frames per second of the sample; frame j is the stored frame nearest to j / fps seconds after the first. By default the
+        stored frame rate
+    stride: take every stride-th stored frame; an alternative to `fps`
+    audio: include the sound of the sample's n / fps seconds; clips without sound are excluded
 
     Raises:
         ConfigError: an argument is out of range, or both `fps` and `stride` are given
@@ -45,19 +46,19 @@ class Sequence:
 
     def __post_init__(self) -> None:
         if not isinstance(self.n, int) or not 1 <= self.n <= _MOST_FRAMES:
-            raise ConfigError(f"Sequence of {self.n!r} frames, must be an integer between 1 and {_MOST_FRAMES:,}")
+            raise ConfigError(f"Sequence: n must be an integer between 1 and {_MOST_FRAMES:,}, not {self.n!r}")
         if not isinstance(self.stride, int) or not 1 <= self.stride <= _MOST_STRIDE:
-            raise ConfigError(f"Sequence with a stride of {self.stride!r}, must be an integer between 1 and {_MOST_STRIDE:,}")
+            raise ConfigError(f"Sequence: stride must be an integer between 1 and {_MOST_STRIDE:,}, not {self.stride!r}")
         if self.fps is None:
             return
         if self.stride != 1:
             raise ConfigError("Sequence takes fps or stride, not both")
         if not isinstance(self.fps, int | float | Fraction) or not 1 <= self.fps <= _MOST_FPS:
-            raise ConfigError(f"Sequence at {self.fps!r} fps, must be a number between 1 and {_MOST_FPS:,}")
+            raise ConfigError(f"Sequence: fps must be a number between 1 and {_MOST_FPS:,}, not {self.fps!r}")
         object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(_LARGEST_DENOMINATOR))
 
     def __repr__(self) -> str:
-        """Without defaults, as it has always been: states of streams compare it."""
+        """Without defaults. Saved states compare it, so it must not change."""
         given = [
             f"n={self.n}",
             *([f"fps={self.fps}"] if self.fps else []),
@@ -73,7 +74,7 @@ class Sequence:
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """See View."""
         if not catalog.of_video and repr(self) != f"Sequence(n={self.n})":
-            raise ConfigError(f"{self} needs stored video: motionshards build --store video, or Sequence({self.n})")
+            raise ConfigError(f"{self} needs stored video: build with --store video, or use Sequence({self.n})")
         if self.audio:
             heard = catalog.arrays["sound"][:, 1] > 0
             self._check_alike(catalog, heard)
@@ -88,17 +89,17 @@ class Sequence:
         frames = start[:, None] + self._offsets(catalog, clip)
         if not self.audio:
             return Picks(frames)
-        # Rounding may put the last window one sample behind the end.
+        # Rounding may place the last window one sample past the end.
         last = self._samples(catalog, clip, catalog.shown_of(clip)) - self.samples(catalog)
         return Picks(frames, audio_start=np.minimum(self._samples(catalog, clip, start), last))
 
     def samples(self, catalog: Catalog) -> int:
-        """How many samples of sound a window has, which is the same for all clips."""
+        """Audio samples per window, the same for all clips."""
         rate, hz = catalog.arrays["rate"][0].tolist(), int(catalog.arrays["audio_hz"][0])
         return samples_at(self.n, Fraction(self.fps or Fraction(*rate) / self.stride), hz)
 
     def _check_alike(self, catalog: Catalog, heard: NDArray[np.bool_]) -> None:
-        """Raise ConfigError where windows of different clips would have different lengths."""
+        """Raises ConfigError: audio windows of different clips would have different lengths."""
         for name, advice in (("audio_hz", "where='audio_hz == …'"), ("rate", "fps=")):
             values = catalog.arrays[name][heard]
             if (name == "audio_hz" or self.fps is None) and (values != values[:1]).any():
@@ -106,7 +107,7 @@ class Sequence:
                     str(Fraction(*one)) if name == "rate" else str(one) for one in np.unique(values, axis=0)[:4].tolist()
                 )
                 raise ConfigError(
-                    f"clips have different {name} ({found}), so their sound has different lengths: choose by {advice}"
+                    f"clips have different {name} ({found}), so their audio windows differ in length: choose one with {advice}"
                 )
 
     def _ratio(self, catalog: Catalog, clip: I64) -> tuple[I64, I64]:
@@ -117,19 +118,19 @@ class Sequence:
         return rate[:, 0] * fps.denominator, rate[:, 1] * fps.numerator
 
     def _offsets(self, catalog: Catalog, clip: I64) -> I64:
-        """How many stored frames after the first each frame is, ceil(j · ratio - 1/2), int64 [B,n]: ties go to the earlier."""
+        """Offset of each frame from the first in stored frames, ceil(j · ratio - 1/2), int64 [B,n]; ties go to the earlier."""
         over, under = self._ratio(catalog, clip)
         return -((under[:, None] - 2 * np.arange(self.n) * over[:, None]) // (2 * under[:, None]))
 
     def _starts(self, catalog: Catalog, clip: I64) -> I64:
-        """With how many frames of each clip a window can begin, int64 [B]."""
+        """Number of possible start frames per clip, int64 [B]."""
         over, under = self._ratio(catalog, clip)
         frames = catalog.shown_of(clip)
         starts = frames - -((under - 2 * (self.n - 1) * over) // (2 * under))
         return np.minimum(starts, (frames * under - self.n * over) // under + 1) if self.audio else starts
 
     def _samples(self, catalog: Catalog, clip: I64, frames: I64) -> I64:
-        """`schemas.moving.samples_at` of arrays: how many samples precede the frames of these numbers, int64 [B]."""
+        """`schemas.moving.samples_at` for arrays: number of audio samples before the given frames, int64 [B]."""
         over, under = catalog.arrays["rate"][clip].T
         whole = 2 * frames * catalog.arrays["audio_hz"][clip] * under + over
         rounded: I64 = whole // (2 * over)

@@ -1,10 +1,10 @@
-"""Shards read from front to back, where there is no index: from a pipe, a socket, a tape, or tars without their data set.
+"""TarStream: sequential reading of tars without an index, such as from a pipe or a socket, or of tars without their dataset.
 
     TarStream([sys.stdin.buffer], Pairs(2), batch_size=20)
     TarStream(sorted(Path("OUT/train").glob("*.tar")), KPlusOne(8), batch_size=4)
 
-Every byte is read, clips are mixed only within a window, nothing tells how many there are, and there is no resuming: where
-there is an index, `ClipStream` is the better choice. But a tar that ends too early is noticed, as it is there.
+Every byte is read, clips are shuffled only within a window, the number of batches is unknown, and a pass cannot be resumed: with
+an index, prefer `ClipStream`. Truncated tars are detected.
 """
 
 import logging
@@ -21,7 +21,7 @@ from motionshards.dataset import arguments
 from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
 from motionshards.dataset.reading.index_arrays import Kind
 from motionshards.dataset.reading.order import Order
-from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.reading.reader import NothingReadable, Reader, Request
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.reading.window import HeldClip, Window
 from motionshards.dataset.storage.tar_samples import Members, samples_of
@@ -31,24 +31,26 @@ from motionshards.schemas.printable import printable
 
 logger = logging.getLogger("motionshards")
 
-_STAND_INS = 8
+_SUBSTITUTES = 8
 
 
 class TarStream(torch.utils.data.IterableDataset[Batch]):
-    """Batches of the clips of tars, in one process. Each pass over files is the next epoch; a pipe can be read once.
+    """Batches of the clips in tars, read in one process. Each pass over files is the next epoch; a pipe can be read only once.
 
-    tars: a list of paths or binary streams
-    window: clips that are held in memory and mixed; 1 leaves them in their order
-    seed: of the order and of the frames that are picked
-    frames: `"stills"` or `"video"` of clips that have both; by default what the view prefers
+    The incomplete last batch is dropped. Clips that do not satisfy the view's requirements are counted in `excluded`.
+
+    tars: list of paths or binary streams
+    view: which frames make up a sample, see `dataset.views`; not a view with one clip per identity
+    batch_size: samples per batch
+    window: number of clips held in memory and shuffled; 1 keeps the order of the tars
+    seed: random seed of sample order and frame choice
+    on_error: `"skip"` skips invalid clips and the rest of an unreadable tar, substitutes clips with damaged pixels, and counts
+        all in `faults`; `"raise"` raises DatasetError
+    frames: `"stills"` or `"video"`, for clips that have both; by default what the view prefers
     size: height and width of the frames, one of the stored sizes; by default the dataset's
-    on_error: `skip` leaves out, and counts in `faults`, the rest of a tar that cannot be read further and clips that are not what
-        a build writes; a clip of which only the pixels are damaged is replaced by another. `raise` ends the run at either
-
-    A last batch that is not full is dropped. Clips that the view cannot show are counted in `excluded`.
 
     Raises:
-        ConfigError: an argument is not of its kind, or the view needs an index
+        ConfigError: an argument is invalid, or the view needs an index
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         self._batch_size = arguments.whole_number("batch_size", batch_size, 1)
         self._window = arguments.whole_number("window", window, 1)
         if view.per_identity:
-            raise ConfigError("one clip per identity needs an index: a stream does not tell who is to come")
+            raise ConfigError("views with one clip per identity need an index: use ClipStream")
         preferred: str = getattr(view, "prefers", "stills")
         self._frames, self._size = frames or preferred, size
         self._epoch = 0
@@ -85,18 +87,18 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         return f"TarStream({len(self._tars)} tars, {self._view}: {order})"
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be this epoch."""
+        """Make the next pass this epoch."""
         self._epoch = arguments.whole_number("epoch", epoch, 0)
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the next epoch. A pass counts as an epoch once it has yielded a batch.
+        """Yield the batches of the next epoch. A pass counts as an epoch once it has yielded a batch.
 
         Raises:
             ConfigError: this is a worker of a DataLoader, or the clips have no frames of that size
             DatasetError: a tar or a clip cannot be read, see `on_error`
         """
         if torch.utils.data.get_worker_info() is not None:
-            raise ConfigError("TarStream reads in one process, and each worker would read all of it: use num_workers=0")
+            raise ConfigError("TarStream cannot be split over workers, each would read all of it: use num_workers=0")
         epoch = self._epoch
         for number, batch in enumerate(self._pass(epoch)):
             if number == 0:
@@ -127,15 +129,15 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
                 self._fault(error)
 
     def _checked(self, key: str, members: Members) -> "HeldClip | None":
-        """The parsed clip, of the kind of the first; None where it cannot be used, and that is counted."""
+        """The parsed clip; None, counted as a fault, if it is invalid or its frames are not of the first clip's kind."""
         try:
             clip = HeldClip.of(key, members, self._frames, self._size)
             self._kind = self._kind or clip.kind
             if clip.kind != self._kind:
-                raise ValueError(f"frames are {clip.kind}, those before are {self._kind}")
+                raise ValueError(f"frames are {clip.kind}, but those of earlier clips are {self._kind}")
             return clip
         except (ValueError, ConfigError) as error:
-            if isinstance(error, ConfigError) and self._kind is None:  # an argument that fits no clip of these tars
+            if isinstance(error, ConfigError) and self._kind is None:  # the arguments do not fit the first clip, so they fit none
                 raise
             self._fault(Unreadable("undecodable", f"{key}: {error}"))
         return None
@@ -147,7 +149,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         logger.warning("%s: %s, skipped", printable(error.detail), error.reason)
 
     def _batches(self, clips: list["HeldClip"], epoch: int) -> Generator[Batch, None, list["HeldClip"]]:
-        """Batches of a window; gives the clips that did not fill one."""
+        """Yield the batches of a window; returns the clips that did not fill a batch."""
         kind = self._kind or Kind("stills", 0)
         window = Window.of(clips, kind)
         usable = np.ones(len(clips), np.bool_)
@@ -160,22 +162,22 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         shuffle = "none" if self._window == 1 else "global"
         order = Order(np.zeros(len(clips), np.int64), self._seed, shuffle).slots(epoch, np.arange(len(clips)))
         whole = len(clips) // self._batch_size * self._batch_size
-        stand_ins = _STAND_INS if self._on_error == "skip" else 0
+        substitutes = _SUBSTITUTES if self._on_error == "skip" else 0
         for start in range(0, whole, self._batch_size):
             numbers = np.arange(start, start + self._batch_size)
-            columns = np.concatenate([numbers[:, None], (numbers[:, None] + 1 + np.arange(stand_ins)) % len(clips)], axis=1)
-            yield self._read(window, Ask(order.unit[columns], order.turn[columns]))
+            columns = np.concatenate([numbers[:, None], (numbers[:, None] + 1 + np.arange(substitutes)) % len(clips)], axis=1)
+            yield self._read(window, Request(order.unit[columns], order.turn[columns]))
         return [clips[number] for number in order.unit[whole:]]
 
-    def _read(self, window: "Window", ask: Ask) -> Batch:
+    def _read(self, window: "Window", request: Request) -> Batch:
         reader = Reader(window.catalog, self._view, self._seed, window, warm=False)
-        layout = batch_layout(len(ask.clip), self._view, window.catalog)
+        layout = batch_layout(len(request.clip), self._view, window.catalog)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in layout.arrays}
         try:
-            faults = reader.read(reader.plan(ask, arrays), arrays, 0, len(ask.clip))
+            faults = reader.read(reader.plan(request, arrays), arrays, 0, len(request.clip))
         except NothingReadable as error:
             fault = error.faults[0]
             raise DatasetError(f"{window.catalog.keys[fault.clip].as_py()}: {fault.reason}: {fault.detail}") from error
         for one in faults:
             self._fault(Unreadable(one.reason, f"{window.catalog.keys[one.clip].as_py()}: {one.detail}"))
-        return as_batch(arrays, window.catalog, np.zeros(len(ask.clip), np.bool_))
+        return as_batch(arrays, window.catalog, np.zeros(len(request.clip), np.bool_))

@@ -2,8 +2,8 @@
 
     motionshards sql OUT "SELECT identity, count(*) AS clips FROM clips GROUP BY identity" [--format table|csv|jsonl|parquet]
 
-DuckDB answers it from the dataset's tables alone: a query reads no other file and opens no connection. Without ORDER BY, the
-rows are sorted by all columns. Exit status: 0 done, 2 unusable arguments or query, 130 interrupted.
+DuckDB runs it over the dataset's tables only: a query cannot read other files or open connections. Without ORDER BY, rows are
+sorted by all columns. Exit status: 0 done, 2 invalid arguments or query, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -46,7 +46,7 @@ _OF_SHARDS = ("name", "split", "clips", "rejected", "bytes", "sha256")
 _BATCH_ROWS = 1 << 14
 _INTERRUPT_EVERY_S = 0.05
 _LONGEST_CELL = 60
-_ROW = "the whole row"  # an alias; no column should be called so
+_ROW = "the whole row"  # an alias that no column is likely to have
 
 Batches = Iterator[pa.RecordBatch]
 Fetched = TypeVar("Fetched")
@@ -54,16 +54,16 @@ Fetched = TypeVar("Fetched")
 
 @contextmanager
 def select(out: Path, query: str, columns: str = "*") -> Iterator[tuple[pa.Schema, Batches]]:
-    """The schema of the answer to one SELECT statement, and its rows in batches.
+    """Run one SELECT statement; yields the schema of the result and its rows in batches.
 
-    columns: what to show of the answer, in SQL
+    columns: SQL select list applied to the result
 
     Raises:
-        ConfigError: the query is no single SELECT statement, or DuckDB cannot answer it
+        ConfigError: the query is not a single SELECT statement, or DuckDB rejects it
         DatasetError: there is no finished dataset, or its tables cannot be read
     """
     data = Dataset.open(out)
-    # In a thread of its own, as no signal would interrupt DuckDB in this one.
+    # DuckDB runs in a separate thread, since signals cannot interrupt it in the main thread.
     files = {name: out / file for name, (file, _) in _FILES.items()}
     with database(files) as connection, ThreadPoolExecutor(1) as thread:
         _add_tables(connection, data)
@@ -80,9 +80,9 @@ def select(out: Path, query: str, columns: str = "*") -> Iterator[tuple[pa.Schem
 
 
 def _stop(connection: duckdb.DuckDBPyConnection, running: Future[Any]) -> None:
-    """Interrupt what is still running. DuckDB forgets an interrupt that comes before the query begins, so it is repeated."""
+    """Interrupt a running query, repeatedly: DuckDB ignores an interrupt that arrives before the query starts."""
     while not running.done():
-        with suppress(KeyboardInterrupt):  # a second signal does not help
+        with suppress(KeyboardInterrupt):  # a second signal changes nothing
             connection.interrupt()
             wait([running], _INTERRUPT_EVERY_S)
 
@@ -93,7 +93,7 @@ def _add_tables(connection: duckdb.DuckDBPyConnection, data: Dataset) -> None:
             _add_file(connection, name, data.out / file, schema)
         except duckdb.Error as error:
             raise DatasetError(f"{data.out / file} cannot be read: {_first_lines(error)}") from error
-    with suppress(DatasetError):  # there is none, or it is outdated: then there is no such table
+    with suppress(DatasetError):  # missing or outdated: leave the table out
         connection.register("people", read_people(data.out / PEOPLE, data.manifest.files.get(INDEX, "")))
     kinds = [pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.string()]
     shards = [{name: getattr(entry, name) for name in _OF_SHARDS} for entry in data.manifest.shards]
@@ -101,7 +101,7 @@ def _add_tables(connection: duckdb.DuckDBPyConnection, data: Dataset) -> None:
 
 
 def _add_file(connection: duckdb.DuckDBPyConnection, name: str, path: Path, schema: pa.Schema) -> None:
-    """Make a file a table with the columns of `schema`; those that its version did not have are null."""
+    """Register a file as a table with the columns of `schema`; columns missing in its format version are null."""
     with readable(path), open_parquet(path) as table:
         check_columns(table.schema_arrow, str(path))
     rows, whole = connection.read_parquet(f"tables://{name}"), connection.from_arrow(schema.empty_table())
@@ -113,21 +113,21 @@ def _add_file(connection: duckdb.DuckDBPyConnection, name: str, path: Path, sche
 
 
 def _sorted(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
-    """The answer in the order that the query asks for, or else of all columns."""
+    """The result of the query, sorted by all columns unless it has an ORDER BY."""
     statements = connection.extract_statements(query)
     if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
         raise ConfigError("sql: the query must be one SELECT statement")
     (tree,) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0]
     node = json.loads(tree)["statements"][0]["node"]
     if any(each["value"]["query_node"]["type"].endswith("_QUERY_NODE") for each in node["cte_map"]["map"]):
-        raise ConfigError("sql: WITH must name SELECT statements")  # others write
+        raise ConfigError("sql: WITH must name SELECT statements")  # other kinds of statements can write
     answer = connection.sql(statements[0].query.rstrip("; \n"))
     is_sorted = any(modifier["type"] == "ORDER_MODIFIER" for modifier in node["modifiers"])
     return (answer if is_sorted else answer.order("ALL")).set_alias(_ROW)
 
 
 def _in_one_line(what: Callable[[], Fetched]) -> Fetched:
-    """Raise ConfigError for what DuckDB raises."""
+    """Call a function, turning DuckDB's errors into a one-line ConfigError."""
     try:
         return what()
     except (duckdb.Error, pa.ArrowException, OSError) as error:
@@ -174,13 +174,13 @@ def _write_jsonl(schema: pa.Schema, batches: Batches, top: int) -> None:
 
 def _write_parquet(schema: pa.Schema, batches: Batches, top: int) -> None:
     if sys.stdout.isatty():
-        raise ConfigError("--format parquet writes no text: redirect it, > FILE.parquet")
+        raise ConfigError("--format parquet writes binary data: redirect stdout to a file, > FILE.parquet")
     with pq.ParquetWriter(sys.stdout.buffer, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)
 
 
-# name -> what of the answer it needs, and what writes that
+# name -> select list that it needs, and its writer
 _FORMATS: dict[str, tuple[str, Callable[[pa.Schema, Batches, int], None]]] = {
     "table": ("*", _write_table),
     "csv": ("COLUMNS(*)::VARCHAR", _write_csv),
@@ -194,11 +194,11 @@ class SqlOptions(OfDataset):
     """Options of `motionshards sql`."""
 
     query: str = field(kw_only=False)
-    """One SELECT statement on the tables clips, rejections, shards and people; "DESCRIBE clips" lists columns."""
+    """One SELECT statement over the tables clips, rejections, shards and people; "DESCRIBE clips" lists columns."""
     format: Annotated[str, choice(_FORMATS), Parameter(group=OUTPUT)] = "table"
-    """`csv`, `jsonl` (an object per line) and `parquet` write all rows to stdout, and values in full."""
+    """Output format. `csv`, `jsonl` (one object per line) and `parquet` write all rows to stdout, with full values."""
     top: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 50
-    """Number of rows that a table shows."""
+    """Number of rows to show with `--format table`."""
 
 
 @command("sql", unusable=(ConfigError, DatasetError, StoreFailed))

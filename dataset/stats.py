@@ -3,8 +3,8 @@
     python -m dataset.stats OUT --where "blur > 50 and abs(yaw_deg) < 45" [--by identity] [--columns blur,source_fps] [--json]
     python -m dataset.stats OUT --rejected [--by reason]
 
-The condition is that of the readers, see `dataset.query.where`. Only the columns that are asked for are read, of the index alone.
-Exit status: 0 done, also where nothing matches; 2 unusable arguments, 130 interrupted.
+The condition is the same as for streams, see `dataset.query.where`. Reads only the requested columns of the index, no shards.
+Exit status: 0 done, even if nothing matches; 2 invalid arguments, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -71,25 +71,25 @@ def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked of a dataset. Raises ConfigError: a column does not fit."""
+    """What to count and summarize. Raises ConfigError: options cannot be combined, or a measure is unknown."""
 
     where: str | None = None
     """Count only clips that satisfy this condition, such as "blur > 50 and abs(yaw_deg) < 45"."""
     by: Annotated[str | None, choice((*_BY, *_BY_KEPT, *_BY_REJECTED))] = None
-    """Also count in groups, and with `identity` split each measure's variance into that between and within people; `reason` and
+    """Also count per group. `identity` also splits each measure's variance into between and within identities; `reason` and
     `stage` need --rejected."""
     columns: Annotated[tuple[str, ...], Parameter(converter=_names)] = ()
-    """Summarize only these measures (comma-separated), and with --by show their medians; by default all."""
+    """Summarize only these measures (comma-separated), and with --by show their medians per group; by default all."""
     rejected: bool = False
     """Count rejected clips instead of kept ones."""
 
     def __post_init__(self) -> None:
         if self.rejected and self.columns:
-            raise ConfigError("--columns does not go with --rejected: clips that were rejected have no measures")
+            raise ConfigError("--columns cannot be combined with --rejected: rejected clips have no measures")
         if self.by in _BY_REJECTED and not self.rejected:
-            raise ConfigError(f"--by {self.by} goes with --rejected")
+            raise ConfigError(f"--by {self.by} needs --rejected")
         if self.by in _BY_KEPT and self.rejected:
-            raise ConfigError(f"--by {self.by} does not go with --rejected: clips that were rejected have no video and sound")
+            raise ConfigError(f"--by {self.by} cannot be combined with --rejected: rejected clips have no video and sound")
         for name in self.columns:
             if name not in MEASURES:
                 near = difflib.get_close_matches(name[:40], MEASURES, 1)
@@ -98,10 +98,10 @@ class Question:
 
 
 def stats(out: Path, question: Question) -> dict[str, Any]:
-    """The answer, of plain values, as docs/stats.md describes it.
+    """Counts and summaries as plain values, see docs/stats.md.
 
     Raises:
-        ConfigError: the condition cannot be used
+        ConfigError: the condition is invalid
         DatasetError: there is no finished dataset, or its tables cannot be read
     """
     schema = REJECTIONS_SCHEMA if question.rejected else INDEX_SCHEMA
@@ -119,7 +119,7 @@ def stats(out: Path, question: Question) -> dict[str, Any]:
 
 
 def _columns(question: Question, measures: Sequence[str], condition: pc.Expression, moving: bool) -> dict[str, pc.Expression]:
-    """What is read, and what is computed while reading."""
+    """The columns to read, and the expression to evaluate while reading."""
     names = {"identity", "video", question.by or "video"}
     if question.rejected:
         names |= {*_BY_REJECTED, "retryable"}
@@ -131,7 +131,7 @@ def _columns(question: Question, measures: Sequence[str], condition: pc.Expressi
 
 def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
     with readable(path):
-        open_parquet(path).close()  # checks what it declares
+        open_parquet(path).close()  # checks the header of an untrusted file
         return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
 
 
@@ -152,7 +152,7 @@ def _answer(connection: DuckDBPyConnection, question: Question, measures: Sequen
 
 
 def _groups(connection: DuckDBPyConnection, by: str, figures: str) -> list[dict[str, Any]]:
-    """One entry for each value of a column, the largest first. Names of videos need not be unique among people."""
+    """One entry per value of a column, largest first. Names of videos are unique only within an identity."""
     name = "identity || '/' || video" if by == "video" else f"{by}::VARCHAR"
     return _rows(
         connection, f"SELECT {name} AS name, {figures} FROM matching GROUP BY name ORDER BY clips DESC, name NULLS FIRST"
@@ -160,7 +160,7 @@ def _groups(connection: DuckDBPyConnection, by: str, figures: str) -> list[dict[
 
 
 def _spread(connection: DuckDBPyConnection, name: str) -> dict[str, Any]:
-    """Count, extremes, quantiles (linear between neighbours) and mean of the clips that have the measure; None where none has."""
+    """Count, extremes, quantiles (linearly interpolated) and mean over the clips that have the measure; None if none has."""
     present, low, quantiles, high, mean = connection.execute(
         f"SELECT {_SPREAD} FROM (SELECT {_measure(name)} AS x FROM matching)"
     ).fetchall()[0]
@@ -169,13 +169,13 @@ def _spread(connection: DuckDBPyConnection, name: str) -> dict[str, Any]:
 
 
 def _people(connection: DuckDBPyConnection) -> NDArray[np.int32]:
-    """int32 [clips], a number for the identity of each matching clip."""
+    """int32 [clips], an identity number per matching clip."""
     names = connection.sql("SELECT identity FROM matching").to_arrow_table()["identity"].combine_chunks()
     return np.asarray(names.dictionary_encode().indices.to_numpy())
 
 
 def _values(connection: DuckDBPyConnection, name: str, people: NDArray[np.int32] | None) -> dict[str, Any]:
-    """What takes all values: a histogram of an action unit, and with `people` the variance between and within them."""
+    """Summaries of all values: the histogram of an action unit and, with `people`, the variance between and within them."""
     if people is None and name not in MEANS:
         return {}
     found = connection.execute(f"SELECT {_measure(name)} AS x FROM matching").fetchnumpy()["x"]
@@ -189,7 +189,7 @@ def _values(connection: DuckDBPyConnection, name: str, people: NDArray[np.int32]
 
 
 def _measure(name: str) -> str:
-    """A measure in SQL, a DOUBLE; NULL where a clip lacks it."""
+    """SQL expression of a measure as DOUBLE; NULL if a clip lacks it."""
     value = "CASE WHEN duration_s > 0 THEN source_frames / duration_s END" if name == SOURCE_FPS else f"{name}::DOUBLE"
     return f"nullif({value}, 'nan')"
 
@@ -204,7 +204,7 @@ class StatsOptions(Question, OfDataset):
     """Options of `motionshards stats`."""
 
     top: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 20
-    """Number of groups to show; JSON has all."""
+    """Number of groups to show; JSON output contains all."""
     json: Annotated[bool, Parameter(group=OUTPUT)] = False
     """Print one JSON object."""
 

@@ -25,7 +25,7 @@ from motionshards.dataset.reading.open_dataset import open_source
 from motionshards.dataset.reading.order import SHUFFLES
 from motionshards.dataset.reading.passes import Passes
 from motionshards.dataset.reading.progress import Progress, as_state, from_state
-from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.reading.reader import NothingReadable, Reader, Request
 from motionshards.dataset.reading.selection import select_clips, select_kind
 from motionshards.dataset.reading.units import Units
 from motionshards.dataset.reading.view import View
@@ -41,37 +41,38 @@ from motionshards.schemas.printable import printable
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
 
-_STAND_INS = 8
+_SUBSTITUTES = 8
 _CACHE_BYTES = 50_000_000_000
 
 
 class ClipStream(torch.utils.data.IterableDataset[Batch]):
-    """Batches of the clips that pass the filters, as a view shows them; `len()` is the number of batches in an epoch.
+    """Batches of the selected clips, sampled by a view; `len()` is the number of batches in an epoch.
 
-    source: directory of a dataset, or its URL (http(s), s3, gs, abfs); of an unfinished build the committed shards are read
-    global_batch_size: samples of one step over all ranks, which must divide it; each rank yields its part of every batch
+    source: directory of a dataset, or its URL (http(s), s3, gs, abfs); of an unfinished build, the committed shards are read
+    view: which frames make up a sample: `Pairs`, `KPlusOne`, `Singles`, `PosePairs`, `Sequence`, or your own `View`
+    global_batch_size: samples per step over all ranks; must be divisible by the world size
     split: name of the split, or None for all splits
-    where: condition on the columns of the index, see `dataset.query.where`
-    identities: read clips of these people only
+    where: condition on the columns of the index, such as `"blur > 50"`, see `dataset.query.where`
+    identities: read only clips of these identities
     seed: random seed of sample order and frame choice
-    shuffle: `"global"`, `"shard"` or `"none"`, see `dataset.reading.order.Order`; True is `"shard"` for a URL, else `"global"`,
-        False is `"none"`
-    repeats: how often each clip (or identity) is drawn in an epoch
-    window: number of shards that `shuffle="shard"` mixes
+    shuffle: `"global"`, `"shard"` or `"none"`, see `dataset.reading.order.Order`; True means `"shard"` for a URL and `"global"`
+        otherwise, False means `"none"`
+    repeats: how often each clip (or identity) is drawn per epoch
+    window: number of shards that `shuffle="shard"` mixes at a time
     last: `"drop"` the incomplete last batch, or `"pad"` it with samples from the start of the epoch (flagged in `batch.padded`)
-    on_error: `"substitute"` another clip for one that cannot be read, and count it, or `"raise"`
+    on_error: for a clip that cannot be read, `"substitute"` another one and count it in `faults`, or `"raise"`
     quarantine: file to which unreadable clips are appended, one JSON object per line
-    world: rank and world size; by default those of torch's process group or, before that is initialised, of RANK and WORLD_SIZE
+    world: rank and world size; by default those of torch's process group or, before it is initialized, of RANK and WORLD_SIZE
     fetch: `"shards"` downloads and caches whole shards; `"members"` requests only the needed members, without caching (better
         when a filter keeps few clips)
-    cache, cache_bytes: directory for downloaded shards, shared by all processes of a machine, and its limit
+    cache, cache_bytes: directory for downloaded shards, shared by all processes of a machine, and its size limit
     retry: how network reads are retried
     storage_options: credentials and options of the store, see `dataset.storage.remote.Remote`
-    frames: `"stills"` or `"video"` of a dataset that has both; by default `Sequence` reads video, other views stills
-    size: height and width of the frames in pixels, one of the stored sizes; by default the dataset's. Landmarks are in its pixels
+    frames: `"stills"` or `"video"`, for a dataset that has both; by default `Sequence` reads video, other views read stills
+    size: height and width of the frames, one of the stored sizes (default: the dataset's); landmarks are in pixels of this size
 
     Raises:
-        ConfigError: an argument is wrong or does not fit the dataset, or no clip is left
+        ConfigError: an argument is invalid or does not fit the dataset, or no clip is left
         DatasetError: the dataset cannot be read
     """
 
@@ -147,33 +148,32 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """The names behind `Batch.identity`."""
+        """Names of the identities; `Batch.identity` indexes this tuple."""
         return self.catalog.identities
 
     @property
     def slots(self) -> int:
-        """Samples of an epoch, over all ranks; before the last batch is dropped or filled up."""
+        """Samples per epoch over all ranks, before the last batch is dropped or padded."""
         return len(self._order)
 
     def __len__(self) -> int:
-        """Batches of an epoch, on every rank. Raises ConfigError: as `__iter__` does."""
+        """Batches per epoch, the same on every rank. Raises ConfigError: as `__iter__` does."""
         unwrap(self.world)
         if self._world_is_detected:
             self.world.check_process_group()
         return self.steps(0)
 
     def steps(self, slot: int) -> int:
-        """How many batches an epoch still has from this slot on."""
+        """Number of batches left in an epoch from this slot on."""
         left = max(0, self.slots - slot)
         return left // self.global_batch_size if self.last == "drop" else -(-left // self.global_batch_size)
 
     def onward(self, place: Progress) -> Progress:
-        """The same place, or the start of the next epoch where no batch of this one is left."""
+        """The place itself, or the start of the next epoch if no batch of this one is left."""
         return place if self.steps(place.slot) else Progress(place.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be this epoch, from its start, or from where a state of this very epoch was loaded. Without it each
-        pass is the epoch after the last."""
+        """Make the next pass this epoch, from its start or, if a state of the same epoch was loaded, from its position."""
         unwrap(self.world)
         if sets_epoch_itself():
             return
@@ -181,50 +181,50 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             self._passes.set(Progress(epoch))
         self._progress = self._passes.upcoming
 
-    def ask(self, epoch: int, slot: int, steps: int = 1) -> tuple[Ask, NDArray[np.bool_]]:
-        """This rank's samples of the `steps` batches from a slot on, and bool, which of them only fill up the last."""
+    def requests(self, epoch: int, slot: int, steps: int = 1) -> tuple[Request, NDArray[np.bool_]]:
+        """This rank's samples of the `steps` batches that start at a slot, and a bool array: which of them are padding."""
         each = self.global_batch_size
         numbers = np.arange(slot, slot + steps * each).reshape(steps, each)[:, self.world.part(each)].ravel()
         padded, numbers = numbers >= self.slots, numbers % self.slots
-        stand_ins = _STAND_INS if self.on_error == "substitute" else 0
-        columns = np.concatenate([numbers[:, None], self._order.near(epoch, numbers, stand_ins)], axis=1)
+        substitutes = _SUBSTITUTES if self.on_error == "substitute" else 0
+        columns = np.concatenate([numbers[:, None], self._order.near(epoch, numbers, substitutes)], axis=1)
         slots = self._order.slots(epoch, columns.ravel())
-        return Ask(self._units.clip(slots).reshape(columns.shape), slots.turn.reshape(columns.shape)), padded
+        return Request(self._units.clip(slots).reshape(columns.shape), slots.turn.reshape(columns.shape)), padded
 
     def window(self, place: Progress) -> tuple[int, int]:
-        """Epoch and number of the window of shards in which a place of the order lies."""
+        """Epoch and number of the window of shards that contains a place."""
         return place.epoch, self._order.window_of(place.epoch, place.slot)
 
     def window_shards(self, epoch: int, window: int) -> list[int]:
-        """The shards of a window, numbers within `place.shards`; none where shards are not kept together."""
+        """The shards of a window, as indices into `place.shards`; empty unless `shuffle="shard"`."""
         return self._order.shards(epoch, window).tolist() if self._order.shuffle == "shard" else []
 
     def layout(self) -> Layout:
-        """The arrays of this rank's batches."""
+        """Names, dtypes and shapes of the arrays of this rank's batches."""
         return batch_layout(self.global_batch_size // self.world.size, self.view, self.catalog)
 
     def reader(self, shards: Shards) -> Reader:
-        """Reads this stream's samples in the process that calls it."""
+        """A reader of this stream's samples, for the calling process."""
         return Reader(self.catalog, self.view, self.seed, shards, self.warm)
 
     @property
     def warm(self) -> bool:
-        """Whether a clip's other frames are wanted soon after the first."""
+        """Whether other frames of a clip are read soon after the first."""
         return self._order.repeats > 1 and not self.view.per_identity
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of one epoch for this rank; in a worker of a DataLoader every `num_workers`-th.
+        """Yield this rank's batches of one epoch; in a worker of a DataLoader, every `num_workers`-th of them.
 
-        A pass is an epoch once it has yielded a batch, or once the workers of a DataLoader have started on it.
+        A pass counts as an epoch once it has yielded a batch, or once the workers of a DataLoader have started on it.
 
         Raises:
-            ConfigError: the process group is another than when the stream was opened
-            DatasetError: shards of the data set have changed, or a clip cannot be read, see `on_error`
+            ConfigError: the process group is not the one with which the stream was opened
+            DatasetError: shards of the dataset have changed, or a clip cannot be read, see `on_error`
         """
         info = torch.utils.data.get_worker_info()
         if info is None:
             return self._pass_without_workers()
-        # At once, and not with the first batch: also a worker that is not asked for any must know which passes there were.
+        # Join here, not with the first batch: a worker that is never asked for a batch must count the passes, too.
         start = self._passes.join(info.id, info.seed - info.id, self._resumed)
         self._resumed, self._progress = None, start
         return self._pass(start, info.id, info.num_workers)
@@ -234,7 +234,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         for number, batch in enumerate(self._pass(start, 0, 1)):
             if number == 0:
                 self._passes.begin(start)
-            self._progress = self.onward(self._progress)  # not in workers: torchdata's loader knows itself when all have ended
+            self._progress = self.onward(self._progress)  # not in workers: torchdata's loader detects the end itself
             yield batch
 
     def _pass(self, start: Progress, worker: int, workers: int) -> Iterator[Batch]:
@@ -246,34 +246,34 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             yield batch
 
     def check_unchanged(self) -> None:
-        """To be called before each pass.
+        """Check, before each pass, that the stream is still valid.
 
         Raises:
-            ConfigError: the process group is another than when the stream was opened
-            DatasetError: shards of the data set have changed
+            ConfigError: the process group is not the one with which the stream was opened
+            DatasetError: shards of the dataset have changed
         """
         if self._world_is_detected:
             self.world.check_process_group()
         self._watch.check()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the pass in this process is: after the last batch that it yielded. For checkpoints of an ordinary DataLoader, as
-        torchdata's StatefulDataLoader takes them; `Loader.state_dict` is for the other."""
+        """The position of this process, after the last batch that it yielded, for checkpoints of torchdata's
+        StatefulDataLoader. With `make_loader`, use `Loader.state_dict`."""
         return as_state(self._progress, self.sequence())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next pass resume where a state was taken. Raises ConfigError: it is of another sequence, or of a worker."""
+        """Resume from a state in the next pass. Raises ConfigError: it is of another sequence, or of a DataLoader's worker."""
         self._progress = from_state(state, self.sequence())
         if torch.utils.data.get_worker_info() is not None:
             self._resumed = self._progress
         elif self._progress.yielded:
-            raise ConfigError("the state is that of a worker of an ordinary DataLoader")
+            raise ConfigError("this state was saved by a worker of a DataLoader; load it into that DataLoader")
         else:
             self._progress = self.onward(self._progress)
             self._passes.set(self._progress)
 
     def sequence(self) -> dict[str, Any]:
-        """All that the order of samples and their frames depends on."""
+        """Everything that determines the order of samples and their frames; saved states record and compare it."""
         frames = "measured frames" if getattr(self.view, "landmarks", False) else "video"
         return {
             "size": self.catalog.kind.smaller_px,
@@ -287,34 +287,34 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         }
 
     def report(self, faults: Iterable[Fault]) -> None:
-        """Count what could not be read."""
+        """Count and log clips that could not be read."""
         for fault in faults:
             self.faults.add(fault, self.catalog.keys[fault.clip].as_py())
 
     def unreadable(self, faults: list[Fault]) -> DatasetError:
-        """The error of a clip for which there is no stand-in."""
+        """The error for a clip that cannot be read and has no readable substitute."""
         first, more = faults[0], f", nor can {len(faults) - 1} others in its place" if len(faults) > 1 else ""
         return DatasetError(f"{self.catalog.keys[first.clip].as_py()} cannot be read: {first.reason}: {first.detail}{more}")
 
     def _read(self, reader: Reader, epoch: int, slot: int) -> Batch:
-        ask, padded = self.ask(epoch, slot)
+        request, padded = self.requests(epoch, slot)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in self.layout().arrays}
         try:
-            self.report(reader.read(reader.plan(ask, arrays), arrays, 0, len(padded)))
+            self.report(reader.read(reader.plan(request, arrays), arrays, 0, len(padded)))
         except NothingReadable as error:
             raise self.unreadable(error.faults) from error
         return as_batch(arrays, self.catalog, padded)
 
     def _after(self, place: Progress, workers: int) -> Progress:
-        """One batch further; the place of a single worker needs no count."""
+        """The place one batch later; a single worker needs no count of batches."""
         if workers == 1:
             return Progress(place.epoch, place.slot + self.global_batch_size)
         return Progress(place.epoch, place.slot, place.yielded + 1)
 
     def _check_batches(self) -> None:
         if self.global_batch_size % self.world.size:
-            raise ConfigError(f"global_batch_size is {self.global_batch_size}, which {self.world.size} ranks cannot share evenly")
+            raise ConfigError(f"global_batch_size {self.global_batch_size} is not divisible by the world size {self.world.size}")
         if not len(self):
             raise ConfigError(
-                f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}; last='pad' fills it"
+                f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}; use last='pad' to fill it"
             )

@@ -1,9 +1,9 @@
-"""Checks a finished data set against everything it says about itself.
+"""Verify a finished dataset: digests, index, ledger and the content of every sample.
 
     python -m dataset.verify OUT [--fast]
 
-Prints a line for each fault, the place first, and a last line with what was checked. Exit status: 0 nothing is wrong, 1 faults,
-2 unusable arguments, 130 interrupted.
+Prints one line per fault, which begins with the file, and a summary line. Exit status: 0 no faults, 1 faults, 2 invalid
+arguments, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -50,11 +50,11 @@ _CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found.
+    """The result of a verification.
 
-    faults, warnings: a line each; warnings do not make a dataset wrong
-    shards, clips, frames: what was checked: shards, kept clips, and the frames that they describe
-    video_frames, sounds: frames of stored videos, and clips with sound
+    faults, warnings: one line each; a dataset with warnings only is valid
+    shards, clips, frames: number of checked shards, kept clips and described frames
+    video_frames, sounds: number of frames of stored videos, and of clips with sound
     """
 
     faults: tuple[str, ...]
@@ -78,7 +78,7 @@ def _counted(found: Sequence[str], what: str) -> str:
 
 @dataclass(slots=True)
 class _Run:
-    """A verification under way: how it is done, and what it has seen."""
+    """A running verification: its settings, and what it has found so far."""
 
     out: Path
     fast: bool
@@ -101,14 +101,15 @@ def verify(
     say: Callable[[str], object] = lambda fault: None,
     seen: Callable[[int], object] = lambda clips: None,
 ) -> Report:
-    """Check the data set in the directory `out`; damage of whatever kind becomes a fault, never an exception.
+    """Check the dataset in the directory `out`; damage of any kind becomes a fault, never an exception.
 
     Args:
-        fast: hash and walk the shards, but decode no frames, arrays, video or sound
-        workers: shards that are checked at a time
-        only: names of the shards whose tars are looked at; None means all
-        bucket: the object store that `out` shows, see `dataset.storage.bucket`
-        say, seen: called with each fault when it is found, then with each warning; and with the number of clips that are done
+        fast: hash the shards and check their structure, but decode no frames, arrays, video or sound
+        workers: number of shards to check at a time
+        only: names of the shards whose tars are read; None for all
+        bucket: the object store that `out` mirrors, see `dataset.storage.bucket`
+        say: called with each fault as it is found, then with each warning
+        seen: called with the number of clips just checked
     """
     run, faults = _Run(out, fast, workers, seen, bucket, only), []
     for fault in map(_one_line, _check(run)):
@@ -124,12 +125,12 @@ def verify(
 
 
 def _one_line(text: str) -> str:
-    """A fault may quote a value of a damaged file, which can be megabytes long and hold control characters."""
+    """Shorten and escape a fault: it may quote a value of a damaged file, megabytes long or with control characters."""
     return printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …")
 
 
 def _check(run: _Run) -> Iterator[str]:
-    """All faults, as they are found."""
+    """Yield faults as they are found."""
     try:
         manifest = _read_manifest(run.out)
     except DatasetError as error:
@@ -155,7 +156,7 @@ def _check(run: _Run) -> Iterator[str]:
 def _read_manifest(out: Path) -> Manifest:
     path = out / DATASET_JSON
     if not path.exists():
-        raise DatasetError("is missing: this is no data set, or no build of it has begun")
+        raise DatasetError("is missing: this is not a dataset, or its build has not started")
     try:
         return Manifest.read(out)
     except DatasetError as error:
@@ -164,7 +165,7 @@ def _read_manifest(out: Path) -> Manifest:
 
 def _warnings(out: Path, manifest: Manifest) -> Iterator[str]:
     if manifest.format_version == 1:
-        yield f"{DATASET_JSON}: format version 1 has no digests of itself, plan, tables and markers, damage there can go unseen"
+        yield f"{DATASET_JSON}: format version 1 has no digests of plan, tables and markers: damage there may go undetected"
     if edited := check_card(out, manifest):
         yield edited
     if outdated := check_people(out, manifest):
@@ -172,7 +173,7 @@ def _warnings(out: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _check_shards(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
-    """Check shards in a pool of threads, never more than a few ahead; hashing and decoding release the interpreter lock."""
+    """Check shards in a thread pool, only a few ahead to bound memory; hashing and decoding release the GIL."""
     with ThreadPoolExecutor(run.workers, thread_name_prefix="verify") as pool:
         ahead: deque[tuple[ShardEntry, Future[ShardFindings]]] = deque()
         claims = _Claims(run.out, plan, {entry.name for entry in manifest.shards})
@@ -197,7 +198,7 @@ def _check_one(run: _Run, claim: ShardClaim, config: BuildConfig, tar: bool) -> 
             return check_shard(claim, run.out, config, fast=run.fast, tar=tar)
         except StoreFailed:
             raise
-        except Exception as error:  # of a file that was made to do so: its parts are of types that no build writes
+        except Exception as error:  # a crafted file can have values of types that no build writes
             return ShardFindings([f"{places[0].relative_to(run.out)}: cannot be checked: {type(error).__name__}: {why(error)}"])
 
 
@@ -211,7 +212,7 @@ def _noted(run: _Run, entry: ShardEntry, checked: Future[ShardFindings]) -> list
 
 
 class _Claims:
-    """What plan, index and rejections say about each shard. A file that cannot be read is one fault, and says nothing more."""
+    """What plan, index and rejections claim about each shard. An unreadable file is one fault, and claims nothing."""
 
     def __init__(self, out: Path, plan: Plan, listed: set[str]) -> None:
         self.faults: list[str] = []
@@ -224,7 +225,7 @@ class _Claims:
                 self._lose(name, error)
                 continue
             strange = {shard: rows for shard, rows in table.shards.items() if shard not in listed}
-            self.faults += [f"{name}: holds {rows} rows of a shard {shard!r} that is unknown" for shard, rows in strange.items()]
+            self.faults += [f"{name}: has {rows} rows of an unknown shard {shard!r}" for shard, rows in strange.items()]
 
     def of(self, entry: ShardEntry) -> ShardClaim:
         unit = self._plan.units.get(entry.name)
@@ -252,7 +253,7 @@ class _Claims:
 
 
 def _check_ledger(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
-    """Sums over all shards; they say nothing where a marker or a plan file, already told of, cannot be read."""
+    """Check sums over all shards; skipped if a marker or plan file is unreadable, which has been reported already."""
     if not plan.readable or len(run.outcomes) != len(manifest.shards):
         return
     outcomes = pa.concat_tables([OUTCOMES.empty_table(), *run.outcomes])
@@ -268,12 +269,12 @@ class VerifyOptions(Reporting, OfDataset):
     fast: bool = False
     """Check digests and the structure of the shards, but decode no frames, arrays, video or sound."""
     workers: PositiveInt = _CORES
-    """Threads; by default one per core."""
+    """Number of threads; by default one per core."""
 
 
 @command("verify", unusable=(ConfigError, DatasetError, StoreFailed))
 def main(options: VerifyOptions) -> int:
-    """Check a dataset: digests, index, frames, arrays, video, sound, and that no clip is lost."""
+    """Verify a dataset: digests, index, frames, arrays, video, sound, and that no clip was lost."""
     start = time.monotonic()
     report = _verify_and_print(options)
     seconds = round(time.monotonic() - start, 3)
@@ -283,7 +284,7 @@ def main(options: VerifyOptions) -> int:
 
 
 def _verify_and_print(options: VerifyOptions) -> Report:
-    """Print faults as they are found, above a progress bar where stderr is a terminal."""
+    """Print faults as they are found, above a progress bar if stderr is a terminal."""
     with options.bar("clip") as bar:
         say = partial(tqdm.write, file=sys.stdout)
         with directory_of(options.data) as (out, bucket):

@@ -1,4 +1,4 @@
-"""One stored clip: its sample, its video and its sound, decoded on access.
+"""A stored clip: its sample, video and sound, decoded on access.
 
-Imports dataset.plotting.
+May import dataset.plotting.
 """

@@ -1,4 +1,4 @@
-"""A clip as it is stored: frames, landmarks, action units and metadata."""
+"""A stored clip: frames, landmarks, action units and metadata."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,20 +36,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Sample:
-    """One clip.
+    """One clip with N described frames.
 
+    key: unique name, `identity/video/clip`
     pixels: `frames`, or a function that decodes them
-    landmarks: float32 [N,68,2], x y in crop pixels, NaN where no face was found; None with `--landmarks none`
+    landmarks: float32 [N,68,2], x and y in crop pixels, NaN where no face was found; None with `--landmarks none`
     landmark_scores: float32 [N,68], 0 to 1; None with `--landmarks none`
-    meta: who the clip is, and lists of N for time, place and quality; `boxes_px`, `content_px` and `source_to_crop` refer to
-        pixels of `frames`
+    meta: identity and source of the clip, and lists of length N for time, position and quality; `boxes_px`, `content_px` and
+        `source_to_crop` refer to pixels of `frames`
     aus: float32 [N,17], intensities of `schemas.action_units.INTENSITIES`, 0 to 5, NaN rows where meta["au_valid"] is false;
         None with `--aus none`
-    embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
-    aus_sequence: float32 [F,17], action units of all frames of the clip; meta["au_sequence_row"] says which are stored, and
-        meta["au_sequence_pts_s"] when each is shown; None without `--aus-frames all`
+    embedding: float32 [128], mean face descriptor, NaN if no face was found; None without `--identity-embedding`
+    aus_sequence: float32 [F,17], action units of all F frames of the clip; meta["au_sequence_row"] has the rows of the stored
+        frames, meta["au_sequence_pts_s"] the time of each row; None without `--aus-frames all`
     video: continuous video; None with `--store stills`
-    audio: its sound; None where there is none
+    audio: sound; None if the clip has none
     """
 
     key: str
@@ -68,7 +69,7 @@ class Sample:
         """uint8 [N,H,W,3], RGB, in time order: the stills or, in a dataset without stills, the measured frames of the video.
 
         Raises:
-            DatasetError: they are damaged
+            DatasetError: the frames are damaged
         """
         return self.pixels() if callable(self.pixels) else self.pixels
 
@@ -82,7 +83,7 @@ class Sample:
         return f"Sample({printable(self.key)}: {', '.join(facts)})"
 
     def marks(self, number: int) -> Marks:
-        """What is known of a frame, in its pixels."""
+        """Landmarks, face box and head pose of a frame, in its pixels."""
         meta = self.meta
         return Marks(
             points_px=None if self.landmarks is None else self.landmarks[number],
@@ -91,10 +92,12 @@ class Sample:
         )
 
     def show(self, frames: int = 9) -> "Figure":
-        """Plot frames with landmarks, face box, head pose and action units, and the waveform; at most `frames`, evenly spaced.
+        """Plot frames with landmarks, face box, head pose and action units, and the waveform.
+
+        frames: maximum number of frames, evenly spaced
 
         Raises:
-            ConfigError: matplotlib is missing, or nothing is to be shown
+            ConfigError: matplotlib is not installed, or there is nothing to show
         """
         shown = spread(len(self.frames), frames)
         panel = Panel(
@@ -110,13 +113,13 @@ class Sample:
 
 
 def sample_of(key: str, members: dict[str, bytes], place: str, smaller_px: int | None = None) -> Sample:
-    """The sample of a clip's members, whose frames are decoded on access.
+    """A sample from a clip's members; its frames are decoded on access.
 
     place: path of the shard, for messages
-    smaller_px: size of the frames, where it is not the dataset's
+    smaller_px: size of the frames, if it is not the dataset's
 
     Raises:
-        ValueError: a member is not what its name says
+        ValueError: a member is missing or damaged
     """
     if META not in members:
         raise ValueError(f"{META} is missing")
@@ -139,7 +142,7 @@ def sample_of(key: str, members: dict[str, bytes], place: str, smaller_px: int |
 
 
 def at_size(sample: Sample, main_px: int, size_px: int) -> Sample:
-    """A sample with frames of another size than that in whose pixels its landmarks and meta are stored."""
+    """Scale the landmarks and meta of a sample, stored in pixels of `main_px`, to frames of `size_px`."""
     share = size_px / main_px
     points, meta = sample.landmarks, {**sample.meta, **_lists_at_size(sample.meta, share)}
     if VIDEO in meta:
@@ -149,7 +152,7 @@ def at_size(sample: Sample, main_px: int, size_px: int) -> Sample:
 
 @contextmanager
 def naming(place: str) -> Iterator[None]:
-    """A ValueError becomes a DatasetError that names the clip."""
+    """Turn a ValueError into a DatasetError that names the clip."""
     try:
         yield
     except ValueError as error:
@@ -162,8 +165,8 @@ def _decoded(jpegs: Sequence[bytes], video: Video | None, place: str) -> NDArray
 
 
 def _lists_at_size(described: Mapping[str, Any], share: float) -> dict[str, Any]:
-    """The lists of a description that are about pixels of frames, None where a value is unknown."""
-    shift = (share - 1) / 2  # pixel centers are whole numbers; ends of content are edges
+    """The scaled lists in pixels of frames; unknown values stay None."""
+    shift = (share - 1) / 2  # pixel centers are integers; content_px has edges, which do not shift
     lists: dict[str, Callable[[Any], list[Any]]] = {
         "content_px": lambda box: [edge * share for edge in box],
         "boxes_px": lambda box: [value if value is None else value * share + shift for value in box],

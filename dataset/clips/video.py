@@ -1,4 +1,4 @@
-"""The stored video and sound of a clip, which are decoded when they are asked for."""
+"""The stored video and sound of a clip, decoded on request."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ from motionshards.transforms.extract.encode import MOST_DECODED_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """The stored video of a clip. Its length is the number of its frames, M.
+    """The stored video of a clip; `len()` is the number of frames, M.
 
-    mp4: the file, H.264
-    size_px: height and width of its frames
+    mp4: content of the file, H.264
+    size_px: height and width of the frames
     rate: frames per second
-    pts_s: float64 [M], time of the source frame that each frame shows, seconds from the first frame of its source file
-    every: landmarks and pose are measured in frames 0, every, 2·every, …
+    pts_s: float64 [M], time of the source frame shown by each frame, in seconds from the start of its source file
+    every: landmarks and pose were measured in frames 0, every, 2·every, …
     """
 
     mp4: bytes = field(repr=False)
@@ -32,9 +32,11 @@ class Video:
 
     @classmethod
     def of(cls, members: Mapping[str, bytes], arrays: Mapping[str, Any], size_px: int | None = None) -> "Video | None":
-        """That of a sample, of its members and what `decode_arrays` gives for them; None where it has none.
+        """The video of a sample; None if it has none.
 
-        size_px: of its frames, by default the dataset's
+        members: contents of the sample by suffix
+        arrays: the result of `decode_arrays` for them
+        size_px: size of the frames, by default the dataset's
 
         Raises:
             ValueError: a member is missing
@@ -51,14 +53,14 @@ class Video:
         return len(self.pts_s)
 
     def read(self, numbers: Iterable[int] | None = None) -> NDArray[np.uint8]:
-        """The frames of these numbers, by default all: uint8 [n,H,W,3], RGB.
+        """Decode the frames with these numbers, by default all: uint8 [n,H,W,3], RGB.
 
         Raises:
-            ValueError: the file is damaged, or they are too many
+            ValueError: the file is damaged, or the frames would take too much memory
         """
         wanted = np.arange(len(self)) if numbers is None else np.fromiter(numbers, np.int64)
         if max(len(wanted), 1) * self.size_px**2 * 3 > MOST_DECODED_BYTES:
-            raise ValueError(f"{len(wanted)} frames of {self.size_px} px are more than {MOST_DECODED_BYTES:,} bytes")
+            raise ValueError(f"{len(wanted)} frames of {self.size_px} px exceed the limit of {MOST_DECODED_BYTES:,} bytes")
         from motionshards.transforms.extract.stored_video import FrameReader
 
         frames = np.empty((len(wanted), self.size_px, self.size_px, 3), np.uint8)
@@ -68,10 +70,12 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The stored sound of a clip, from the start of its video to the end. Its length is the number of samples per channel.
+    """The stored sound of a clip, for the length of its video; `len()` is the number of samples per channel.
 
-    flac: the file, 16 bits
+    flac: content of the file, FLAC with 16 bits per sample
     hz: samples per second
+    channels: number of channels
+    samples: number of samples per channel
     """
 
     flac: bytes = field(repr=False)
@@ -81,7 +85,7 @@ class Sound:
 
     @classmethod
     def of(cls, members: Mapping[str, bytes], arrays: Mapping[str, Any]) -> "Sound | None":
-        """As `Video.of`."""
+        """See `Video.of`."""
         meta = arrays["meta"].get(SOUND)
         if (meta is None) != (SOUND not in members):
             raise ValueError(f"{SOUND} or its description is missing")
@@ -91,14 +95,14 @@ class Sound:
         return self.samples
 
     def read(self, start: int = 0, count: int | None = None) -> NDArray[np.float32]:
-        """Samples [start, start + count), by default to the end: float32, -1 to 1, mean of the channels.
+        """Decode samples [start, start + count), by default to the end: float32 [count], in [-1, 1], mean over the channels.
 
         Raises:
-            ValueError: the file is damaged, or they are too many
+            ValueError: the file is damaged, or the samples would take too much memory
         """
         count = self.samples - start if count is None else count
         if not 0 <= count * 4 <= MOST_DECODED_BYTES:
-            raise ValueError(f"{count:,} samples from sample {start:,} on of {self.samples:,}")
+            raise ValueError(f"cannot read {count:,} samples from sample {start:,} on: there are {self.samples:,}")
         from motionshards.transforms.extract.stored_video import read_stored_sound
 
         sound = np.empty(count, np.float32)

@@ -1,3 +1,4 @@
-"""Exports: clips of a finished dataset in the file layouts of other training code. Imports the index, storage and query of
-datasets, and nothing that writes datasets.
+"""Exports clips of a finished dataset in the file layouts of other training code.
+
+May import dataset.index, dataset.storage and dataset.query, and nothing that writes datasets.
 """

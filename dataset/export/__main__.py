@@ -2,9 +2,9 @@
 
     python -m dataset.export OUT --format frames --output DIR [--split SPLIT ...] [--where CONDITION] [--size PX] [--limit N]
 
-docs/exports.md describes the formats. The same command resumes an interrupted export. DIR/export.json records what was exported
-and what became of each clip. Exit status: 0 done; 1 clips are damaged, nothing was written, or a fault; 2 unusable arguments
-or dataset; 130 interrupted.
+docs/exports.md describes the formats. The same command resumes an interrupted export. DIR/export.json records the settings of the
+export and the outcome of each clip. Exit status: 0 done; 1 clips are damaged, nothing was written, or an error; 2 invalid
+arguments or dataset; 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -45,23 +45,23 @@ class ExportOptions(Reporting, OfLocalDataset):
     """Options of `motionshards export`."""
 
     format: Annotated[str, choice(FORMATS)]
-    """The layout to write; docs/exports.md describes them."""
+    """The file layout to write, see docs/exports.md."""
     output: Path
-    """The directory to write to: new, empty, or that of the same export, which is then resumed."""
+    """The directory to write to: new, empty, or that of an interrupted export with the same options, which is then resumed."""
     split: tuple[Annotated[str, choice(SPLITS)], ...] = ()
-    """Export this split; may be repeated. The default depends on the format."""
+    """Export only this split; may be repeated. The default depends on the format."""
     where: str | None = None
     """Export only clips that satisfy this condition, such as "@latentsync and blur > 50"."""
     size: Annotated[int | None, Parameter(validator=Number(gte=16, lte=MOST_SIZE_PX))] = None
     """Height and width of the exported frames, in pixels; by default as stored."""
     frames: Literal["mp4", "png", "jpg"] | None = None
-    """How frames are written; the default depends on the format."""
+    """File type of the frames; the default depends on the format."""
     crf: Annotated[int | None, Parameter(validator=Number(gte=0, lte=51))] = None
-    """Quality of video that has to be encoded again, x264's constant rate factor; by default 18."""
+    """Quality of re-encoded video, as x264's constant rate factor; by default 18."""
     limit: PositiveInt | None = None
-    """Export only the first so many clips."""
+    """Export only this many clips, the first in the index."""
     workers: Annotated[PositiveInt, Parameter(group=COMPUTATION)] = _CORES
-    """Processes; by default one per core. The exported bytes do not depend on it."""
+    """Number of processes; by default one per core. Does not change the exported bytes."""
 
 
 @command("export", after=lambda options: "The same command resumes")

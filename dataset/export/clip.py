@@ -1,4 +1,4 @@
-"""A clip as exports read it: stored video or stills, with landmarks and head pose in the pixels of its frames."""
+"""A clip for exports: stored video or stills, with landmarks and head pose in pixels of the frames."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,19 +17,19 @@ from motionshards.schemas.samples.restore import smaller_in
 from motionshards.transforms.extract.encode import decode_into, square_side_px
 from motionshards.transforms.extract.stored_video import FrameReader
 
-# Frames that are decoded at a time: whole groups of 12, which is how often stored video has a key frame.
+# Frames decoded at a time: multiples of 12, the distance of key frames in stored video.
 _GROUP, _MOST_FRAMES, _MOST_BYTES = 12, 96, 64 << 20
 _POSE = ("yaw_deg", "pitch_deg", "roll_deg")
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """Measures of L of a clip's frames, in pixels of the stored size. NaN where no face was found.
+    """Measurements of L of a clip's frames, in pixels of the stored size; NaN where no face was found.
 
-    numbers: int64 [L], which of the clip's frames these are
+    numbers: int64 [L], numbers of the measured frames
     points_px: float32 [L,68,2], landmarks; None with `--landmarks none`
-    boxes_px: float32 [L,4], x0 y0 x1 y1 of the face; None likewise
-    pose_deg: float32 [L,3], yaw, pitch, roll
+    boxes_px: float32 [L,4], x0 y0 x1 y1 of the face; None with `--landmarks none`
+    pose_deg: float32 [L,3], yaw, pitch, roll in degrees
     """
 
     numbers: NDArray[np.int64] = field(repr=False)
@@ -40,16 +40,16 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class StoredClip:
-    """A clip of a dataset. Its frames are those of its stored video or, without one, its stills; their number is its length.
+    """A clip of a dataset. Its frames are those of its stored video if it has one, else its stills; `len()` is their number.
 
-    key: of the clip
-    row: its row of the index, all columns
-    meta: its meta.json
-    video: None in a dataset of stills
+    key: key of the clip
+    row: the clip's row of the index, all columns
+    meta: the clip's meta.json
+    video: stored video; None in a dataset of stills
     jpegs: stills; empty with `--store video`
-    sound: None where there is none
+    sound: stored sound; None if the clip has none
     size_px: height and width of the frames
-    smaller: stills and video at the smaller sizes
+    smaller: stills and video at the smaller stored sizes
     """
 
     key: str
@@ -67,7 +67,7 @@ class StoredClip:
     def of(cls, row: Mapping[str, Any], members: Mapping[str, bytes], reader: FrameReader) -> "StoredClip":
         """The clip of a row of the index.
 
-        members: of the sample, by suffix
+        members: contents of the sample by suffix
         reader: decodes stored video; one per process
 
         Raises:
@@ -92,11 +92,11 @@ class StoredClip:
 
     @property
     def pts_s(self) -> NDArray[np.float64]:
-        """Times of the source frames that the frames show, float64 [n], seconds from the start of their source file."""
+        """Time of the source frame shown by each frame, float64 [n], in seconds from the start of its source file."""
         return np.array(self.meta["pts_s"], np.float64) if self.video is None else self.video.pts_s
 
     def described(self) -> Described:
-        """What was measured in some of the frames: every n-th of a video, all stills."""
+        """Measurements of the measured frames: every n-th frame of a video, or all stills."""
         of_stills = self.video is None or "pts_s" not in self.meta["mp4"]
         measured = self.meta if of_stills else self.meta["mp4"]
         return Described(
@@ -107,10 +107,10 @@ class StoredClip:
         )
 
     def frames(self, numbers: NDArray[np.int64] | None = None, size_px: int | None = None) -> Iterator[NDArray[np.uint8]]:
-        """Frames in RGB, uint8 [H,W,3], decoded a few at a time.
+        """Yield frames in RGB, uint8 [H,W,3], decoded a few at a time.
 
         numbers: int64 [n], ascending; by default all
-        size_px: of the frames, by default the dataset's; sizes that are not stored are made from it with a Lanczos filter
+        size_px: height and width, by default the dataset's; frames are resized with a Lanczos filter to sizes that are not stored
 
         Raises:
             ValueError: the video or a still is damaged
@@ -123,7 +123,7 @@ class StoredClip:
                 yield frame if size_px in (None, stored.size_px) else _resized(frame, size_px)
 
     def video_frames(self, size_px: int) -> Iterator[av.VideoFrame]:
-        """All frames of the stored video of this size, else of the dataset's, as they are stored.
+        """All frames of the stored video of this size, or of the dataset's size if there is none, in their stored format.
 
         Raises:
             ValueError: the video is damaged, or there is none
@@ -134,12 +134,12 @@ class StoredClip:
         return self._reader.frames(stored.mp4, stored.size_px)
 
     def mp4(self, size_px: int) -> bytes | None:
-        """The stored video of this size; None where there is none."""
+        """The stored video of this size; None if there is none."""
         stored = self.stored(size_px)
         return stored.mp4 if stored.size_px == size_px else None
 
     def stored(self, size_px: int | None) -> Smaller:
-        """The pictures that are stored at a size; those of the dataset's size where there are none."""
+        """The stills and video stored at a size, or those of the dataset's size if there are none."""
         main = Smaller(self.size_px, self.jpegs, None if self.video is None else self.video.mp4)
         return next((one for one in self.smaller if one.size_px == size_px), main)
 

@@ -1,6 +1,6 @@
 """`DIR/{train,test}/<identity>#<video>#<start>#<stop>.mp4`, for FOMM, MRAA and Thin-Plate-Spline-Motion-Model.
 
-With `--frames png` each of these is a folder of images. Splits other than train are tests.
+With `--frames png`, each of these is a folder of images. Splits other than train are exported to test.
 """
 
 from bisect import bisect_right
@@ -16,7 +16,7 @@ from motionshards.transforms.extract.encoded.mp4 import Mp4Encoder
 from motionshards.transforms.extract.encoded.png import png_bytes
 from motionshards.transforms.extract.encoded.remux import cut_mp4, key_frames
 
-# The loaders read whole files by imageio.mimread, which refuses to decode more.
+# The original loaders read whole files with imageio.mimread, which refuses to decode more.
 _MOST_DECODED_BYTES = 256_000_000
 
 Part = tuple[int, int]
@@ -33,18 +33,18 @@ class Fomm:
     by_shard = False
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """See Format: stills have no rate, H.264 has even sizes, and files cannot be shorter than the distance of key frames."""
+        """See Format: stills have no frame rate, H.264 needs even sizes, and files must span the distance of key frames."""
         if settings.frames == "mp4" and (missing := lack(config, "fomm", "video")):
             return f"{missing}, or export with --frames png"
         if settings.frames == "mp4" and settings.size_px % 2:
-            return f"mp4 files have an even size, and --size is {settings.size_px}: choose another one, or --frames png"
+            return f"mp4 files need an even size, not --size {settings.size_px}: choose another size, or use --frames png"
         if settings.frames == "mp4" and _most_frames(settings.size_px) < GROUP_FRAMES:
             return f"mp4 files of {settings.size_px} px are too large for the loaders of fomm: export with --frames png"
         return None
 
     @contextmanager
     def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
-        """The loaders look for both folders, so they exist even if one is empty."""
+        """See Format. The original loaders expect both folders, so both are created."""
         for name in ("train", "test"):
             (place.root / name).mkdir(parents=True, exist_ok=True)
         folder = "train" if split == "train" else "test"
@@ -56,7 +56,7 @@ FORMAT = Fomm()
 
 
 def _write_images(place: Place, folder: str, clip: StoredClip, settings: Settings) -> Made:
-    """A folder is found only by a name that ends as that of a video."""
+    """The original loaders find a folder only if its name ends like that of a video."""
     name = f"{folder}/{settings.names.fomm(clip.key, len(clip))}.mp4"
     with place.folder(name) as path:
         for number, frame in enumerate(clip.frames(size_px=settings.size_px)):
@@ -87,7 +87,7 @@ def _most_frames(size_px: int) -> int:
 
 
 def _parts(frames: int, most: int, mp4: bytes) -> list[Part]:
-    """The fewest stretches of at most `most` frames between key frames, about equally long; none where those are too sparse."""
+    """The smallest number of parts of at most `most` frames that start at key frames, of similar length; empty if impossible."""
     if frames <= most:
         return [(0, frames)]
     bounds = [*key_frames(mp4).tolist(), frames]
@@ -97,7 +97,7 @@ def _parts(frames: int, most: int, mp4: bytes) -> list[Part]:
 
 
 def _longest_parts(bounds: list[int], most: int) -> list[Part]:
-    """Stretches between bounds, each as long as possible; none where two neighbours are too far apart."""
+    """Parts between bounds, each as long as possible; empty if two neighboring bounds are too far apart."""
     parts, start = [], 0
     while start < bounds[-1]:
         stop = bounds[bisect_right(bounds, start + most) - 1]

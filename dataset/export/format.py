@@ -1,4 +1,4 @@
-"""What a format of exports is, and which there are."""
+"""The protocol of export formats, and the list of formats."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,20 +11,20 @@ from motionshards.dataset.export.names import Names
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 
-# Each is a module of this package with a FORMAT, imported when it is used.
+# Each is a module of this package that defines FORMAT, imported on use.
 FORMATS = ("fomm", "frames", "latentsync", "liveportrait", "parquet")
 
-# Reasons why a clip is left out that are faults of the dataset; formats have others for clips that lack something.
+# Reasons for skipping a clip that are faults of the dataset; formats have others for clips that lack something.
 UNREADABLE, CRASHED = "unreadable", "crashed"
 FAULTS = {UNREADABLE, CRASHED}
-TOO_SHORT = "too_short"  # not a fault, but of several formats
+TOO_SHORT = "too_short"  # not a fault; used by several formats
 
-# What a format may need of a dataset -> what adds it.
+# What a format may need -> the addition that provides it.
 _ADDITIONS = {"video": "video --input DIR", "audio": "audio --input DIR", "landmarks": "landmarks"}
 
 
 class LeftOut(Exception):
-    """A clip lacks what a format needs; `reason` is one word, such as `no_sound`."""
+    """A clip lacks something that a format needs; `reason` is an identifier such as `no_sound`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -33,12 +33,12 @@ class LeftOut(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides the bytes of an export, beside the dataset and the choice of clips.
+    """Everything that determines the bytes of an export, besides the dataset and the selection of clips.
 
     size_px: height and width of the exported frames
-    frames: how frames are written, one of `Format.frames`
-    crf: quality of video that has to be encoded, x264's constant rate factor
-    names: of all clips of the export
+    frames: file type of the frames, one of `Format.frames`
+    crf: quality of re-encoded video, x264's constant rate factor
+    names: names of all exported clips
     """
 
     size_px: int
@@ -49,10 +49,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What was written for a clip.
+    """The files written for a clip.
 
-    files: paths below the export's directory; of a folder that holds nothing else, its own with a slash at the end
-    frames: number of frames
+    files: paths below the export's directory; a folder that belongs to the clip is listed as its path with a trailing slash
+    frames: number of exported frames
     """
 
     files: tuple[str, ...]
@@ -63,14 +63,14 @@ Write: TypeAlias = Callable[[StoredClip], Made]
 
 
 class Format(Protocol):
-    """A file layout. Its instances are stateless: each process has one.
+    """A file layout. Instances are stateless: each process has its own.
 
-    version: increased whenever the same clips become other files
-    libraries: modules whose versions decide the bytes
-    splits: exported by default; empty for all
+    version: increased whenever the exported files of the same clips change
+    libraries: modules whose versions affect the exported bytes
+    splits: splits exported by default; empty for all
     frames: allowed values of --frames, the default first
-    encodes: whether video may have to be encoded, so that --crf applies
-    by_shard: whether a shard becomes one file, so that one worker has to export all of it
+    encodes: whether video may be re-encoded, so that --crf applies
+    by_shard: whether a shard becomes one file, so that a single worker must export it
     """
 
     version: int
@@ -81,27 +81,25 @@ class Format(Protocol):
     by_shard: bool
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """Why a dataset built so cannot be exported, and what to do about it, in one line; None where it can be.
-
-        Also where one of `libraries` cannot be imported.
-        """
+        """Why a dataset with this config cannot be exported (or one of `libraries` cannot be imported), and the remedy, in one
+        line; None if it can."""
 
     def shard(self, place: Place, shard: str, split: str, settings: Settings) -> AbstractContextManager[Write]:
-        """Give a function that writes a clip of the shard; it is called for each in the order of the index.
+        """Yield a function that writes a clip; it is called for the shard's clips in the order of the index.
 
-        The function raises LeftOut for a clip that lacks something, and ValueError for one that is damaged. Leaving the
-        context completes what is written per shard.
+        The function raises LeftOut for a clip that lacks something, and ValueError for a damaged one. Leaving the context
+        completes files that are written per shard.
         """
 
 
 def lack(config: BuildConfig, format: str, *needs: str) -> str | None:
-    """What a dataset built so lacks of `needs` (video, audio, landmarks), and how to add it; None where all is there."""
+    """The message for the first of `needs` (video, audio, landmarks) that the dataset lacks; None if it lacks none."""
     has = {"video": config.moving, "audio": config.sounding, "landmarks": config.landmarks != "none"}
     missing = next((one for one in needs if not has[one]), None)
     return missing and f"{format} needs stored {missing}: motionshards build --output OUT --add {_ADDITIONS[missing]}"
 
 
 def format_of(name: str) -> Format:
-    """The format of this name, one of FORMATS."""
+    """The format with this name, one of FORMATS."""
     found: Format = import_module(f"motionshards.dataset.export.{name}").FORMAT
     return found

@@ -1,4 +1,4 @@
-"""The format `frames`: a folder per clip with its frames as PNG, its landmarks, a description, and its sound.
+"""The format `frames`: a folder per clip with frames as PNG, landmarks, a description, and sound.
 
 DIR/<identity>/<video>/<clip>/000000.png …, landmarks.npy, clip.json, audio.flac
 """
@@ -61,7 +61,7 @@ def _written(place: Place, clip: StoredClip, size_px: int) -> Made:
 
 
 def _in_all_frames(points_px: NDArray[np.float32], numbers: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
-    """float32 [frames,68,2], NaN where nothing was measured."""
+    """Landmarks of all frames, float32 [frames,68,2], NaN for frames that were not measured."""
     everywhere = np.full((frames, *points_px.shape[1:]), np.nan, np.float32)
     everywhere[numbers] = points_px
     return everywhere
@@ -85,6 +85,6 @@ def _description(clip: StoredClip, described: Described, size_px: int) -> dict[s
 
 
 def _numbers(rows: NDArray[np.float32]) -> list[list[float | None]]:
-    """Rounded; null where a face was not found."""
+    """Rounded rows for JSON; NaN becomes null."""
     rounded = [[round(value, _DECIMALS) for value in row] for row in rows.tolist()]
     return [[value if np.isfinite(value) else None for value in row] for row in rounded]

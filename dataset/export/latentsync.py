@@ -1,4 +1,4 @@
-"""`DIR/<clip>.mp4`, for LatentSync: aligned faces at 25 frames per second with sound. Its SyncNet reads the same files."""
+"""`DIR/<clip>.mp4`, for LatentSync and its SyncNet: aligned faces at 25 frames per second, with sound."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from motionshards.transforms.extract.encoded.warp import warped
 from motionshards.transforms.extract.landmarks.align import brows_and_nose, latentsync_affine
 
 _FPS, _SIZES_PX = 25, (256, 512)
-# The loader skips files with fewer than three windows of 16 frames, and searches forever if all are shorter.
+# LatentSync's loader skips files with fewer than three windows of 16 frames, and loops forever if all are shorter.
 _FEWEST_FRAMES = 48
 
 
@@ -36,11 +36,11 @@ class LatentSync:
     by_shard = False
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """See Format: clips need video, sound and landmarks, and the model has two sizes."""
+        """See Format: clips need video, sound and landmarks, and models exist for two sizes."""
         if missing := lack(config, "latentsync", "video", "audio", "landmarks"):
             return missing
         if config.fps != "source" and Fraction(config.fps) != _FPS:
-            return f"latentsync needs {_FPS} frames per second, and stored video has {config.fps}: build with --fps {_FPS}"
+            return f"latentsync needs {_FPS} frames per second, but stored video has {config.fps}: build with --fps {_FPS}"
         if settings.size_px not in _SIZES_PX:
             return f"latentsync has no model for {settings.size_px} px: export with --size 256 or --size 512"
         return _opencv_missing()
@@ -73,7 +73,7 @@ def _written(place: Place, clip: StoredClip, settings: Settings) -> Made:
 
 
 def _aligned(clip: StoredClip, rate: Fraction, size_px: int) -> Iterator[av.VideoFrame]:
-    """The frames with their faces in the same place, resampled once; grey where they end. Raises LeftOut."""
+    """Yield frames with the face aligned to a fixed position, resampled once, with gray padding. Raises LeftOut."""
     affine = latentsync_affine(_three_points(clip), size_px)
     if not np.isfinite(affine).all():
         raise LeftOut("face_lost")
@@ -83,7 +83,7 @@ def _aligned(clip: StoredClip, rate: Fraction, size_px: int) -> Iterator[av.Vide
 
 
 def _three_points(clip: StoredClip) -> NDArray[np.float64]:
-    """Brows and nose in every frame, float64 [M,3,2]: interpolated between measured frames, constant after the last."""
+    """Both brows and the nose in every frame, float64 [M,3,2]: interpolated between measured frames, constant after the last."""
     described = clip.described()
     if described.points_px is None:
         raise LeftOut("face_lost")
@@ -93,7 +93,7 @@ def _three_points(clip: StoredClip) -> NDArray[np.float64]:
 
 
 def _opencv_missing() -> str | None:
-    """OpenCV is not imported where nothing is aligned, as libGL may be missing there."""
+    """The message if OpenCV cannot be imported, such as without libGL; other formats do not need it."""
     try:
         import_module("cv2")
     except ImportError as error:

@@ -1,7 +1,7 @@
 """`DIR/db_name_xxxx1/{raw_cropped_frames,landmarks,face_orientation}/<clip>`, for LivePortrait-Train.
 
-A clip is a folder of images, a text file of landmarks and an array of head poses, with a row per image each. The loader draws any
-two images of a clip, so only frames with a face are exported, without gaps in their numbers.
+A clip is a folder of images, a text file of landmarks and an array of head poses, both with one row per image. The loader draws
+any two images of a clip, so only frames with a face are exported, numbered without gaps.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from motionshards.schemas.samples.encode import npy_bytes
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.encoded.png import png_bytes
 
-_DATABASE = "db_name_xxxx1"  # the loader takes clips from the folder of this name
-_LANDMARKS_PX = 512  # it divides landmarks by this number, whatever the size of the images
+_DATABASE = "db_name_xxxx1"  # the folder from which LivePortrait's loader reads clips
+_LANDMARKS_PX = 512  # the loader divides landmarks by this number, whatever the size of the images
 _FEWEST_FRAMES, _MOST_DEG, _JPEG_QUALITY = 2, 90, 95
 
 
@@ -36,7 +36,7 @@ class LivePortrait:
     by_shard = False
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """See Format: stills will do as well as video."""
+        """See Format: both stills and video can be exported."""
         return lack(config, "liveportrait", "landmarks")
 
     @contextmanager
@@ -69,7 +69,7 @@ def _written(place: Place, clip: StoredClip, settings: Settings) -> Made:
 
 
 def _with_face(described: Described) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Landmarks, and which rows have them and a pose."""
+    """Landmarks, and the rows that have both landmarks and a pose. Raises LeftOut."""
     points_px = described.points_px
     if points_px is None:
         raise LeftOut(TOO_SHORT)
@@ -77,7 +77,7 @@ def _with_face(described: Described) -> tuple[NDArray[np.float32], NDArray[np.in
 
 
 def _images(clip: StoredClip, numbers: NDArray[np.int64], settings: Settings) -> Iterator[bytes]:
-    """Image files of the frames; stills that are JPEG of this size already are copied."""
+    """Yield the frames as image files; stored JPEGs of this size are copied."""
     stored = clip.stored(settings.size_px)
     if settings.frames == "jpg" and clip.video is None and stored.size_px == settings.size_px:
         yield from (stored.jpegs[number] for number in numbers.tolist())
@@ -87,11 +87,11 @@ def _images(clip: StoredClip, numbers: NDArray[np.int64], settings: Settings) ->
 
 
 def _lines(images: list[str], points_px: NDArray[np.float32]) -> str:
-    """A line per image: its name, then `x_y` for each landmark."""
+    """One line per image: its name, then `x_y` for each landmark."""
     rows = np.rint(points_px).astype(np.int64).tolist()
     return "".join(f"{image} {' '.join(f'{x}_{y}' for x, y in row)}\n" for image, row in zip(images, rows, strict=True))
 
 
 def _orientation(pose_deg: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Yaw, pitch and roll float32 [T,3] with the signs of 3DDFA_V2, by which the loader's own data were measured."""
+    """Yaw, pitch and roll, float32 [T,3], with the signs of 3DDFA_V2, which measured LivePortrait's own training data."""
     return np.clip(-pose_deg, -_MOST_DEG, _MOST_DEG).astype(np.float32)

@@ -1,6 +1,6 @@
 """The format `parquet`: `DIR/data/<split>-<NNNNNN>.parquet`, a file per shard and a row per clip, for Hugging Face `datasets`.
 
-Stored files are copied into columns of the features Video, Audio and Image of `datasets`, which records them in each file.
+Stored files are copied into columns of type Video, Audio and Image; the metadata of each file records these features.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,12 +41,12 @@ class Parquet:
         except ImportError as error:
             return f"parquet needs the package datasets, version 4 or later ({error}): pip install 'motionshards[parquet]'"
         if settings.size_px not in config.sizes:
-            return f"parquet has the stored files, which are of {' and '.join(map(str, config.sizes))} px: leave --size out"
+            return f"parquet exports stored files, which have {' or '.join(map(str, config.sizes))} px: omit --size"
         return None
 
     @contextmanager
     def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
-        """See `Format`. A shard of which no clip can be read has no file."""
+        """See `Format`. A shard without readable clips has no file."""
         name = f"data/{split}-{shard.rpartition('-')[2]}.parquet"
         with ExitStack() as stack:
             rows = _Rows(place, name, stack)
@@ -64,7 +64,7 @@ FORMAT = Parquet()
 
 
 class _Rows:
-    """The rows of a file, written in groups. The file is completed by leaving `stack`."""
+    """The rows of a file, written in row groups. Leaving `stack` completes the file."""
 
     def __init__(self, place: Place, name: str, stack: ExitStack) -> None:
         self._place, self._name, self._stack = place, name, stack
@@ -80,7 +80,7 @@ class _Rows:
         self._bytes += payload_bytes
 
     def flush(self) -> None:
-        """Write a row group of what was added since the last."""
+        """Write the rows added since the last row group."""
         if self._rows:
             self._writer = self._writer or self._opened()
             self._writer.write_table(pa.table([self._column(field) for field in self._schema], schema=self._schema))
@@ -91,14 +91,15 @@ class _Rows:
         return _nested(values, field.type) if field.name in _MEASURED else pa.array(values, field.type)
 
     def _opened(self) -> pq.ParquetWriter:
-        """Media are compressed already; minima and maxima of them would be copies."""
+        """Open the writer, without compression or statistics of media: they are compressed already, and statistics would copy
+        them."""
         path = self._stack.enter_context(self._place.file(self._name))
         how = {"compression": "none", "use_dictionary": list(_REPEATED), "write_statistics": ["key", *_REPEATED]}
         return self._stack.enter_context(pq.ParquetWriter(path, self._schema, **how))
 
 
 def _schema() -> pa.Schema:
-    """That of the features, with the metadata by which `datasets` finds them."""
+    """The Arrow schema of the features, with the metadata that `datasets` reads."""
     from datasets import Audio, Features, Image, List, Value, Video
 
     number, measure = Value("float64"), Value("float32")
@@ -138,7 +139,7 @@ def _row(clip: StoredClip, stored: Smaller) -> dict[str, Any]:
 
 
 def _nested(rows: Sequence[NDArray[np.float32] | None], type_: pa.DataType) -> pa.Array:
-    """Arrays [n,…] as nested lists; None as null. Arrow's own conversion takes a Python object per number."""
+    """Arrays [n,…] as nested lists, None as null. Arrow's own conversion would create a Python object per number."""
     if all(row is None for row in rows):
         return pa.nulls(len(rows), type_)
     offsets = np.cumsum([0, *(0 if row is None else len(row) for row in rows)], dtype=np.int32)
@@ -147,7 +148,7 @@ def _nested(rows: Sequence[NDArray[np.float32] | None], type_: pa.DataType) -> p
 
 
 def _lists(values: NDArray[np.float32]) -> pa.Array:
-    """An array of n lists, each of which is `values[i]`."""
+    """An Arrow array of n lists; list i has the values of `values[i]`."""
     if values.ndim == 1:
         return pa.array(values)
     offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
@@ -155,7 +156,7 @@ def _lists(values: NDArray[np.float32]) -> pa.Array:
 
 
 def _file(clip: StoredClip, suffix: str, content: bytes) -> dict[str, Any]:
-    """A file as these features store it; `path` is its name in the shard."""
+    """A file in the format of these features; `path` is its name in the shard."""
     return {"bytes": content, "path": f"{clip.key}.{suffix}"}
 
 

@@ -1,9 +1,9 @@
-"""Where exports write: every file and folder is made under a temporary name and renamed, so it is whole or absent.
+"""The directory of an export. Files and folders are written under temporary names and renamed, so each is complete or absent.
 
-DIR/export.json                         the result, written last; see `dataset.export.record`
-DIR/.work/export.json                   what a running export is made of and how
-DIR/.work/<split>-<shard>-<first>.jsonl a line per clip of a finished task, whose first clip is that of the shard
-DIR/.work/tmp/                          what is being written
+DIR/export.json                         the record, written last; see `dataset.export.record`
+DIR/.work/export.json                   the settings of a running export
+DIR/.work/<split>-<shard>-<first>.jsonl one line per clip of a finished task; <first>: number of its first clip in the shard
+DIR/.work/tmp/                          files being written
 """
 
 import shutil
@@ -24,24 +24,24 @@ class Place:
 
     @property
     def work(self) -> Path:
-        """What is removed when the export is finished and no clip is damaged."""
+        """The work directory, removed when the export is finished and no clip is damaged."""
         return self.root / WORK_DIR
 
     @property
     def temporary(self) -> Path:
-        """What is being written."""
+        """The directory of files being written."""
         return self.work / "tmp"
 
     def lines(self, split: str, shard: str, first: int = 0) -> Path:
-        """The file that lists exported clips of a shard, from number `first`. Raises ValueError, as the next two do."""
+        """The file that lists the exported clips of a task. Raises ValueError: a name is invalid."""
         return self._below(self.work, f"{split}-{shard}-{first:06d}.jsonl")
 
     @contextmanager
     def file(self, name: str) -> Iterator[Path]:
-        """Give a path to write to, which becomes the file `name` below the root on a clean exit.
+        """Yield a temporary path, which is renamed to `name` below the root on success.
 
         Raises:
-            ValueError: the name would lead elsewhere or cannot be that of a file
+            ValueError: the name leads outside the root or is invalid
         """
         with self._making(self._below(self.root, name)) as (temporary, target):
             yield temporary
@@ -49,7 +49,7 @@ class Place:
 
     @contextmanager
     def folder(self, name: str) -> Iterator[Path]:
-        """The same for a folder, which is empty at first and replaces one of this name."""
+        """Like `file`, for a new empty folder, which replaces an existing one."""
         with self._making(self._below(self.root, name)) as (temporary, target):
             temporary.mkdir()
             yield temporary
@@ -65,8 +65,8 @@ class Place:
             yield Path(directory) / target.name, target
 
     def _below(self, directory: Path, name: str) -> Path:
-        """A path of names that may come from a hostile dataset."""
+        """Join a directory and a name from an untrusted dataset."""
         for part in name.split("/"):
             if not is_plain_name(part):
-                raise ValueError(f"{part!r} cannot be the name of a file")
+                raise ValueError(f"{part!r} is not a valid file name")
         return directory / PurePosixPath(name)

@@ -1,7 +1,7 @@
-"""Processes that export clips, and what to do when one dies.
+"""A pool of worker processes that export clips, with recovery from crashes.
 
-A stored video can crash the library that decodes it. The clip that a worker was reading when it crashed is refused, and its
-shard is exported again by another worker, without it. A worker that was killed from outside costs its shard a second try.
+A damaged video can crash the library that decodes it. The clip that a worker was reading when it crashed is refused, and another
+worker repeats the task without it. If a worker is killed from outside, its task is retried once.
 """
 
 import os
@@ -22,18 +22,18 @@ from motionshards.schemas.errors import BuildFailed
 
 _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)}
 
-# multiprocessing would import the main program again, which may have no guard against that.
+# multiprocessing would import the main program again, which may lack a guard.
 _CHILD = "from motionshards.dataset.export.worker import main; main()"
 
 
 def export_tasks(setup: Setup, tasks: Iterator[Task], workers: int, seen: Callable[[int], object]) -> None:
-    """Export clips with up to `workers` processes, which end with it.
+    """Export clips in up to `workers` processes.
 
-    seen: called with the number of clips of each task that is done
+    seen: called with the number of clips of each finished task
 
     Raises:
-        BuildFailed: a worker died, and not of a clip
-        MotionShardsError, OSError: what a worker met, such as a full disk
+        BuildFailed: a worker died for a reason other than a clip
+        MotionShardsError, OSError: an error of a worker, such as a full disk
     """
     again: deque[Task] = deque()
     idle: list[_Worker] = []
@@ -73,26 +73,26 @@ class _Worker:
     def __init__(self, setup: Setup) -> None:
         self.task = Task("", "", ())
         self._reading: int | None = None
-        self._connection, theirs = Pipe()
-        # sys.path goes along, since the main program may have changed it.
+        self._connection, child = Pipe()
+        # Pass sys.path on: the main program may have changed it.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
-        command = [sys.executable, "-c", _CHILD, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, env=environment)
-        theirs.close()
+        command = [sys.executable, "-c", _CHILD, str(child.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[child.fileno()], stdin=subprocess.PIPE, env=environment)
+        child.close()
         self._send(setup)
 
     def fileno(self) -> int:
-        """Of the connection, to wait for."""
+        """File descriptor of the connection, for `wait`."""
         return self._connection.fileno()
 
     def begin(self, task: Task) -> None:
-        """Let it do a task."""
+        """Start a task."""
         self.task, self._reading = task, None
         self._send(task)
 
     def receive(self) -> Reading | Finished | None:
-        """The next message; None when the process has ended."""
+        """The next message; None if the process has died."""
         try:
             message: Reading | Finished = self._connection.recv()
         except (EOFError, OSError):  # also in the middle of a message
@@ -102,25 +102,25 @@ class _Worker:
         return message
 
     def task_after_death(self) -> Task:
-        """What remains to be done of the task of a process that has ended. Raises BuildFailed: no clip is to blame."""
+        """The task to repeat after the process has died. Raises BuildFailed: no clip caused it."""
         status = self._process.wait()
         self.end()
         if status in _CRASHES and self._reading is not None:
             return replace(self.task, refused=self.task.refused | {self.task.rows[self._reading]["key"]})
         if status == -signal.SIGKILL and not self.task.killed:
             return replace(self.task, killed=True)
-        at = "" if self._reading is None else f", at the clip {self.task.rows[self._reading]['key']},"
-        how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        hint = ": memory may have run out, try fewer --workers" if status == -signal.SIGKILL else ""
-        raise BuildFailed(f"a worker that exported the shard {self.task.shard}{at} was {how}{hint}")
+        at = "" if self._reading is None else f", at clip {self.task.rows[self._reading]['key']}"
+        how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+        hint = "; memory may have run out, try fewer --workers" if status == -signal.SIGKILL else ""
+        raise BuildFailed(f"a worker {how} while exporting shard {self.task.shard}{at}{hint}")
 
     def end(self) -> None:
-        """End the process, whatever it does: only whole outputs are in place."""
+        """Kill the process: finished outputs are complete, others are only in the temporary directory."""
         self._connection.close()
         self._process.kill()
         self._process.communicate()
 
     def _send(self, message: Setup | Task) -> None:
-        """Send a message. Where the process has ended, `receive` reports it."""
+        """Send a message. If the process has died, the next `receive` reports it."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send(message)

@@ -1,11 +1,11 @@
-"""export.json, the record of an export: of what and how it was made, and what became of each clip.
+"""export.json, the record of an export: its settings, and the outcome of each clip.
 
 {"format": …, "version": …, "versions": {…}, "dataset": {…}, "options": {…}, "counts": {…}, "clips":[
 {"key": …, "files": […], "frames": 105}
 ,{"key": …, "left_out": "no_sound"}
 ]}
 
-The first line is the header. There is a line per clip, in the order of the index, so files of any size are read line by line.
+The first line is the header, followed by one line per clip in the order of the index, so the file can be read line by line.
 """
 
 import json
@@ -27,7 +27,7 @@ _LONGEST_HEADER, _SHOWN_DIGITS = 1 << 20, 16
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """The header of a record, None where there is no file. Raises ConfigError: it is not a record."""
+    """The header of a record; None if the file does not exist. Raises ConfigError: it is not a record."""
     try:
         with open_regular(path) as stream:
             header: dict[str, Any] = json.loads(stream.readline(_LONGEST_HEADER).decode() + _CLOSE)
@@ -40,23 +40,23 @@ def read_header(path: Path) -> dict[str, Any] | None:
 
 
 def refuse_another(found: dict[str, Any], wanted: dict[str, Any], output: Path) -> None:
-    """Raise ConfigError: the header of an export in the directory `output` is that of another one than is wanted."""
+    """Raises ConfigError: the header found in the directory `output` belongs to a different export."""
     old, new = _flat(found), _flat(wanted)
-    if old["format"] != new["format"]:  # whose libraries and options differ, too
+    if old["format"] != new["format"]:  # then libraries and options differ, too
         old, new = {"format": old["format"]}, {"format": new["format"]}
     if changed := differences(old, new):
-        raise ConfigError(f"--output {output} holds another export ({'; '.join(changed)}): choose another --output")
+        raise ConfigError(f"--output {output} already holds a different export ({'; '.join(changed)}). Use another --output")
 
 
 def write_header(place: Place, header: dict[str, Any]) -> None:
-    """Begin an export."""
+    """Record the settings of an export at its start."""
     place.work.mkdir(parents=True, exist_ok=True)
     with beside(place.work / NAME) as temporary:
         temporary.write_text(_header(header) + _CLOSE, "utf-8")
 
 
 def write_record(place: Place, header: dict[str, Any], shards: Iterable[Path]) -> dict[str, Any]:
-    """Finish an export; returns its counts.
+    """Write the record of a finished export; returns its counts.
 
     shards: the files of `Place.lines`, in order
     """
@@ -71,7 +71,7 @@ def write_record(place: Place, header: dict[str, Any], shards: Iterable[Path]) -
 
 
 def has_faults(lines: Path) -> bool:
-    """Whether one of the clips that such a file lists is damaged."""
+    """Whether a file of `Place.lines` lists a damaged clip."""
     return any(json.loads(line).get("left_out") in FAULTS for line in _lines([lines]))
 
 
@@ -100,6 +100,6 @@ def _header(header: dict[str, Any]) -> str:
 
 
 def _flat(header: dict[str, Any]) -> dict[str, Any]:
-    """What a user would compare."""
+    """The settings that identify an export, by the names that users know."""
     how = {"format": header["format"], "version": header["version"], "dataset.json": header["dataset"]["sha256"][:_SHOWN_DIGITS]}
     return {**how, **header["versions"], **header["options"]}

@@ -1,4 +1,4 @@
-"""Exports of a dataset: shard by shard, in several processes, resumable."""
+"""Runs an export: selects clips, distributes them to worker processes, and resumes interrupted exports."""
 
 import shutil
 import time
@@ -29,7 +29,7 @@ from motionshards.schemas.layout import DATASET_JSON, tar_path
 from motionshards.schemas.output import only_writer, refuse_strangers
 
 DEFAULT_CRF = 18
-# Of a shard's 256: the workers of a many-core machine finish together, also where there are only a few shards.
+# Much less than a shard's 256, so that many workers finish at the same time even with few shards.
 _TASK_CLIPS = 8
 
 
@@ -37,9 +37,9 @@ _TASK_CLIPS = 8
 class ExportOrder:
     """What to export, and how. None means the default of the format or of the dataset.
 
-    splits: () for the format's default
-    limit: export the first so many clips
-    workers: processes; changes no byte
+    splits: splits to export; () for the format's default
+    limit: export only the first `limit` clips
+    workers: number of processes; does not change the exported bytes
     """
 
     output: Path
@@ -55,10 +55,12 @@ class ExportOrder:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What an export holds. `clips` were chosen, of which `written` have files; `left_out` counts the others by reason.
+    """The result of an export.
 
-    files: files and folders, as export.json lists them
-    seconds, clips_per_s: of this run
+    clips, written, left_out: number of selected clips, of exported clips, and of all others by reason
+    files: number of files and folders, as listed in export.json
+    frames: number of exported frames
+    seconds, clips_per_s: time and speed of this run
     """
 
     output: str
@@ -90,19 +92,19 @@ def export(
     seen: Callable[[int], object] = lambda clips: None,
     begin: Callable[[int], object] = lambda clips: None,
 ) -> Totals:
-    """Export clips of a dataset into the directory `order.output`, or finish what an interrupted run has begun there.
+    """Export clips of a dataset into the directory `order.output`, or resume an interrupted export there.
 
-    Clips that were damaged in an earlier run are tried again.
+    Clips that were damaged in an earlier run are retried.
 
     Args:
-        say: called with a line that users may want to know
-        begin: called with the number of chosen clips
-        seen: called with the number of clips of each task that is done, also of those that an earlier run has done
+        say: called with messages for the user
+        begin: called with the number of selected clips
+        seen: called with the number of clips of each finished task, including tasks finished by an earlier run
 
     Raises:
-        ConfigError: an option, or the directory, cannot be used
+        ConfigError: an option or the directory cannot be used
         DatasetError: the dataset cannot be read
-        BuildFailed: a worker died, and not of a clip
+        BuildFailed: a worker died for a reason other than a clip
     """
     place = _place(data, order)
     chosen = _Chosen.of(data, order)
@@ -110,11 +112,11 @@ def export(
     header = _header(data, order, chosen, settings)
     if counts := _complete(place, header):
         shutil.rmtree(place.work, ignore_errors=True)
-        say(f"nothing to do: {order.output} holds this export")
+        say(f"nothing to do: {order.output} already holds this export")
         return Totals(str(order.output), order.format, **counts)
     begin(clips := len(chosen.keys()))
     if not clips:
-        raise ConfigError(f"no clip is chosen: {chosen.why_none(order)}")
+        raise ConfigError(f"no clips to export: {chosen.why_none(order)}")
     place.root.mkdir(parents=True, exist_ok=True)
     with only_writer(place.root):
         start, done = time.monotonic(), _Done(place, seen)
@@ -123,10 +125,10 @@ def export(
         tasks = done.missing(chosen.tasks())
         export_tasks(Setup(data.out, place, order.format, settings), tasks, order.workers, done.count)
         if sha256_of(data.out / DATASET_JSON) != header["dataset"]["sha256"]:
-            raise DatasetError(f"{data.out} was changed during the export: export it to another --output")
+            raise DatasetError(f"{data.out} was changed during the export. Export it again to another --output")
         counts = write_record(place, header, done.lines)
         if FAULTS & counts["left_out"].keys():
-            say(f"{place.root / NAME} lists what is damaged; the same command tries these clips again")
+            say(f"{place.root / NAME} lists the damaged clips; the same command retries them")
         else:
             shutil.rmtree(place.work)
     seconds = time.monotonic() - start
@@ -137,7 +139,7 @@ def export(
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The clips to export."""
+    """The selection of clips to export."""
 
     data: Dataset
     splits: tuple[str, ...]
@@ -154,20 +156,20 @@ class _Chosen:
         return cls(data, splits, reduce(and_, conditions) if conditions else None, order.limit, kind.by_shard)
 
     def keys(self) -> pa.Table:
-        """The column key of all of them. Raises DatasetError."""
+        """The column key of all selected clips. Raises DatasetError."""
         return self.data.index(["key"], self.where)[: self.limit]
 
     def why_none(self, order: ExportOrder) -> str:
-        """Why there are none, in words. Raises DatasetError."""
+        """A message on why no clip is selected. Raises DatasetError."""
         there = sorted(set(self.data.index(["split"])["split"].to_pylist()))
         if not there:
             return f"{self.data.out} has no clips"
         if self.splits and not set(self.splits) & set(there):
-            return f"there is none of --split {' or '.join(self.splits)}, but of {', '.join(there)}"
+            return f"the dataset has no --split {' or '.join(self.splits)}, only {', '.join(there)}"
         return f"none matches --where {order.where}" + (f" in {', '.join(self.splits)}" if self.splits else "")
 
     def tasks(self) -> Iterator[Task]:
-        """The chosen clips, a few of a shard at a time or, where the format has a file per shard, all. Raises DatasetError."""
+        """The selected clips in tasks of a few clips, or of whole shards if the format needs that. Raises DatasetError."""
         rows = (row for batch in self.data.batches(where=self.where) for row in batch.to_pylist())
         place = itemgetter("split", "shard")
         for (split, shard), clips in groupby(islice(rows, self.limit), place):
@@ -180,7 +182,7 @@ class _Chosen:
 
 @dataclass(slots=True)
 class _Done:
-    """What is exported. clips: by this run; lines: the files that list the clips of each task, in order"""
+    """Progress of an export. clips: number exported by this run; lines: the files of `Place.lines` of all tasks, in order."""
 
     place: Place
     seen: Callable[[int], object]
@@ -188,11 +190,11 @@ class _Done:
     lines: dict[Path, None] = field(default_factory=dict)
 
     def missing(self, tasks: Iterator[Task]) -> Iterator[Task]:
-        """The tasks that no earlier run has done without faults. Raises DatasetError."""
+        """The tasks that no earlier run has finished without faults. Raises DatasetError."""
         for task in tasks:
             path = self.place.lines(task.split, task.shard, task.first)
             if path in self.lines:
-                raise DatasetError(f"the index lists clips of the shard {task.shard} in two places: run dataset.verify")
+                raise DatasetError(f"the index lists the clips of shard {task.shard} in two places: run dataset.verify")
             self.lines[path] = None
             if path.exists() and not has_faults(path):
                 self.seen(len(task.rows))
@@ -205,21 +207,21 @@ class _Done:
 
 
 def _place(data: Dataset, order: ExportOrder) -> Place:
-    """Where to write. Raises ConfigError: in the dataset."""
+    """Where to write. Raises ConfigError: this is inside the dataset."""
     output, out = order.output.resolve(), data.out.resolve()
     if out == output or out in output.parents:
-        raise ConfigError(f"--output {order.output} is in the dataset: choose another directory")
+        raise ConfigError(f"--output {order.output} is inside the dataset: choose another directory")
     return Place(order.output.absolute())
 
 
 def _settings(data: Dataset, order: ExportOrder, chosen: _Chosen) -> Settings:
-    """The settings, checked against format and dataset. Raises ConfigError."""
+    """The settings, checked against the format and the dataset. Raises ConfigError."""
     kind, config = format_of(order.format), data.manifest.config
     frames = order.frames or kind.frames[0]
     if frames not in kind.frames:
-        raise ConfigError(f"--frames {frames} is not for {order.format}, which takes {' or '.join(kind.frames)}")
+        raise ConfigError(f"--frames {frames} cannot be used with --format {order.format}, only {' or '.join(kind.frames)}")
     if order.crf is not None and not kind.encodes:
-        raise ConfigError(f"--crf is not for {order.format}, which encodes no video")
+        raise ConfigError(f"--crf cannot be used with --format {order.format}, which encodes no video")
     crf, names = DEFAULT_CRF if order.crf is None else order.crf, Names.of(chosen.keys())
     settings = Settings(order.size or config.size, frames, crf, names)
     if refusal := kind.refusal(config, settings):
@@ -228,7 +230,7 @@ def _settings(data: Dataset, order: ExportOrder, chosen: _Chosen) -> Settings:
 
 
 def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settings) -> dict[str, Any]:
-    """What export.json says about the export: all that decides its bytes."""
+    """The header of export.json: everything that determines the exported bytes."""
     kind: Format = format_of(order.format)
     options = {"split": list(chosen.splits), "where": order.where, "limit": order.limit}
     return {
@@ -241,10 +243,10 @@ def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settin
 
 
 def _complete(place: Place, header: dict[str, Any]) -> dict[str, Any] | None:
-    """The counts of the finished export that is there, None where a clip of it is damaged.
+    """The counts of this export if it is finished and has no damaged clip, else None.
 
     Raises:
-        ConfigError: there is something else than this export
+        ConfigError: the directory contains something other than this export
     """
     for path in (place.root / NAME, place.work / NAME):
         if (found := read_header(path)) is not None:

@@ -1,4 +1,4 @@
-"""A process that exports shards: given tasks by messages, it reports each clip before it reads it."""
+"""A process that exports clips: it receives tasks as messages, and reports each clip before reading it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from motionshards.transforms.extract.stored_video import FrameReader
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker is sent first."""
+    """The first message to a worker."""
 
     data: Path
     place: Place
@@ -38,10 +38,10 @@ class Setup:
 class Task:
     """Clips of a shard to export.
 
-    rows: of the index, all columns
-    first: number of the first of them among the shard's clips that are exported
-    refused: keys of clips that have crashed a worker
-    killed: a worker was killed by SIGKILL while it exported this shard
+    rows: rows of the index, all columns
+    first: number of the first clip among the shard's exported clips
+    refused: keys of clips that crashed a worker
+    killed: whether a worker was killed by SIGKILL during this task
     """
 
     split: str
@@ -54,21 +54,21 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Sent before a clip is read: its number in the task; None once all are done."""
+    """Sent before a clip is read. number: its number in the task; None when all clips are done."""
 
     number: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Sent at the end of a task. error: what ended it early, or its traceback if it is a bug"""
+    """Sent at the end of a task. error: the exception that stopped it, or the traceback of a bug."""
 
     error: Exception | str | None = None
 
 
 def main() -> None:
-    """Export shards until the connection is closed, whose descriptor is the argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends this one
+    """Run tasks until the connection is closed; its file descriptor is the command-line argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the main process stops this one
     threading.Thread(target=_end_with_main_process, daemon=True).start()
     reader = FrameReader()
     with Connection(int(sys.argv[1])) as connection, suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def _end_with_main_process() -> None:
-    """End at once when the main process is killed, whose lock is then free: the next run must be the only writer."""
+    """Exit at once when the main process is killed: its lock is then released, and the next run must be the only writer."""
     sys.stdin.read()  # nothing is ever written there
     os._exit(1)
 
@@ -97,7 +97,7 @@ def _finished(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Rea
 
 
 def export_task(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> None:
-    """Export the clips of a task, then write the file that says so."""
+    """Export the clips of a task, then write its file of outcomes, see `Place.lines`."""
     lines = []
     with format_of(setup.format).shard(setup.place, task.shard, task.split, setup.settings) as write:
         for number, row in enumerate(task.rows):
@@ -111,7 +111,7 @@ def export_task(setup: Setup, task: Task, reader: FrameReader, send: Callable[[R
 
 
 def _outcome(data: Path, row: Mapping[str, Any], reader: FrameReader, write: Write) -> dict[str, Any]:
-    """What became of a clip, as export.json lists it."""
+    """Export a clip; returns its outcome as listed in export.json."""
     try:
         made = write(StoredClip.of(row, _members(data, row), reader))
     except LeftOut as error:

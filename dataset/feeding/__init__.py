@@ -1,4 +1,4 @@
-"""Batches from reading processes through shared memory to the device, ahead of the training step.
+"""Worker processes that read batches into shared memory, and prefetching to the device.
 
-Imports dataset.stream and what lies below.
+May import dataset.stream and everything below it.
 """

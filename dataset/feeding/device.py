@@ -1,7 +1,7 @@
-"""Batches on a GPU: copied from the ring on a stream of their own, one batch ahead of the training step.
+"""Copies batches from the ring to a GPU on a separate CUDA stream, one batch ahead of the training step.
 
-The ring's memory is registered with CUDA (page-locked), so copies run beside the computation. A place is given back once
-its copy is known to be over.
+The ring's memory is registered with CUDA (page-locked), so copies overlap with computation. A slot of the ring is released once
+its copy is known to have finished.
 """
 
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger("motionshards")
 
 Place = TypeVar("Place")
 
-# The batch being copied, the one that waits to be handed out, and one whose copy is not yet known to be over.
+# The batch being copied, the one waiting to be yielded, and one whose copy is not yet known to have finished.
 HELD = 3
 
 
@@ -30,18 +30,18 @@ class Copier:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._copying: deque[tuple[torch.cuda.Event, Batch]] = deque()
-        self._ring = ring  # must not be unmapped before it is let go
+        self._ring = ring  # keeps the memory mapped until it is unregistered
         cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         status = int(cuda.cudaHostRegister(ring.address, ring.bytes, 0))
         if status:
-            logger.warning("the loader's memory cannot be page-locked (CUDA says %d): copies will hold up training", status)
+            logger.warning("the loader's memory cannot be page-locked (CUDA error %d): copies will slow down training", status)
         else:
             weakref.finalize(self, cuda.cudaHostUnregister, ring.address).atexit = False
 
     def ahead(
         self, batches: Iterator[tuple[Batch, Place]], finish: Callable[[Batch, Place], Batch]
     ) -> Iterator[tuple[Batch, Place]]:
-        """Batches on the device, and what came with them; `finish` is applied there, on the copying stream."""
+        """Yield batches on the device with their places, one ahead; `finish` is applied on the device, on the copying stream."""
         waiting: tuple[Batch, Place, torch.cuda.Event] | None = None
         for batch, place in batches:
             issued = self._issue(batch, place, finish)
@@ -65,6 +65,6 @@ class Copier:
         current = torch.cuda.current_stream(self._device)
         current.wait_event(event)
         for tensor in batch.tensors().values():
-            # Made on the copying stream: its memory must not be used again before the training step is through with it.
+            # Allocated on the copying stream: its memory must not be reused before the training step has finished with it.
             tensor.record_stream(current)
         return batch, place

@@ -1,6 +1,6 @@
-"""A process that reads batches for a loader: told by messages which, it fills their places in the ring. Holds no torch.
+"""A process that reads batches for a loader: it receives requests as messages and fills places in the ring. Imports no torch.
 
-A training loop holds Python's lock most of the time; here many threads share a lock that nothing else wants.
+A training loop holds the GIL most of the time; in a separate process, the reading threads have a GIL of their own.
 """
 
 import itertools
@@ -23,8 +23,8 @@ from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.faults import Fault
 from motionshards.dataset.reading.index_arrays import Kind
 from motionshards.dataset.reading.layout import Layout
-from motionshards.dataset.reading.reader import Ask, NothingReadable, Plan, Reader
-from motionshards.dataset.reading.shared_memory import Shared
+from motionshards.dataset.reading.reader import NothingReadable, Plan, Reader, Request
+from motionshards.dataset.reading.shared_memory import SharedMemory
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.storage.shards import Place, Shards
 
@@ -33,7 +33,7 @@ _CLIPS_TOGETHER = 256
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a reading process is told first. Descriptors are those that it inherited."""
+    """The first message to a reading process. Descriptors are inherited file descriptors."""
 
     catalog: Layout
     catalog_descriptor: int
@@ -46,13 +46,13 @@ class Setup:
     warm: bool
     place: Place
     threads: int
-    hands_descriptor: int
+    held_descriptor: int
     refused: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A batch to be read into a place of the ring. `alone`: clip after clip, by no more than one thread."""
+class ReadBatch:
+    """A request to read a batch into a place of the ring. `alone`: read its clips one by one, in a single thread."""
 
     number: int
     place: int
@@ -60,23 +60,23 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Coming:
-    """The next batches that will be ordered from this process, equally large ones. Looked up together, each costs far less."""
+class PlanBatches:
+    """The next batches that will be requested from this process, all of one size. Planning them together is far cheaper."""
 
     numbers: list[int]
-    ask: Ask
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
-    """A clip that is not to be read any more."""
+class RefuseClip:
+    """A clip that must not be read any more."""
 
     clip: int
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A batch that was read, or why not: `faults` of a sample without a stand-in if `lost`, `error` if it is a bug."""
+class BatchDone:
+    """The result of a request. `lost`: a sample has no readable substitute, see `faults`; `error`: traceback of a bug."""
 
     number: int
     faults: list[Fault]
@@ -99,13 +99,13 @@ class _Job:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self, reader: Reader, start: int, stop: int) -> bool:
-        """Read a part; whether it was the last."""
+        """Read a part; returns whether it was the last one to finish."""
         faults, lost, error = list[Fault](), list[Fault](), ""
         try:
             faults = reader.read(self.plan, self.out, start, stop, self.first)
         except NothingReadable as unreadable:
             lost = unreadable.faults
-        except Exception:  # a bug must end the run in the process that the user sees
+        except Exception:  # a bug must stop the run in the main process
             error = traceback.format_exc()
         with self.lock:
             self.faults += faults
@@ -114,12 +114,12 @@ class _Job:
             self.parts -= 1
             return self.parts == 0
 
-    def done(self) -> Done:
-        return Done(self.number, self.lost or sorted(self.faults, key=lambda one: one.clip), bool(self.lost), self.error)
+    def done(self) -> BatchDone:
+        return BatchDone(self.number, self.lost or sorted(self.faults, key=lambda one: one.clip), bool(self.lost), self.error)
 
 
-class Hands:
-    """Which clip each thread of a reading process is reading, in memory that outlives the process; -1 for none."""
+class HeldClips:
+    """The clip that each thread of a reading process is reading (-1 for none), in memory that outlives the process."""
 
     def __init__(self, slots: NDArray[np.int64]) -> None:
         self._slots, self._free = slots, itertools.count()
@@ -132,56 +132,56 @@ class Hands:
 
 
 class _Process:
-    """Threads that read parts of batches in the order in which those were asked for."""
+    """Threads that read parts of batches in the order of the requests."""
 
     def __init__(self, setup: Setup, connection: Connection) -> None:
-        catalog, ring = Shared(setup.catalog_descriptor), Shared(setup.ring_descriptor)
+        catalog, ring = SharedMemory(setup.catalog_descriptor), SharedMemory(setup.ring_descriptor)
         arrays = setup.catalog.views(catalog.block)
         shards = Shards(setup.place)
         nameless = Catalog(arrays, pa.array([], pa.string()), (), (), setup.kind)
-        self._hands = Shared(setup.hands_descriptor)
-        hands = Hands(np.frombuffer(self._hands.block, np.int64))
-        self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm, hands.hold, setup.refused)
+        self._held_memory = SharedMemory(setup.held_descriptor)
+        held = HeldClips(np.frombuffer(self._held_memory.block, np.int64))
+        self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm, held.hold, setup.refused)
         self._places = [setup.ring.views(ring.block, place * setup.ring.bytes) for place in range(setup.places)]
         self._connection, self._lock = connection, threading.Lock()
         self._parts: SimpleQueue[tuple[_Job, int, int]] = SimpleQueue()
-        self._wanted: SimpleQueue[list[int]] = SimpleQueue()
+        self._to_fetch: SimpleQueue[list[int]] = SimpleQueue()
         self._names = {name for name, *_ in setup.ring.arrays}
-        self._coming: dict[int, tuple[Plan, int]] = {}
+        self._planned: dict[int, tuple[Plan, int]] = {}
         self._count = len(self._places[0]["clip"])
         self._edges = np.unique(np.linspace(0, self._count, setup.threads + 1).round().astype(int)).tolist()
         for work in (*(self._read_parts for _ in range(setup.threads)), lambda: self._fetch(shards)):
             threading.Thread(target=work, daemon=True).start()
 
     def serve(self) -> None:
-        """Take orders until the loader hangs up."""
+        """Handle messages until the loader closes the connection."""
         while True:
             try:
                 message = self._connection.recv()
             except (EOFError, ConnectionResetError):
                 return
             if isinstance(message, list):
-                self._wanted.put(message)
-            elif isinstance(message, Coming):
-                self._look_up(message)
-            elif isinstance(message, Refuse):
+                self._to_fetch.put(message)
+            elif isinstance(message, PlanBatches):
+                self._plan(message)
+            elif isinstance(message, RefuseClip):
                 self._reader.refused.add(message.clip)
             else:
                 self._start(message)
 
-    def _look_up(self, coming: Coming) -> None:
-        """Look up batches together, but not so many that the choice among the frames of long videos takes much memory."""
-        self._coming.clear()  # of batches that will not be ordered any more
+    def _plan(self, batches: PlanBatches) -> None:
+        """Plan batches together, in groups that bound the memory for picking frames of long videos."""
+        self._planned.clear()  # batches left from an announcement that was dropped
         together = max(1, _CLIPS_TOGETHER // self._count)
-        for start in range(0, len(coming.numbers), together):
-            plan = self._reader.plan(coming.ask.part(start * self._count, together * self._count), self._names)
-            for turn, number in enumerate(coming.numbers[start : start + together]):
-                self._coming[number] = plan, turn * self._count
+        for start in range(0, len(batches.numbers), together):
+            plan = self._reader.plan(batches.request.part(start * self._count, together * self._count), self._names)
+            for turn, number in enumerate(batches.numbers[start : start + together]):
+                self._planned[number] = plan, turn * self._count
 
-    def _start(self, order: Order) -> None:
-        out, (plan, first) = self._places[order.place], self._coming.pop(order.number)
-        job = _Job(order.number, plan, first, out, 1 if order.alone else len(self._edges) - 1)
-        if order.alone:  # such orders come first, so no other thread has anything to read yet
+    def _start(self, message: ReadBatch) -> None:
+        out, (plan, first) = self._places[message.place], self._planned.pop(message.number)
+        job = _Job(message.number, plan, first, out, 1 if message.alone else len(self._edges) - 1)
+        if message.alone:  # such requests come first, so the other threads are idle
             self._read(job, 0, self._count)
             return
         for start, stop in itertools.pairwise(self._edges):
@@ -193,22 +193,22 @@ class _Process:
 
     def _read(self, job: _Job, start: int, stop: int) -> None:
         if job.read(self._reader, start, stop):
-            with self._lock, suppress(BrokenPipeError, ConnectionResetError):  # the loader may have hung up
+            with self._lock, suppress(BrokenPipeError, ConnectionResetError):  # the loader may have closed the connection
                 self._connection.send(job.done())
 
     def _fetch(self, shards: Shards) -> None:
         while True:
-            shards.fetch(self._wanted.get())
+            shards.fetch(self._to_fetch.get())
 
 
 def main() -> None:
-    """Serve the loader at the other end of the connection whose descriptor is the argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader ends us, when it has ended itself
+    """Serve the loader at the other end of a connection; its file descriptor is the command-line argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader stops this process when it is interrupted
     connection = Connection(int(sys.argv[1]))
     try:
         process = _Process(connection.recv(), connection)
     except Exception:
-        connection.send(Done(-1, [], error=traceback.format_exc()))
+        connection.send(BatchDone(-1, [], error=traceback.format_exc()))
         raise
     process.serve()
-    os._exit(0)  # threads may be in the midst of a read that nobody wants any more
+    os._exit(0)  # do not wait for threads that are still reading

@@ -1,4 +1,4 @@
-"""The ring of batches in shared memory, whose places are used again and again."""
+"""A ring buffer of batches in shared memory."""
 
 import weakref
 from collections import deque
@@ -8,61 +8,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.dataset.reading.layout import Layout
-from motionshards.dataset.reading.shared_memory import Shared
+from motionshards.dataset.reading.shared_memory import SharedMemory
 
 
 class Ring:
-    """Places for batches. One is free again when all arrays that were given out of it are gone.
+    """Places for batches. A place becomes free when all arrays lent from it have been garbage-collected.
 
-    Nobody can then see a batch change under him, as happens where buffers are simply used again.
+    So a batch never changes while somebody holds it, unlike with buffers that are reused in turn.
     """
 
     def __init__(self, layout: Layout, places: int) -> None:
         self.layout = layout
         self.places = places
-        self.memory = Shared.of_size(layout.bytes * places)
+        self.memory = SharedMemory.of_size(layout.bytes * places)
         self._free = deque(range(places))
         self._base = np.frombuffer(self.memory.block, np.uint8)
 
     @property
     def address(self) -> int:
-        """Where the memory begins in this process."""
+        """Address of the memory in this process."""
         return int(self._base.ctypes.data)
 
     @property
     def bytes(self) -> int:
-        """Size of the memory."""
+        """Size of the memory in bytes."""
         return self._base.nbytes
 
     @property
     def free(self) -> int:
-        """How many places nobody has."""
+        """Number of free places."""
         return len(self._free)
 
     def claim(self) -> int:
-        """A free place. Raises IndexError: there is none."""
+        """Take a free place. Raises IndexError: there is none."""
         return self._free.popleft()
 
     def release(self, place: int) -> None:
-        """Give back a place that was not lent."""
+        """Return a place that was not lent."""
         self._free.append(place)
 
     def lend(self, place: int) -> dict[str, NDArray[Any]]:
-        """The arrays of a place, which is free again when the last of them, and of the tensors made of them, is gone."""
+        """The arrays of a place, which becomes free when all of them, and all tensors that share their memory, are gone."""
         start = place * self.layout.bytes
         lease = _Lease(self._base[start : start + self.layout.bytes])
         weakref.finalize(lease, self._free.append, place).atexit = False
         return self.layout.views(np.asarray(lease))
 
     def copied(self, place: int) -> dict[str, NDArray[Any]]:
-        """Copies of the arrays of a place, which is then free."""
+        """Copies of the arrays of a place, which becomes free at once."""
         arrays = {name: view.copy() for name, view in self.layout.views(self.memory.block, place * self.layout.bytes).items()}
         self.release(place)
         return arrays
 
 
 class _Lease:
-    """What numpy takes for the owner of some memory: its end is the end of all arrays upon it."""
+    """Owner of a place's memory for numpy: it is finalized when no array refers to the memory any more."""
 
     def __init__(self, memory: NDArray[np.uint8]) -> None:
         self._memory = memory

@@ -1,7 +1,7 @@
-"""Processes that read batches ahead into a ring, in the order in which they were asked for.
+"""Worker processes that prefetch batches into a ring, in the order of the requests.
 
-A file can crash the library that decodes it. A process that such a signal ends is replaced, and the new one reads again what
-was asked of it, clip after clip. The clip at which that process ends, too, is refused from then on, and its stand-ins are read.
+A damaged file can crash the library that decodes it. A crashed worker is replaced, and the new one repeats the missing batches
+clip by clip. A clip that crashes this worker, too, is refused from then on, and a substitute is read instead.
 """
 
 import logging
@@ -19,38 +19,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.feeding.read_process import Coming, Done, Order, Refuse, Setup
+from motionshards.dataset.feeding.read_process import BatchDone, PlanBatches, ReadBatch, RefuseClip, Setup
 from motionshards.dataset.feeding.ring import Ring
 from motionshards.dataset.reading.layout import Layout
-from motionshards.dataset.reading.reader import Ask
-from motionshards.dataset.reading.shared_memory import Shared
+from motionshards.dataset.reading.reader import Request
+from motionshards.dataset.reading.shared_memory import SharedMemory
 from motionshards.dataset.stream import ClipStream
 from motionshards.schemas.errors import LoaderFailed
 
 logger = logging.getLogger("motionshards")
 
-# SIGKILL is missing: it comes from outside, mostly since memory ran out.
+# Not SIGKILL: it comes from outside, mostly because memory ran out.
 _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)}
 _MOST_CRASHES = 100
 
-# multiprocessing would import the main program again, which may have no guard against that; with -m classes would be __main__'s.
+# multiprocessing would import the main program again, which may lack a guard; with `-m`, classes would belong to __main__.
 _CHILD = "from motionshards.dataset.feeding.read_process import main; main()"
 
 
 @dataclass(slots=True)
-class _Asked:
-    """A batch that was asked for, and of which process."""
+class _Pending:
+    """A batch that was requested, and the process that reads it."""
 
-    order: Order
+    message: ReadBatch
     process: int
     tag: Any
 
 
-class Pump:
-    """Reads the batches that it is asked for, several at a time; they come out in the order of asking.
+class WorkerPool:
+    """Reads requested batches in several processes; they are returned in the order of the requests.
 
-    ahead: batches that are asked for at a time
-    held: batches that the caller holds at a time; of more he gets copies, as the ring must go round
+    processes, threads: number of processes, and of threads per process
+    ahead: maximum number of outstanding requests
+    held: number of batches that the caller may hold at a time; beyond that, `take` returns copies to keep places free
     """
 
     def __init__(self, stream: ClipStream, *, processes: int, threads: int, ahead: int, held: int) -> None:
@@ -58,130 +59,132 @@ class Pump:
         self._held = held
         self._most = ahead
         self.ring = Ring(stream.layout(), self._most + held)
-        self._asked: deque[_Asked] = deque()
-        self._done: dict[int, Done] = {}
-        self._coming: dict[int, Ask] = {}
+        self._pending: deque[_Pending] = deque()
+        self._done: dict[int, BatchDone] = {}
+        self._announced_requests: dict[int, Request] = {}
         self._number = self._announced = 0
         self.processes, self._threads = processes, threads
         self._refused: set[int] = set()
         self._crashes = 0
-        self._readers: list[_Reading] = []
+        self._workers: list[_Worker] = []
         try:
             for _ in range(processes):
-                self._readers.append(self._started())
+                self._workers.append(self._start_worker())
         except BaseException:
             self.close()
             raise
 
     @property
     def next_tag(self) -> Any:
-        """The tag of the batch that `take` gives; None where nothing was asked for."""
-        return self._asked[0].tag if self._asked else None
+        """The tag of the batch that `take` returns next; None without outstanding requests."""
+        return self._pending[0].tag if self._pending else None
 
     @property
     def has_room(self) -> bool:
-        """Whether another batch can be asked for."""
-        return len(self._asked) < self._most and self.ring.free > 0
+        """Whether another batch can be requested."""
+        return len(self._pending) < self._most and self.ring.free > 0
 
-    def announce(self, asks: list[Ask]) -> None:
-        """Tell the processes which batches will be asked for next. All that were announced before must have been asked for."""
-        numbers = range(self._announced, self._announced + len(asks))
-        self._coming.update(zip(numbers, asks, strict=True))
+    def announce(self, requests: list[Request]) -> None:
+        """Announce the next batches to the processes. All batches announced before must have been requested."""
+        numbers = range(self._announced, self._announced + len(requests))
+        self._announced_requests.update(zip(numbers, requests, strict=True))
         self._announced = numbers.stop
-        for process, reader in enumerate(self._readers):
-            self._tell(reader, [number for number in numbers if number % len(self._readers) == process])
+        for process, worker in enumerate(self._workers):
+            self._announce_to(worker, [number for number in numbers if number % len(self._workers) == process])
 
-    def ask(self, tag: Any) -> None:
-        """Ask for the next batch that was announced, where there is room for it; `tag` comes back with it."""
-        asked = _Asked(Order(self._number, self.ring.claim()), self._number % len(self._readers), tag)
-        self._asked.append(asked)
-        self._readers[asked.process].send(asked.order)
+    def request(self, tag: Any) -> None:
+        """Request the next announced batch; needs `has_room`. `tag` is returned with the batch."""
+        pending = _Pending(ReadBatch(self._number, self.ring.claim()), self._number % len(self._workers), tag)
+        self._pending.append(pending)
+        self._workers[pending.process].send(pending.message)
         self._number += 1
 
     def fetch(self, shards: list[int]) -> None:
-        """Let the processes bring shards into the cache, each its part."""
-        for number, reader in enumerate(self._readers):
-            if mine := shards[number :: len(self._readers)]:
-                reader.send(mine)
+        """Make the processes fetch shards into the cache, each a part of them."""
+        for number, worker in enumerate(self._workers):
+            if part := shards[number :: len(self._workers)]:
+                worker.send(part)
 
-    def take(self) -> tuple[dict[str, NDArray[Any]], Done, Any]:
-        """The next batch: its arrays, what was replaced in it, its tag.
+    def take(self) -> tuple[dict[str, NDArray[Any]], BatchDone, Any]:
+        """Wait for the next batch; returns its arrays, its faults and its tag.
 
         Raises:
-            LoaderFailed: a process died, or ran into a bug
+            LoaderFailed: a process died, or raised an unexpected exception
         """
-        asked = self._asked[0]
-        self._finish(asked)
-        self._asked.popleft()
-        done = self._done.pop(asked.order.number)
-        del self._coming[asked.order.number]
-        lent = self.ring.places - self.ring.free - len(self._asked) - 1
-        return (self.ring.lend if lent < self._held else self.ring.copied)(asked.order.place), done, asked.tag
+        pending = self._pending[0]
+        self._finish(pending)
+        self._pending.popleft()
+        done = self._done.pop(pending.message.number)
+        del self._announced_requests[pending.message.number]
+        lent = self.ring.places - self.ring.free - len(self._pending) - 1
+        return (self.ring.lend if lent < self._held else self.ring.copied)(pending.message.place), done, pending.tag
 
     def forget(self) -> None:
-        """Wait for what was asked for and throw it away, and what was only announced with it."""
-        while self._asked:
-            self._finish(self._asked[0])
-            asked = self._asked.popleft()
-            del self._done[asked.order.number]
-            self.ring.release(asked.order.place)
-        self._coming.clear()
+        """Wait for all outstanding requests and discard them, together with all announcements."""
+        while self._pending:
+            self._finish(self._pending[0])
+            pending = self._pending.popleft()
+            del self._done[pending.message.number]
+            self.ring.release(pending.message.place)
+        self._announced_requests.clear()
         self._number = self._announced
 
     def close(self) -> None:
-        """End the processes. Batches that were given out stay valid."""
-        for reader in self._readers:
-            reader.end()
-        self._readers.clear()
+        """Stop the processes. Batches that were returned stay valid."""
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
         self.ring.memory.close()
 
-    def _finish(self, asked: _Asked) -> None:
-        """Wait until a batch is read."""
-        if not self._readers:
-            raise LoaderFailed("the loader was closed")
-        while asked.order.number not in self._done:
-            done = self._readers[asked.process].receive()
+    def _finish(self, pending: _Pending) -> None:
+        """Wait until a batch has been read."""
+        if not self._workers:
+            raise LoaderFailed("the loader is closed")
+        while pending.message.number not in self._done:
+            done = self._workers[pending.process].receive()
             if done is None:
-                self._replace(asked.process)
+                self._replace(pending.process)
             elif done.error:
-                raise LoaderFailed(f"a process that reads batches failed:\n{done.error}")
+                raise LoaderFailed(f"a worker process failed:\n{done.error}")
             else:
                 self._done[done.number] = done
 
     def _replace(self, process: int) -> None:
-        """Start another process in place of one that has ended, and ask it for what is missing. Raises LoaderFailed."""
-        ended = self._readers[process]
-        missing = [asked for asked in self._asked if asked.process == process and asked.order.number not in self._done]
-        guilty = ended.held if missing and missing[0].order.alone else []
+        """Replace a dead process, and request its missing batches from the new one. Raises LoaderFailed."""
+        ended = self._workers[process]
+        missing = [
+            pending for pending in self._pending if pending.process == process and pending.message.number not in self._done
+        ]
+        crashing = ended.held if missing and missing[0].message.alone else []
         self._crashes += 1
         if ended.status not in _CRASHES or self._crashes > _MOST_CRASHES or not ended.held:
             raise ended.failure()
-        logger.warning("process %d that reads batches ended by signal %d; another takes its place", ended.pid, -ended.status)
-        self._refused.update(guilty)
+        logger.warning("worker process %d was killed by signal %d; restarting it", ended.pid, -ended.status)
+        self._refused.update(crashing)
         ended.end()
-        self._readers[process] = self._started()
-        for reader in self._readers:
-            for clip in guilty:
-                reader.send(Refuse(clip))
-        wanted = [asked.order.number for asked in missing]
-        wanted += [number for number in range(self._number, self._announced) if number % len(self._readers) == process]
-        self._tell(self._readers[process], wanted)
-        for asked in missing:
-            asked.order = replace(asked.order, alone=True)
-            self._readers[process].send(asked.order)
+        self._workers[process] = self._start_worker()
+        for worker in self._workers:
+            for clip in crashing:
+                worker.send(RefuseClip(clip))
+        numbers = [pending.message.number for pending in missing]
+        numbers += [number for number in range(self._number, self._announced) if number % len(self._workers) == process]
+        self._announce_to(self._workers[process], numbers)
+        for pending in missing:
+            pending.message = replace(pending.message, alone=True)
+            self._workers[process].send(pending.message)
 
-    def _tell(self, reader: "_Reading", numbers: list[int]) -> None:
-        """Let a process look up batches that will be ordered from it."""
-        if asks := [self._coming[number] for number in numbers]:
-            ask = Ask(np.concatenate([one.clip for one in asks]), np.concatenate([one.turn for one in asks]))
-            reader.send(Coming(numbers, ask))
+    def _announce_to(self, worker: "_Worker", numbers: list[int]) -> None:
+        """Announce batches to the process that will read them."""
+        if requests := [self._announced_requests[number] for number in numbers]:
+            request = Request(np.concatenate([one.clip for one in requests]), np.concatenate([one.turn for one in requests]))
+            worker.send(PlanBatches(numbers, request))
 
-    def _started(self) -> "_Reading":
-        hands = Shared.of_size(8 * (self._threads + 1))
-        np.frombuffer(hands.block, np.int64)[:] = -1
-        return _Reading(self._setup(hands), hands)
+    def _start_worker(self) -> "_Worker":
+        held = SharedMemory.of_size(8 * (self._threads + 1))
+        np.frombuffer(held.block, np.int64)[:] = -1
+        return _Worker(self._setup(held), held)
 
-    def _setup(self, hands: Shared) -> Setup:
+    def _setup(self, held: SharedMemory) -> Setup:
         stream = self.stream
         assert stream.catalog.memory is not None
         return Setup(
@@ -196,24 +199,24 @@ class Pump:
             warm=stream.warm,
             place=replace(stream.place, holders=self.processes * stream.world.local_size),
             threads=self._threads,
-            hands_descriptor=hands.descriptor,
+            held_descriptor=held.descriptor,
             refused=frozenset(self._refused),
         )
 
 
-class _Reading:
-    """A process that reads, and the connection to it."""
+class _Worker:
+    """A reading process, and the connection to it."""
 
-    def __init__(self, setup: Setup, hands: Shared) -> None:
-        self._hands = hands
-        self.connection, theirs = Pipe()
-        descriptors = (theirs.fileno(), setup.catalog_descriptor, setup.ring_descriptor, setup.hands_descriptor)
-        # sys.path goes along, since the main program may have changed it.
+    def __init__(self, setup: Setup, held: SharedMemory) -> None:
+        self._held_memory = held
+        self.connection, child = Pipe()
+        descriptors = (child.fileno(), setup.catalog_descriptor, setup.ring_descriptor, setup.held_descriptor)
+        # Pass sys.path on: the main program may have changed it.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         environment = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", **os.environ, "PYTHONPATH": path}
-        command = [sys.executable, "-c", _CHILD, str(theirs.fileno())]
+        command = [sys.executable, "-c", _CHILD, str(child.fileno())]
         self._process = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL, env=environment)
-        theirs.close()
+        child.close()
         self.send(setup)
 
     @property
@@ -222,24 +225,24 @@ class _Reading:
 
     @property
     def status(self) -> int:
-        """How it ended, which is waited for: its exit status, or the negative number of a signal."""
+        """Wait for its end; returns its exit status, or the negative number of a signal."""
         return self._process.wait()
 
     @property
     def held(self) -> list[int]:
-        """The clips that its threads are reading, or were when it ended."""
-        slots = np.frombuffer(self._hands.block, np.int64)
+        """The clips that its threads are reading, or were reading when it died."""
+        slots = np.frombuffer(self._held_memory.block, np.int64)
         return [int(clip) for clip in slots if clip >= 0]
 
     def send(self, message: Any) -> None:
-        """Send a message. Where the process has ended, `receive` reports it."""
+        """Send a message. If the process has died, the next `receive` reports it."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(message)
 
-    def receive(self) -> Done | None:
-        """The next batch that is done; None when the process has ended."""
+    def receive(self) -> BatchDone | None:
+        """The next finished batch; None if the process has died."""
         try:
-            done: Done = self.connection.recv()
+            done: BatchDone = self.connection.recv()
             return done
         except (EOFError, ConnectionResetError):
             return None
@@ -251,10 +254,10 @@ class _Reading:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._hands.close()
+        self._held_memory.close()
 
     def failure(self) -> LoaderFailed:
-        """The error of a process that has ended."""
-        how = f"was killed by signal {-self.status}" if self.status < 0 else f"ended with status {self.status}"
-        hint = "; signal 9 usually means that memory ran out" if self.status == -9 else ""
-        return LoaderFailed(f"process {self.pid} that reads batches {how}{hint}")
+        """The error for a process that has died."""
+        how = f"was killed by signal {-self.status}" if self.status < 0 else f"exited with status {self.status}"
+        hint = "; signal 9 usually means out of memory" if self.status == -9 else ""
+        return LoaderFailed(f"worker process {self.pid} {how}{hint}")

@@ -1,4 +1,4 @@
 """Draws frames with landmarks, boxes, pose and action units, waveforms, and matplotlib figures of clips.
 
-Imports nothing of dataset/.
+Must not import other packages of dataset.
 """

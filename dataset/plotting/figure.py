@@ -1,6 +1,6 @@
-"""A matplotlib figure of clips: for each its frames with marks, action units as bars, and the waveform of its sound.
+"""A matplotlib figure of clips: frames with marks, action units as bars, and the waveform.
 
-Lengths are in inches, counted from the top left. Axes are placed at computed positions: a layout engine takes twice as long.
+Lengths are in inches from the top left. Axes are placed at computed positions, since a layout engine takes twice as long.
 """
 
 import io
@@ -23,16 +23,16 @@ _WIDTH, _FRAMES_ACROSS, _LARGEST_FRAME = 12.0, 8, 1.7
 _GAP, _BETWEEN, _MARGIN = 0.05, 0.2, 0.1  # between frames, between clips, around all
 _TITLE, _LINE, _BARS, _WAVE = 0.24, 0.13, 0.42, 0.4
 _DPI = 100
-_PX_PER_INCH = 200  # of frames; twice what is shown, for screens of high resolution
+_PX_PER_INCH = 200  # of frames; twice the dpi, for high-resolution screens
 _LETTERS, _SMALL = 8.0, 6.5  # points
 _LETTER_WIDTH = 0.6  # of the size of a font
 _COLUMNS = 1200  # of a waveform
 _FAINT, _BAR, _TARGET, _SOUND, _PANEL = "#6b7280", "#5694f2", "#e4572e", "#3b82c4", "#f1f3f6"
-_NAMED, _LEAST_NAMED = 3, 0.5  # so many action units are named, if they are as strong
+_NAMED, _LEAST_NAMED = 3, 0.5  # name up to 3 action units with at least this intensity
 
 
 class NotebookFigure(Figure):
-    """A figure that a notebook displays as the value of a cell. It is not known to pyplot, which would display it twice."""
+    """A figure that notebooks display as the value of a cell; not registered with pyplot, which would display it twice."""
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -42,12 +42,12 @@ class NotebookFigure(Figure):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How much room a panel takes.
+    """The dimensions of a panel.
 
-    n, frame: number of its frames, and their side
-    lines: of text below the frames
-    named: of text below the bars of action units; 0 without any
-    wave: whether there is sound
+    n, frame: number of frames, and their side in inches
+    lines: lines of text below the frames
+    named: lines of text below the bars of action units; 0 without action units
+    wave: whether there is a waveform
     """
 
     n: int
@@ -76,12 +76,12 @@ class _Layout:
 
     @property
     def to_sound(self) -> float:
-        """From the top of a panel to that of its waveform."""
+        """Distance from the top of a panel to the top of its waveform."""
         return _TITLE + self.frame + _GAP + (self.lines + self.named) * _LINE + (_BARS if self.named else 0)
 
 
 def draw(panels: Sequence[Panel]) -> NotebookFigure:
-    """A figure of clips, which have equally many frames; several in a row where they are few."""
+    """A figure of clips with the same number of frames; clips with few frames share a row."""
     across = min(len(panels), max(1, _FRAMES_ACROSS // len(panels[0].frames)))
     layout = _Layout.of(panels, across)
     step_x, step_y = layout.width + _BETWEEN, layout.height + _BETWEEN
@@ -119,7 +119,7 @@ def _draw_frames(axes: Axes, panel: Panel, layout: _Layout) -> None:
 def _draw_action_units(
     figure: Figure, values: NDArray[np.floating], target: NDArray[np.floating] | None, left: float, top: float, width: float
 ) -> None:
-    """Bars from 0 to 5 above the names of the strongest; those of the target as outlines."""
+    """Bars from 0 to 5 above the names of the strongest action units; the target's bars are outlines."""
     axes = _axes(figure, left, top, width, _BARS - _GAP, _PANEL)
     axes.set(xlim=(-0.7, len(INTENSITIES) - 0.3), ylim=(0, MOST))
     places = np.arange(len(INTENSITIES))
@@ -146,7 +146,7 @@ def _draw_sound(figure: Figure, audio: NDArray[np.float32], hz: int, left: float
 
 
 def _axes(figure: Figure, left: float, top: float, width: float, height: float, colour: str = "none") -> Axes:
-    """Axes on a plain background, without ticks and frame."""
+    """Axes on a plain background, without ticks or frame."""
     across, down = figure.get_size_inches()
     place = (left / across, 1 - (top + height) / down, width / across, height / down)
     axes = figure.add_axes(place, facecolor=colour)
@@ -156,12 +156,12 @@ def _axes(figure: Figure, left: float, top: float, width: float, height: float, 
 
 
 def _write(figure: Figure, left: float, top: float, text: str, size: float, colour: str, weight: str = "normal") -> None:
-    """Text as it is: a key may have `$`, which would begin a formula."""
+    """Write plain text: a key may contain `$`, which would start a formula."""
     across, down = figure.get_size_inches()
     figure.text(left / across, 1 - top / down, text, va="top", fontsize=size, color=colour, weight=weight, parse_math=False)
 
 
 def _end_of(text: str, width: float) -> str:
-    """The end of a text, of which no more fits."""
+    """The end of a text that fits into `width` inches, after `…` if it was cut."""
     text, most = printable(text), int(width * 72 / (_LETTERS * _LETTER_WIDTH))
     return text if len(text) <= most else f"…{text[1 - most :]}"

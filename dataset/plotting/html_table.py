@@ -7,7 +7,7 @@ from motionshards.schemas.printable import printable
 
 
 def html_table(title: str, rows: Iterable[tuple[str, ...]]) -> str:
-    """A table under a title; all texts are escaped."""
+    """An HTML table with a title; all text is escaped."""
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<table><caption><b>{_safe(title)}</b></caption>{body}</table>"
 

@@ -1,4 +1,4 @@
-"""What a figure of clips shows, and how it is drawn: `figure` is imported on use, since matplotlib is an extra."""
+"""Panels of a figure of clips. `figure` is imported on use, since matplotlib is an optional dependency."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """n frames of a clip.
+    """n frames of a clip, with everything that is drawn for them.
 
     frames: uint8 [n,S,S,3], RGB
-    captions: one or more lines below each frame
-    marks: what is drawn on each frame
+    captions: n texts below the frames, of one or more lines
+    marks: n marks to draw on the frames
     aus: float [n,17], intensities of action units, 0 to 5 or NaN
-    target_aus: float [17], drawn on top of those of the last frame
+    target_aus: float [17], drawn over the action units of the last frame
     audio: float32 [samples], -1 to 1
     audio_hz: samples per second
     """
@@ -38,14 +38,14 @@ class Panel:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most `most` evenly spaced numbers below `count`, among them the first and the last."""
+    """At most `most` evenly spaced numbers below `count`, including the first and the last."""
     return [round(number) for number in np.linspace(0, count - 1, max(0, min(count, most))).tolist()]
 
 
 def plot(panels: Sequence[Panel]) -> "Figure":
-    """A figure of clips. Raises ConfigError: matplotlib is missing, or nothing is to be shown."""
+    """A figure of clips. Raises ConfigError: matplotlib is not installed, or there is nothing to show."""
     if not panels or not len(panels[0].frames):
-        raise ConfigError("show() takes numbers of clips and frames of at least 1")
+        raise ConfigError("show(): the numbers of clips and frames must be at least 1")
     try:
         from motionshards.dataset.plotting.figure import draw
     except ImportError as error:

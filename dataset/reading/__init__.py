@@ -1,4 +1,4 @@
-"""From the index to arrays: catalog, elastic order of samples, epochs, and the reader that decodes into a batch.
+"""From the index to batches: catalog, elastic order of samples, epochs, and the reader that decodes samples.
 
-Imports dataset.index, dataset.storage and dataset.query.
+May import dataset.index, dataset.storage and dataset.query.
 """

@@ -1,7 +1,7 @@
-"""Streams inside the data loaders of Hugging Face accelerate, which shards every iterable data set over its processes.
+"""Streams inside the data loaders of Hugging Face accelerate, which shards every iterable dataset over its processes.
 
-A stream is sharded already, and accelerate has no setting by which a data set could say so. It calls `set_epoch` and `len` of
-the data set before it reads, though, from its own wrappers: they are found on the stack, and told to let all batches through.
+A stream is sharded already, and accelerate has no setting for that. But before reading it calls the dataset's `set_epoch` and
+`len` from its own wrappers: these are found on the call stack and configured to pass all batches through.
 """
 
 import sys
@@ -17,28 +17,28 @@ _HOW = "use Accelerator(dataloader_config=DataLoaderConfiguration(dispatch_batch
 
 
 def unwrap(world: World) -> None:
-    """To be called by methods that accelerate calls: lets its wrapper, if there is one, yield every batch of this rank's stream.
+    """Disable the sharding of the accelerate wrapper that called the calling method, if any.
 
     Raises:
-        ConfigError: accelerate would split batches over the processes a second time, or has other processes than the stream
+        ConfigError: accelerate would split batches again, or its rank or number of processes differs from the stream's
     """
     for frame in _frames(sys._getframe(2)):
         wrapper = frame.f_locals.get("self")
         name = type(wrapper).__name__
         if name == "DataLoaderDispatcher":
-            raise ConfigError(f"accelerate would read the stream on rank 0 only, and split its batches a second time: {_HOW}")
+            raise ConfigError(f"accelerate would read the stream on rank 0 only and split its batches again: {_HOW}")
         if name == "IterableDatasetShard":
             _let_through(wrapper, world)
 
 
 def sets_epoch_itself() -> bool:
-    """Whether accelerate, and not the user through it, calls `set_epoch`: with its own count, which begins at 0 in each program
-    and leaves out passes that were left early."""
+    """Whether `set_epoch` was called by accelerate itself, not by the user. Its count starts at 0 in each run and skips passes
+    that were left early, so it must be ignored."""
     return any(frame.f_code.co_name == "__iter__" for frame in _frames(sys._getframe(2)))
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of accelerate's data loaders from this one upwards."""
+    """Consecutive stack frames of accelerate's data loaders, from this one upwards."""
     while frame is not None and frame.f_globals.get("__name__") == _MODULE:
         yield frame
         frame = frame.f_back
@@ -46,16 +46,16 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _let_through(wrapper: Any, world: World) -> None:
     if wrapper.batch_size == 1 and wrapper.num_processes == 1:
-        return  # done before
+        return  # already configured
     if wrapper.split_batches or wrapper.batch_size not in (None, 1):
         raise ConfigError(
-            "the stream forms batches itself: use DataLoader(stream, batch_size=None), and split_batches=False for accelerate"
+            "the stream yields batches already: use DataLoader(stream, batch_size=None), and split_batches=False for accelerate"
         )
-    theirs = World(wrapper.process_index, wrapper.num_processes)
-    if theirs != world:
+    launched = World(wrapper.process_index, wrapper.num_processes)
+    if launched != world:
         raise ConfigError(
-            f"the stream is rank {world.rank} of {world.size}, accelerate is rank {theirs.rank} of {theirs.size}: "
-            f"open the stream after Accelerator()"
+            f"the stream was opened as rank {world.rank} of {world.size}, but accelerate runs rank {launched.rank} of "
+            f"{launched.size}: open the stream after Accelerator()"
         )
     wrapper.batch_size, wrapper.num_processes, wrapper.process_index = 1, 1, 0
     wrapper.state_dict, wrapper.load_state_dict = wrapper.dataset.state_dict, wrapper.dataset.load_state_dict

@@ -1,4 +1,4 @@
-"""A batch as models get it, and as the block of memory into which it is read."""
+"""Batches as models receive them, and the memory layout into which they are read."""
 
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,16 +31,16 @@ Same = TypeVar("Same", bound="Batch")
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Batch(Clips):
-    """What `Clips` has, and who the clips are.
+    """The tensors of `Clips`, with the identities and keys of the clips.
 
-    row: int64 [B], numbers of the clips in the index
-    identity: int64 [B], numbers of those shown in `ClipStream.identities`
-    padded: bool [B], true for those that fill up the last batch of an epoch and came before in it
-    target_aus: float32 [B,17], action units of another frame, see `Singles`; None where the view has none
-    embedding: float32 [B,128], face descriptors, NaN where no face was found; None in a dataset without them
-    audio: float32 [B,S], sound of the frames' time, -1 to 1, mean of the channels; None in views without sound
+    row: int64 [B], row numbers of the clips in the index
+    identity: int64 [B], indices into `ClipStream.identities`
+    padded: bool [B], True for padding: samples of this epoch repeated to fill the last batch
+    target_aus: float32 [B,17], action units of the target frame, see `Singles`; None with views without target
+    embedding: float32 [B,128], face descriptors, NaN where no face was found; None if the dataset has none
+    audio: float32 [B,S], sound during the frames, in [-1, 1], mean over the channels; None with views without sound
     audio_hz: samples per second
-    keys: of the clips
+    keys: B keys of the clips
     """
 
     row: torch.Tensor
@@ -56,12 +56,12 @@ class Batch(Clips):
         return len(self.keys)
 
     def to(self: Same, device: torch.device | str, non_blocking: bool = False) -> Same:
-        """The same with all tensors on a device."""
+        """A copy with all tensors on a device."""
         moved: dict[str, Any] = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self.tensors().items()}
         return replace(self, **moved)
 
     def pin_memory(self: Same) -> Same:
-        """The same with all tensors in page-locked memory; `DataLoader(pin_memory=True)` calls it.
+        """A copy with all tensors in page-locked memory; `DataLoader(pin_memory=True)` calls it.
 
         Raises:
             RuntimeError: there is no accelerator
@@ -70,24 +70,24 @@ class Batch(Clips):
         return replace(self, **pinned)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Its tensors by name."""
+        """Tensors by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
     def show(self, clips: int = 4, frames: int = 9) -> "Figure":
-        """Plot frames with landmarks and head pose, action units and the waveform, which notebooks display.
+        """Plot frames with landmarks and head pose, action units and the waveform; notebooks display the figure.
 
-        clips: at most so many, the first ones
-        frames: of each clip at most so many, evenly spaced
+        clips: maximum number of clips to show, from the start of the batch
+        frames: maximum number of frames per clip, evenly spaced
 
         Raises:
-            ConfigError: matplotlib is missing, or nothing is to be shown
+            ConfigError: matplotlib is not installed, or there is nothing to show
         """
         host, picked = self.to("cpu"), spread(self.frames.shape[1], frames)
         return plot([host._panel(clip, picked) for clip in range(min(clips, len(self)))])
 
     def _panel(self, clip: int, picked: list[int]) -> Panel:
-        """Of frames of a clip; all tensors are in host memory."""
+        """The panel of a clip with the picked frames; all tensors must be in host memory."""
         poses, points = self.pose[clip].tolist(), None if self.landmarks is None else _array(self.landmarks[clip])
         return Panel(
             title=self.keys[clip] + (" (padding)" if self.padded[clip] else ""),
@@ -112,7 +112,7 @@ class Batch(Clips):
 
 
 def _caption(number: int, pose_deg: list[float]) -> str:
-    """The number of a frame and, in a second line, its head pose, which is not measured in all frames of videos."""
+    """The number of a frame and, on a second line, its head pose if it was measured."""
     angles = [f"{name} {round(angle)}°" for name, angle in zip(_POSE, pose_deg, strict=True) if np.isfinite(angle)]
     return f"frame {number}\n{'  '.join(angles)}"
 
@@ -122,7 +122,7 @@ def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _pixels(frames: torch.Tensor) -> NDArray[np.uint8]:
-    """uint8 [n,H,W,3] of frames as they are read, or as they are once augmented."""
+    """uint8 [n,H,W,3] of frames as read (uint8 [n,H,W,3]) or as augmented (float [n,3,H,W])."""
     if frames.dtype == torch.uint8:
         return frames.numpy()
     pixels: NDArray[np.uint8] = frames.detach().float().mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
@@ -130,10 +130,10 @@ def _pixels(frames: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def batch_layout(count: int, view: View, catalog: Catalog) -> Layout:
-    """The arrays into which `count` samples are read.
+    """Layout of the arrays into which `count` samples are read; arrays that no clip has are absent.
 
     frames uint8 [B,n,H,W,3], landmarks float32 [B,n,68,2], aus float32 [B,n,17], pose float32 [B,n,3], number int64 [B,n], clip
-    int64 [B], target_aus float32 [B,17], embedding float32 [B,128], audio float32 [B,S]. Those that no clip has are absent.
+    int64 [B], target_aus float32 [B,17], embedding float32 [B,128], audio float32 [B,S].
     """
     size_px = catalog.kind.size_px
     arrays: list[tuple[str, str, tuple[int, ...]]] = [("frames", "|u1", (count, view.n, size_px, size_px, 3))]
@@ -152,7 +152,7 @@ def batch_layout(count: int, view: View, catalog: Catalog) -> Layout:
 
 
 def as_batch(arrays: dict[str, Any], catalog: Catalog, padded: Any) -> Batch:
-    """The arrays of `batch_layout` as tensors that share their memory."""
+    """The arrays of `batch_layout` as a Batch that shares their memory."""
     tensors: dict[str, Any] = dict.fromkeys(("landmarks", "aus", "target_aus"))
     tensors |= {name: torch.from_numpy(array) for name, array in arrays.items() if name != "clip"}
     clip = arrays["clip"]
@@ -167,9 +167,9 @@ def as_batch(arrays: dict[str, Any], catalog: Catalog, padded: Any) -> Batch:
 
 
 def _collate(batches: list[Batch], *, collate_fn_map: Any = None) -> Batch:
-    """Lets `DataLoader(stream)` do what `DataLoader(stream, batch_size=None)` does. Raises ConfigError: it would form batches."""
+    """Make `DataLoader(stream)` work like `DataLoader(stream, batch_size=None)`. Raises ConfigError: batch_size is not 1."""
     if len(batches) != 1:
-        raise ConfigError(f"the stream forms batches itself: use DataLoader(stream, batch_size=None), not {len(batches)}")
+        raise ConfigError(f"the stream yields batches already: use DataLoader(stream, batch_size=None), not {len(batches)}")
     return batches[0]
 
 

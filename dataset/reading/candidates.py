@@ -1,6 +1,6 @@
 """Random choices among the frames of clips, each a pure function of the seed, the clip and its turn.
 
-B counts the clips, N the candidates of the clip that has most of them.
+B: clips, N: candidates of the clip with the most candidates.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from motionshards.dataset.reading.order import I64, hashed
 from motionshards.transforms.extract.sample import splitmix64
 
 MOST = 4096
-"""Of a clip with more frames so many are candidates, spread evenly, in each turn others."""
+"""Maximum number of candidates; of longer clips, evenly spaced frames are candidates, different ones in each turn."""
 NEVER = np.uint64(np.iinfo(np.uint64).max)
-"""The rank of what is not to be chosen."""
+"""Rank of a frame that must not be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Frames of clips in time order, and a random rank of each.
+    """Frames of clips in time order, each with a random rank.
 
-    frames: int64 [B,N]; behind a clip's last candidate some frame of it
-    ranks: uint64 [B,N], NEVER behind a clip's last candidate
-    counts: int64 [B], how many there are
+    frames: int64 [B,N], padded with arbitrary frames of the clip
+    ranks: uint64 [B,N], padded with NEVER
+    counts: int64 [B], number of candidates
     """
 
     frames: I64
@@ -34,7 +34,7 @@ class Candidates:
 
     @classmethod
     def of(cls, catalog: Catalog, seed: int, clip: I64, turn: I64, counts: I64) -> "Candidates":
-        """The candidates among the first `counts`, int64 [B], frames of each clip."""
+        """The candidates among the first `counts` frames, int64 [B], of each clip."""
         row = catalog.arrays["row"][clip]
         shift = None
         if (counts > MOST).any():
@@ -44,14 +44,16 @@ class Candidates:
         return cls(frames, np.where(inside, drawn, NEVER), np.minimum(counts, MOST))
 
     def least(self, count: int) -> I64:
-        """The frames with the `count` least ranks, int64 [B,count], the least first."""
+        """The frames with the `count` lowest ranks, int64 [B,count], lowest first."""
         return np.take_along_axis(self.frames, np.argsort(self.ranks, axis=1, kind="stable")[:, :count], axis=1)
 
 
 def spread(counts: I64, most: int, shift: I64 | None = None) -> tuple[I64, NDArray[np.bool_]]:
-    """All numbers below `counts`, int64 [B], or `most` of them at equal distances: int64 [B,N], and bool, which are such.
+    """Per row, all numbers below `counts`, int64 [B], or `most` of them, evenly spaced.
 
-    shift: int64 [B], below `counts`: by which share of the distance they are moved
+    shift: int64 [B], offset of evenly spaced numbers, in units of 1 / `counts` of their distance
+
+    Returns the numbers, int64 [B,N], and a mask, bool [B,N], False where a row is padded.
     """
     offered = np.minimum(counts, most)
     numbers = np.arange(offered.max(initial=0))
@@ -61,6 +63,6 @@ def spread(counts: I64, most: int, shift: I64 | None = None) -> tuple[I64, NDArr
 
 
 def values_of(catalog: Catalog, name: str, clip: I64, rows: I64) -> NDArray[Any]:
-    """What an array has for described frames, int64 [B,N], of each clip: [B,N,...]."""
+    """The values of a per-frame array for described frames `rows`, int64 [B,N], of each clip: [B,N,...]."""
     values: NDArray[Any] = catalog.arrays[name][catalog.arrays["first"][clip][:, None] + rows]
     return values

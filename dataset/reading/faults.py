@@ -1,4 +1,4 @@
-"""Clips that could not be read while training: counted, told once, and written down where that is asked for."""
+"""Clips that could not be read during training: counted, logged once, and optionally recorded in a quarantine file."""
 
 import json
 import logging
@@ -15,9 +15,9 @@ logger = logging.getLogger("motionshards")
 class Fault:
     """A clip that could not be read.
 
-    clip: its number in the catalog
+    clip: number of the clip in the catalog
     reason: a key of `dataset.storage.unreadable.UNREADABLE`
-    detail: for people
+    detail: description for users
     """
 
     clip: int
@@ -26,24 +26,24 @@ class Fault:
 
 
 class Faults:
-    """The faults of a run: how many of each reason, and a line for each clip in the log and the quarantine file.
+    """The faults of a run: counts by reason, and one line per clip in the log and the quarantine file.
 
-    counts: substituted samples by reason; a clip counts each time that it was wanted
+    counts: number of substituted samples by reason; a clip counts each time it was drawn
     """
 
     def __init__(self, quarantine: Path | None) -> None:
         self.counts: Counter[str] = Counter()
         self._quarantine = quarantine
-        self._told: set[int] = set()
+        self._logged: set[int] = set()
 
     def add(self, fault: Fault, key: str) -> None:
         """Count a fault. Raises OSError: the quarantine file cannot be written."""
         self.counts[fault.reason] += 1
-        if fault.clip in self._told:
+        if fault.clip in self._logged:
             return
-        self._told.add(fault.clip)
+        self._logged.add(fault.clip)
         logger.warning(
-            "%s cannot be read, another clip stands in for it: %s: %s", printable(key), fault.reason, printable(fault.detail)
+            "%s cannot be read, substituting another clip: %s: %s", printable(key), fault.reason, printable(fault.detail)
         )
         if self._quarantine is not None:
             with self._quarantine.open("a", encoding="utf-8") as stream:

@@ -1,6 +1,6 @@
-"""Rows of the index as flat arrays: where the frames, video and sound of clips are stored, and what was measured.
+"""Rows of the index as flat arrays: where the frames, video and sound of clips are stored, and their measurements.
 
-Anyone may have written an index, so what contradicts itself is refused here.
+The index is untrusted input: rows that contradict themselves are rejected here.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _SCALAR = tuple(one.name for one in INDEX if not pa.types.is_list(one.type))
 COLUMNS = tuple(dict.fromkeys((*_SCALAR, *_NEEDED)))
 
 _MOST_VIDEO_FRAMES, _MOST_FPS, _MOST_HZ = 1 << 24, 1000, 1 << 20
-# Rates have smaller denominators, see `schemas.config`.
+# Larger than the denominator of any stored rate, see `schemas.config`.
 _LARGEST_DENOMINATOR = 10**6
 
 
@@ -37,9 +37,9 @@ _LARGEST_DENOMINATOR = 10**6
 class Kind:
     """Which frames of clips are read.
 
-    main_px: height and width of frames at the dataset's size, in pixels of which points are stored
+    main_px: height and width of frames at the dataset's size; stored points are in its pixels
     smaller_px: the smaller size at which frames are read; None for the dataset's size
-    every: frame r · every is the one that is measured in row r; 1 for stills
+    every: row r of the measurements belongs to frame r · every; 1 for stills
     """
 
     shown: Shown
@@ -49,7 +49,7 @@ class Kind:
 
     @classmethod
     def of(cls, shown: Shown, sizes: Sequence[int], size: int | None, every: int = 1) -> "Kind":
-        """Frames of `size` px, by default of the first of the stored `sizes`. Raises ConfigError: it is not stored."""
+        """Frames of `size` px, by default the first of the stored `sizes`. Raises ConfigError: the size is not stored."""
         return cls(shown, sizes[0], smaller_of(sizes, size), every if shown == "video" else 1)
 
     @property
@@ -63,7 +63,7 @@ class Kind:
 
 
 class Codes:
-    """Numbers for names, in the order in which they are met."""
+    """Assigns numbers to names in order of appearance."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -80,7 +80,7 @@ class Codes:
 
 
 def arrays_of(table: pa.Table, shards: Codes, identities: Codes, kind: Kind) -> Arrays:
-    """The arrays of `catalog.Catalog` for some rows, with `count`, frames per clip, in place of `first`.
+    """The arrays of `catalog.Catalog` for some rows, with `count`, frames per clip, instead of `first`.
 
     Raises:
         DatasetError: the rows contradict themselves
@@ -101,7 +101,7 @@ def arrays_of(table: pa.Table, shards: Codes, identities: Codes, kind: Kind) -> 
 
 
 def no_arrays(kind: Kind) -> Arrays:
-    """The arrays of no rows."""
+    """Empty arrays."""
     return arrays_of(INDEX.empty_table().append_column("_row", pa.array([], pa.int64())), Codes(), Codes(), kind)
 
 
@@ -114,20 +114,20 @@ class _Members:
         self.suffix, self._clips = flat.field("suffix"), len(table)
         self.clip = pc.list_parent_indices(column).to_numpy()
         if flat.null_count or any(flat.field(place).null_count for place in ("suffix", "offset", "size", "crc32")):
-            raise DatasetError("the index has members without a place: run dataset.verify")
+            raise DatasetError("the index has members without offset, size or crc32: run dataset.verify")
         self.place = np.stack([flat.field(name).to_numpy().astype(np.int64) for name in ("offset", "size", "crc32")], axis=1)
         if not ((self.place[:, 0] >= 0) & (self.place[:, 1] >= 0) & (self.place[:, 1] < 2**32)).all():
-            raise DatasetError("the index has members of impossible place or size: run dataset.verify")
+            raise DatasetError("the index has members with an impossible offset or size: run dataset.verify")
 
     def single(self, name: str) -> NDArray[np.int64]:
-        """Offset, size and crc32 of the member of that name of each clip, int64 [C,3]; zeros where it has none."""
+        """Offset, size and crc32 of a member of each clip, int64 [C,3]; zeros for clips without it."""
         found = np.zeros((self._clips, 3), np.int64)
         here = pc.equal(self.suffix, name).to_numpy(zero_copy_only=False)
         found[self.clip[here]] = self.place[here]
         return found
 
     def are_frames(self, smaller_px: int | None) -> NDArray[np.bool_]:
-        """Which are stills of a size."""
+        """Which members are stills of a size, bool [members]."""
         pattern = MAIN_FRAME if smaller_px is None else rf"^{smaller_px}\.\d+\.jpg$"
         found: NDArray[np.bool_] = pc.match_substring_regex(self.suffix, pattern).to_numpy(zero_copy_only=False)
         return found
@@ -136,7 +136,7 @@ class _Members:
 def _stills(members: _Members, count: NDArray[np.int64], kind: Kind) -> Arrays:
     frames = members.are_frames(kind.smaller_px)
     if not np.array_equal(np.bincount(members.clip[frames], minlength=len(count)), count):
-        raise DatasetError("the index lists other frames than it counts: run dataset.verify")
+        raise DatasetError("the index lists a different number of frames than n_frames: run dataset.verify")
     offset, size, crc = members.place[frames].T
     return {
         "count": count,
@@ -161,12 +161,12 @@ def _video(table: pa.Table, members: _Members, described: NDArray[np.int64], kin
         nothing = np.zeros_like(described)
         return {**arrays, "count": nothing, "aus": np.zeros_like(arrays["video"]), **_no_measures()}
     if not np.array_equal(-(-frames // kind.every), described):
-        raise DatasetError("the index describes other frames than a build measures: run dataset.verify")
+        raise DatasetError("the number of frames that the index describes does not match the video: run dataset.verify")
     return {**arrays, "count": described, "aus": members.single(AUS), **_measures(table, described)}
 
 
 def _rates(fps: NDArray[np.float64], stored: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Numerator and denominator of the frame rates, int64 [C,2]; 1, 1 where there is no video."""
+    """Numerator and denominator of the frame rates, int64 [C,2]; 1, 1 for clips without video."""
     distinct, which = np.unique(np.where(stored, fps, 1.0), return_inverse=True)
     if not ((distinct > 0) & (distinct <= _MOST_FPS)).all():
         raise DatasetError("the index has impossible frame rates: run dataset.verify")
@@ -186,11 +186,11 @@ def _no_measures() -> Arrays:
 
 
 def _of_frames(table: pa.Table, name: str, count: NDArray[np.int64], absent: Any, dtype: Any) -> NDArray[Any]:
-    """A list column as one value a frame; `absent` where a clip has no list."""
+    """A list column as one value per frame; `absent` for clips without a list."""
     column = table[name].combine_chunks()
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     if not ((lengths == count) | (lengths == 0)).all():
-        raise DatasetError(f"{name} of the index has other lengths than the clips have frames: run dataset.verify")
+        raise DatasetError(f"the length of {name} in the index does not match n_frames: run dataset.verify")
     values = np.full(int(count.sum()), absent, dtype)
     flat = column.flatten()
     flat = pc.cast(flat, pa.float32()) if dtype is np.float32 else flat

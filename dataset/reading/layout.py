@@ -1,4 +1,4 @@
-"""Named arrays side by side in one block of memory, so that several processes can share them."""
+"""Layout of named arrays in one block of memory that several processes share."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Rows of a batch begin where a cache line does; a page would serve pinning no better.
+# Arrays are aligned to cache lines; aligning to pages would not help page-locking.
 _ALIGNED = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which arrays a block holds: name, dtype as text, shape.
+    """The arrays of a block.
 
+    arrays: (name, dtype as a string, shape) of each array
     bytes: size of the block
     """
 
@@ -31,11 +32,11 @@ class Layout:
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[Any]]) -> "Layout":
-        """The layout of a block that can hold these arrays."""
+        """The layout of a block for these arrays."""
         return cls(tuple((name, array.dtype.str, array.shape) for name, array in arrays.items()))
 
     def views(self, block: Any, offset: int = 0) -> dict[str, NDArray[Any]]:
-        """The arrays as views into `block`, a buffer, from byte `offset`; they can be written where it can."""
+        """The arrays as views into the buffer `block` from byte `offset`; writable if the buffer is."""
         return {
             name: np.ndarray(shape, dtype, block, offset + place)
             for (name, dtype, shape), place in zip(self.arrays, self._offsets, strict=True)

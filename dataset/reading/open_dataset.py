@@ -1,4 +1,4 @@
-"""Opens a data set for reading, in a directory or at a URL: its manifest, the rows of its clips, and where its shards lie."""
+"""Open a dataset in a directory or at a URL for reading: its manifest, index rows and shards."""
 
 import functools
 import io
@@ -37,10 +37,11 @@ _SCHEMA = pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS])
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A data set, or as much of it as is committed.
+    """A dataset, or the committed part of an unfinished one.
 
     root: directory or URL
-    shards: by (split, name)
+    remote: whether it is at a URL
+    shards: shards by (split, name)
     stamp: changes whenever dataset.json does
     """
 
@@ -54,7 +55,7 @@ class Opened:
     _remote: Remote | None = None
 
     def rows(self) -> Iterator[pa.Table]:
-        """The rows of the clips with the columns of `catalog.COLUMNS`, many at a time, in the order of the index.
+        """The rows of the index in order, in large tables with the columns of `index_arrays.COLUMNS`.
 
         Raises:
             DatasetError: they cannot be read
@@ -69,18 +70,18 @@ class Opened:
             with open_parquet(source) as file:
                 check_columns(file.schema_arrow, INDEX)
                 for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
-                    batch.validate(full=True)  # offsets and UTF-8, which parquet takes as they come
+                    batch.validate(full=True)  # offsets and UTF-8, which the parquet reader does not check
                     yield checked_rows(completed(pa.Table.from_batches([batch]), _SCHEMA), INDEX)
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise DatasetError(f"{INDEX} of {shown(self.root)} cannot be read: {error}") from error
 
     def rows_with_people(self) -> Iterator[pa.Table]:
-        """The same with the columns of people.parquet. Raises DatasetError: there is none, or it is not of this index."""
+        """Like `rows`, with the columns of people.parquet. Raises DatasetError: it is missing or outdated."""
         people, row = self._people(), 0
         for table in self.rows():
             mine = people.slice(row, len(table))
             if not mine["key"].equals(table["key"]):
-                raise DatasetError(f"{PEOPLE} is not of this index: run dataset.people again")
+                raise DatasetError(f"{PEOPLE} does not match the index: run dataset.people again")
             row += len(table)
             yield functools.reduce(lambda rows, name: rows.append_column(name, mine[name]), PEOPLE_COLUMNS.names, table)
 
@@ -94,11 +95,11 @@ class Opened:
             raise DatasetError(f"{PEOPLE} of {shown(self.root)} cannot be read: {error.detail}: run dataset.people") from error
 
     def file(self, split: str, name: str) -> ShardFile:
-        """The tar of a shard. Raises DatasetError: dataset.json does not know it."""
+        """The tar of a shard. Raises DatasetError: dataset.json does not list it."""
         entry = self.shards.get((split, name))
         if entry is None:
             raise DatasetError(
-                f"{shown(self.root)}: the index names the shard {name}, and {DATASET_JSON} does not: run dataset.verify"
+                f"{shown(self.root)}: {DATASET_JSON} does not list the shard {name} of the index: run dataset.verify"
             )
         return ShardFile(f"{split}/{name}.tar", entry.bytes, entry.sha256)
 
@@ -112,7 +113,7 @@ class Opened:
         retry: Retry = Retry(),  # noqa: B008 - frozen
         storage_options: Mapping[str, Any] | None = None,
     ) -> Place:
-        """Where the tars of these (split, name) are. Raises DatasetError: dataset.json does not know one."""
+        """Where and how to read the tars of these (split, name). Raises DatasetError: dataset.json does not list one."""
         return Place(
             root=self.root,
             shards=tuple(self.file(split, name) for split, name in shards),
@@ -126,15 +127,15 @@ class Opened:
 
 
 def open_source(source: str | Path, retry: Retry, storage_options: Mapping[str, Any] | None = None) -> Opened:
-    """The data set at a directory or URL; of an unfinished build in a directory, what is committed.
+    """Open the dataset in a directory or at a URL; of an unfinished build in a directory, the committed shards.
 
     Raises:
-        DatasetError: there is none, it is being changed, or it cannot be read
+        DatasetError: there is no dataset, it is being changed, or it cannot be read
     """
     if is_url(str(source)):
         return _open_remote(str(source).rstrip("/"), Remote(str(source), retry, storage_options))
     out = Path(str(source).removeprefix(_FILE_URL))
-    stamp = _local_stamp(out)  # first: what changes while the rest is read is noticed later
+    stamp = _local_stamp(out)  # read first, so that changes during the following reads are detected later
     manifest = Manifest.read(out)
     if manifest.interrupted:
         raise DatasetError(f"{out}: {manifest.interrupted}")
@@ -146,21 +147,21 @@ def open_source(source: str | Path, retry: Retry, storage_options: Mapping[str, 
 def _open_unfinished(out: Path, manifest: Manifest, stamp: Stamp) -> Opened:
     markers = tuple(path for path in sorted(out.glob("*/*.parquet")) if path.parent.name not in (PLAN_DIR, WORK_DIR))
     entries = tuple(_entry_of(path) for path in markers)
-    logger.warning("%s: the build is unfinished, %d shards are committed and will be read", printable(str(out)), len(entries))
+    logger.warning("%s: the build is unfinished; reading its %d committed shards", printable(str(out)), len(entries))
     if not entries:
-        raise DatasetError(f"{out}: the build is unfinished, and no shard is committed yet")
+        raise DatasetError(f"{out}: the build is unfinished, and no shard has been committed yet")
     return Opened(str(out), False, manifest, _by_name(entries), stamp, markers, None)
 
 
 def _entry_of(marker: Path) -> ShardEntry:
     entry = read_marker(marker)[0]
     if (entry.split, f"{entry.name}.parquet") != marker.parts[-2:]:
-        raise DatasetError(f"{marker} is the marker of another shard, {entry.split}/{entry.name}")
+        raise DatasetError(f"{marker} contains the marker of a different shard, {entry.split}/{entry.name}")
     return entry
 
 
 def stored_sizes(source: str | Path) -> tuple[int, ...]:
-    """The sizes in pixels at which a dataset at a directory or URL has frames, its own first. Raises DatasetError."""
+    """The sizes in pixels at which a dataset stores frames, the dataset's own first. Raises DatasetError."""
     if not is_url(str(source)):
         return Manifest.read(Path(str(source).removeprefix(_FILE_URL))).config.sizes
     with _reachable():
@@ -181,11 +182,11 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except Unreadable as error:
-        raise DatasetError(f"there is no data set to read at the URL: {error.reason}: {error.detail}") from error
+        raise DatasetError(f"no readable dataset at the URL: {error.reason}: {error.detail}") from error
 
 
 def stamp_of(root: str, retry: Retry, storage_options: Mapping[str, Any] | None = None) -> Stamp:
-    """The stamp that a data set has now. Raises Unreadable: it is at a URL and cannot be reached."""
+    """The current stamp of a dataset. Raises Unreadable: it is at a URL that cannot be reached."""
     return Remote(root, retry, storage_options).read_all(DATASET_JSON) if is_url(root) else _local_stamp(Path(root))
 
 

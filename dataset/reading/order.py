@@ -1,8 +1,8 @@
-"""In which order an epoch goes through its clips: a pure function of the seed, the epoch and what there is.
+"""The order of samples in an epoch: a pure function of the seed, the epoch and the clips (elastic determinism).
 
-An epoch is a sequence of slots, numbered from 0. A step takes the next `global_batch_size` of them, and a rank its part of
-those by arithmetic, so neither the number of ranks nor that of workers has a say. A slot names a unit (a clip, or an identity
-where one pair per identity is wanted) and its turn: how often the unit came before, over all epochs.
+An epoch is a sequence of slots, numbered from 0. A step takes the next `global_batch_size` slots, and each rank takes a fixed
+part of them, so the order is independent of the number of ranks and workers. A slot refers to a unit (a clip, or an identity with
+views that draw one clip per identity) and its turn: how often the unit was drawn before, over all epochs.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,7 @@ from motionshards.transforms.extract.sample import splitmix64
 I64 = NDArray[np.int64]
 
 SHUFFLES = ("global", "shard", "none")
-# Turns of a unit are mixed with those of so many others; they stay near each other, so that what one turn read is still in
-# memory for the next.
+# Repeats of a unit are interleaved within blocks of this many units, so that its bytes are still cached.
 _MIXED_UNITS = 256
 
 
@@ -34,7 +33,7 @@ class Slots:
     """Some slots of an epoch.
 
     unit: int64, number of the unit
-    turn: int64, how many turns the unit had before, over all epochs
+    turn: int64, how often the unit was drawn before, over all epochs
     """
 
     unit: I64
@@ -45,10 +44,12 @@ class Slots:
 class Order:
     """The slots of every epoch.
 
-    shard: int64 [U], the shard of each unit; what `shuffle="shard"` keeps together
-    shuffle: `global`: any unit may follow any other. `shard`: shards in random order, units mixed within `window` of them, so
-        that a reader needs only that many shards at a time. `none`: as they stand in the index
-    repeats: turns of each unit in an epoch
+    shard: int64 [U], the shard of each unit, for `shuffle="shard"`
+    seed: random seed
+    shuffle: `"global"` shuffles all units; `"shard"` shuffles shards, and units within a window of `window` shards, so that a
+        reader needs only that many shards at a time; `"none"` keeps the order of the index
+    repeats: how often each unit is drawn per epoch
+    window: shards per window
     """
 
     shard: I64
@@ -59,7 +60,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.shuffle not in SHUFFLES:
-            raise ValueError(f"shuffle is {self.shuffle!r}, must be one of {', '.join(SHUFFLES)}")
+            raise ValueError(f"shuffle must be one of {', '.join(SHUFFLES)}, not {self.shuffle!r}")
         if self.repeats < 1 or self.window < 1:
             raise ValueError("repeats and window must be at least 1")
 
@@ -67,7 +68,7 @@ class Order:
         return len(self.shard) * self.repeats
 
     def slots(self, epoch: int, numbers: I64) -> Slots:
-        """The slots of these numbers, each in [0, len)."""
+        """The slots with these numbers, each in [0, len)."""
         units = _sequence(self, epoch)
         if self.repeats == 1:
             return Slots(units[numbers], np.full(len(numbers), epoch, np.int64))
@@ -75,28 +76,28 @@ class Order:
         return Slots(units[place], epoch * self.repeats + repeat)
 
     def near(self, epoch: int, numbers: I64, count: int) -> I64:
-        """For each slot `count` others that can stand in for it, int64 [len(numbers),count]: anywhere, or in the same window."""
+        """`count` random substitutes for each slot, int64 [len(numbers),count], from the same window."""
         low, high = self._bounds(epoch, numbers // self.repeats)
         drawn = hashed(self.seed, epoch, numbers[:, None], np.arange(count))
         return (low * self.repeats)[:, None] + (drawn % ((high - low) * self.repeats).astype(np.uint64)[:, None]).astype(np.int64)
 
     def shards(self, epoch: int, window: int) -> I64:
-        """The shards of a window of `shuffle="shard"`; empty behind the last."""
+        """The shards of a window, for `shuffle="shard"`; empty past the last window."""
         ranked = _ranked_shards(self, epoch)
         return ranked[window * self.window : (window + 1) * self.window]
 
     def window_of(self, epoch: int, number: int) -> int:
-        """The window in which a slot lies; 0 where the whole epoch is one."""
+        """The window of a slot; always 0 unless `shuffle="shard"`."""
         return int(np.searchsorted(_window_ends(self, epoch), number // self.repeats, side="right"))
 
     def _bounds(self, epoch: int, places: I64) -> tuple[I64, I64]:
-        """Where the window of each place in the sequence of units begins and ends in it."""
+        """Start and end of the window that contains each place of the sequence of units."""
         ends = _window_ends(self, epoch)
         window = np.searchsorted(ends, places, side="right")
         return np.concatenate([[0], ends[:-1]])[window], ends[window]
 
     def _mixed(self, epoch: int, numbers: I64) -> tuple[I64, I64]:
-        """Place of the unit in the epoch's sequence of units, and which of its turns in this epoch it is."""
+        """Place of each slot's unit in the epoch's sequence of units, and the number of the repeat in this epoch."""
         places = numbers // self.repeats
         if self.shuffle == "none":
             return places, numbers % self.repeats
@@ -113,7 +114,7 @@ class Order:
 
 @lru_cache(maxsize=4)
 def _sequence(order: Order, epoch: int) -> I64:
-    """The units of an epoch in their order, int64 [U]. Equal hashes, which hardly occur, stay in the order of the index."""
+    """The units of an epoch in order, int64 [U]. Ties between equal hashes keep the order of the index."""
     units = np.arange(len(order.shard), dtype=np.int64)
     if order.shuffle == "none":
         return units
@@ -125,7 +126,7 @@ def _sequence(order: Order, epoch: int) -> I64:
 
 @lru_cache(maxsize=4)
 def _ranked_shards(order: Order, epoch: int) -> I64:
-    """The shards that hold units, in the order of the epoch."""
+    """The shards of all units, in the order of the epoch."""
     shards = np.unique(order.shard)
     return shards if order.shuffle == "none" else shards[np.argsort(hashed(order.seed, epoch, -2, shards), kind="stable")]
 
@@ -141,7 +142,7 @@ def _windows(order: Order, epoch: int) -> I64:
 
 @lru_cache(maxsize=4)
 def _window_ends(order: Order, epoch: int) -> I64:
-    """Where the windows end in the sequence of units. The whole epoch is one window where shards do not matter."""
+    """Ends of the windows in the sequence of units. Unless `shuffle="shard"`, the whole epoch is one window."""
     if order.shuffle != "shard":
         return np.array([len(order.shard)], np.int64)
     return np.cumsum(np.bincount(_windows(order, epoch)))
@@ -149,5 +150,5 @@ def _window_ends(order: Order, epoch: int) -> I64:
 
 @lru_cache(maxsize=8)
 def _block(order: Order, epoch: int, start: int, units: int) -> I64:
-    """The slots of a block of units in mixed order, as numbers within the block that would stand unit by unit."""
+    """A random permutation of a block's slots, int64 [units · repeats]; s is repeat s % repeats of unit s // repeats."""
     return np.argsort(hashed(order.seed, epoch, -1, start, np.arange(units * order.repeats)), kind="stable")

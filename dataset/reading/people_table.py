@@ -1,6 +1,6 @@
-"""people.parquet: which clips show the same person, as `dataset.people` found. Row i is about the clip in row i of the index.
+"""people.parquet: which clips show the same person, as found by `dataset.people`. Row i belongs to row i of the index.
 
-The key `motionshards_index` of the file's metadata has the SHA-256 of that index. With another index, the table is outdated.
+The file's metadata records the SHA-256 of that index under `motionshards_index`; with any other index, the table is outdated.
 """
 
 import io
@@ -30,7 +30,7 @@ _INDEX = b"motionshards_index"
 
 
 def write_people(path: Path, rows: pa.Table, index_sha256: str) -> None:
-    """Write the table, which has SCHEMA."""
+    """Write a table with schema SCHEMA."""
     pq.write_table(rows.replace_schema_metadata({_INDEX: index_sha256}), path, compression="zstd")
 
 
@@ -38,24 +38,24 @@ def store_people(out: Path, rows: pa.Table, index_sha256: str) -> None:
     """Write the table into a dataset.
 
     Raises:
-        ConfigError: a command that writes is running, or it cannot be written to
+        ConfigError: another command is writing to the dataset, or it is not writable
         DatasetError: its index has changed
     """
     with only_writer(out):
         if Manifest.read(out).files.get(INDEX, "") != index_sha256:  # a removal must leave no name behind
-            raise DatasetError(f"{out} has changed while it was read: run the command again")
+            raise DatasetError(f"{out} was changed while it was being read: run the command again")
         with replacing(out, out / PEOPLE) as temporary:
             write_people(temporary, rows, index_sha256)
-        with suppress(OSError):  # what a killed build left is not ours to delete
+        with suppress(OSError):  # not empty: a killed build left files, which must be kept
             (out / WORK_DIR).rmdir()
 
 
 def read_people(source: Path | io.BytesIO, index_sha256: str) -> pa.Table:
-    """The table, which belongs to the index with this digest. Raises DatasetError: it is missing, outdated or damaged."""
+    """Read the table for the index with this digest. Raises DatasetError: it is missing, outdated or damaged."""
     try:
         with open_parquet(source) as file:
             if (file.metadata.metadata or {}).get(_INDEX, b"").decode() != index_sha256:
-                raise DatasetError(f"{PEOPLE} is outdated: the index has changed. Run dataset.people again")
+                raise DatasetError(f"{PEOPLE} is outdated, as the index has changed: run dataset.people again")
             return file.read(SCHEMA.names).cast(SCHEMA)
     except FileNotFoundError:
         raise DatasetError(f"there is no {PEOPLE}: run dataset.people") from None

@@ -1,4 +1,4 @@
-"""How far training has come in the order of a stream, as a dict of plain values that goes into a checkpoint."""
+"""Position in the order of a stream, and its state for checkpoints: a dict of plain values."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,11 +11,11 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A place in the order.
+    """A position in the order.
 
-    epoch: from 0
-    slot: of this epoch those below it were delivered, over all ranks
-    yielded: batches that this worker of an ordinary DataLoader has given since it began at `slot`
+    epoch: number of the epoch, from 0
+    slot: next slot of the epoch; all slots below it have been yielded, over all ranks
+    yielded: batches yielded since `slot` by this worker of a DataLoader; 0 outside of workers
     """
 
     epoch: int = 0
@@ -24,20 +24,20 @@ class Progress:
 
 
 def as_state(progress: Progress, sequence: Mapping[str, Any]) -> dict[str, Any]:
-    """A state: the place, and what the order depends on."""
+    """A state: the position, and everything the order depends on."""
     return {"version": _VERSION, **asdict(progress), "sequence": dict(sequence)}
 
 
 def from_state(state: Mapping[str, Any], sequence: Mapping[str, Any]) -> Progress:
-    """The place of a state. Raises ConfigError: it is no such state, or of another sequence; the message says what differs."""
+    """The position in a state. Raises ConfigError: it is no such state, or of a different sequence, naming the differences."""
     try:
         if state["version"] != _VERSION:
-            raise ConfigError(f"the loader's state is of version {state['version']}, this is {_VERSION}")
+            raise ConfigError(f"the loader's state has version {state['version']}, this release reads version {_VERSION}")
         stored = dict(state["sequence"])
         progress = Progress(**{field.name: int(state[field.name]) for field in fields(Progress)})
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"that is no state of a loader: {error!r}") from error
-    other = [f"{name} was {stored.get(name)!r}, is {value!r}" for name, value in sequence.items() if stored.get(name) != value]
-    if other:
-        raise ConfigError(f"the loader's state is of another sequence: {'; '.join(other)}")
+        raise ConfigError(f"not a loader's state: {error!r}") from error
+    changed = [f"{name}: {stored.get(name)!r} → {value!r}" for name, value in sequence.items() if stored.get(name) != value]
+    if changed:
+        raise ConfigError(f"the loader's state was saved with different settings ({'; '.join(changed)})")
     return progress

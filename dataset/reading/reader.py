@@ -1,6 +1,6 @@
-"""Reads samples: the members that a view needs, checked, and the chosen frames and sound decoded straight into the batch.
+"""Reads samples: verifies the members that a view needs, and decodes the picked frames and sound directly into the batch.
 
-A clip that cannot be read is replaced by the next of its stand-ins, which are part of the order and so the same in any process.
+A clip that cannot be read is replaced by its next substitute. Substitutes are part of the order, so they are the same everywhere.
 """
 
 import threading
@@ -30,22 +30,22 @@ _NAN = np.float32(np.nan)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """The samples of a batch. Column 0 is what is wanted, the others stand in where it cannot be read.
+class Request:
+    """The samples of a batch to read. Column 0 is the sample itself, the other columns are its substitutes.
 
-    clip, turn: int64 [B,1+stand-ins]
+    clip, turn: int64 [B,1+substitutes]
     """
 
     clip: I64
     turn: I64
 
-    def part(self, start: int, count: int) -> "Ask":
-        """Some of the samples."""
-        return Ask(self.clip[start : start + count], self.turn[start : start + count])
+    def part(self, start: int, count: int) -> "Request":
+        """`count` samples from `start` on."""
+        return Request(self.clip[start : start + count], self.turn[start : start + count])
 
 
 class NothingReadable(Exception):
-    """Neither a clip nor any of its stand-ins can be read. `faults` tells of all of them."""
+    """Neither a clip nor any of its substitutes can be read. `faults`: one per clip that was tried."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__(faults)
@@ -61,11 +61,11 @@ class Source(Protocol):
 
 
 class Reader:
-    """Reads samples of one view of a catalog. Safe for threads.
+    """Reads samples of a view of a catalog. Thread-safe.
 
-    warm: the rest of a clip will be wanted soon, so let the disk read it at once
-    hold: is called with the number of each clip before this thread reads it, and with -1 once the thread reads none
-    refused: clips that cannot be read by any process; others can be added at any time
+    warm: prefetch whole clips from disk, as their other frames will be read soon
+    hold: called with the number of each clip before the calling thread reads it, and with -1 afterwards
+    refused: clips that must not be read, as they crash the reading process; clips can be added at any time
     """
 
     def __init__(
@@ -82,10 +82,13 @@ class Reader:
         self._hold, self.refused = hold, set(refused)
         self._of_thread = threading.local()
 
-    def plan(self, ask: Ask, names: Container[str], column: int = 0) -> "Plan":
-        """Look up what is to be read for a column of samples, for arrays of these names. A hundred cost little more than one."""
-        clip, arrays, places_of = ask.clip[:, column], self._catalog.arrays, self._catalog.places_of
-        picks = self._view.pick(self._catalog, self._seed, clip, ask.turn[:, column])
+    def plan(self, request: Request, names: Container[str], column: int = 0) -> "Plan":
+        """Look up what to read for a column of `request`. Vectorized: a hundred samples cost little more than one.
+
+        names: names of the arrays to fill, see `batch_layout`
+        """
+        clip, arrays, places_of = request.clip[:, column], self._catalog.arrays, self._catalog.places_of
+        picks = self._view.pick(self._catalog, self._seed, clip, request.turn[:, column])
         rows, first = self._catalog.rows_of(picks.frames), arrays["first"][clip][:, None]
         described = (rows >= 0) & (rows < self._catalog.frames_of(clip)[:, None])
         pose = np.full((*rows.shape, 3), _NAN)
@@ -100,15 +103,15 @@ class Reader:
             parts = [np.broadcast_to(arrays["shard"][clip][:, None], still.shape)]
             parts += [arrays[name][still] for name in ("frame_offset", "frame_size", "frame_crc")]
             frames = np.stack(parts, axis=-1).tolist()
-        return Plan(ask, picks, clip.tolist(), rows, bool((rows < 0).any()), pose, frames, members)
+        return Plan(request, picks, clip.tolist(), rows, bool((rows < 0).any()), pose, frames, members)
 
     def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int, first: int = 0) -> list[Fault]:
         """Read samples [first + start, first + stop) of a plan into rows [start, stop) of the arrays of `batch_layout`.
 
-        Returns what was replaced.
+        Returns the faults of clips that were replaced.
 
         Raises:
-            NothingReadable: a sample has no stand-in left
+            NothingReadable: a sample has no substitute left
         """
         faults: list[Fault] = []
         here, planned = slice(start, stop), slice(first + start, first + stop)
@@ -123,16 +126,16 @@ class Reader:
                     self._sample(plan, first + row, out, row)
                 except _Unread as error:
                     place = {name: array[row : row + 1] for name, array in out.items()}
-                    faults += self._replaced(plan.ask.part(first + row, 1), place, [error.fault])
+                    faults += self._replaced(plan.request.part(first + row, 1), place, [error.fault])
         finally:
             self._hold(-1)
         return faults
 
-    def _replaced(self, ask: Ask, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
-        """Read the first stand-in of a sample that can be read."""
-        for column in range(1, ask.clip.shape[1]):
+    def _replaced(self, request: Request, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
+        """Read the first readable substitute of a sample."""
+        for column in range(1, request.clip.shape[1]):
             try:
-                plan = self.plan(ask, out, column)
+                plan = self.plan(request, out, column)
                 out["clip"][:], out["number"][:], out["pose"][:] = plan.clips, plan.picks.frames, plan.pose
                 self._sample(plan, 0, out, 0)
                 return faults
@@ -146,7 +149,7 @@ class Reader:
         self._hold(clip)
         try:
             if clip in self.refused:
-                raise Unreadable("crashed", "reading it ended a process of this loader")
+                raise Unreadable("crashed", "reading it crashed a process of this loader")
             if self._warm and not self._catalog.of_video:  # a video is read whole
                 self._expect(clip)
             with _undecodable():
@@ -168,7 +171,7 @@ class Reader:
             decode_into(self._content(place), row)
 
     def _others(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]], row: int) -> None:
-        """Read what a batch has of a sample beside frames."""
+        """Read everything but the frames of a sample."""
         members, rows = plan.members, plan.rows[sample]
         if "landmarks" in members:
             out["landmarks"][row] = self._points(members["landmarks"][sample], rows, plan.gaps)
@@ -181,7 +184,7 @@ class Reader:
 
     @property
     def _frame_reader(self) -> "FrameReader":
-        """This thread's."""
+        """The frame reader of the calling thread."""
         if not hasattr(self._of_thread, "frames"):
             from motionshards.transforms.extract.stored_video import FrameReader  # imports av, which stills do not need
 
@@ -195,14 +198,14 @@ class Reader:
         read_stored_sound(content, start, out)
 
     def _expect(self, clip: int) -> None:
-        """Let the disk read all frames of a clip."""
+        """Prefetch all frames of a clip from disk."""
         arrays = self._catalog.arrays
         first, last = int(arrays["first"][clip]), int(arrays["first"][clip + 1]) - 1
         end = int(arrays["frame_offset"][last]) + int(arrays["frame_size"][last])
         self._shards.expect(int(arrays["shard"][clip]), int(arrays["frame_offset"][first]), end)
 
     def _points(self, place: list[int], rows: I64, gaps: bool) -> NDArray[Any]:
-        """Landmarks of rows of a clip's measures, float32 [n,68,2], in pixels of the frames that are read."""
+        """Landmarks of rows of a clip's measurements, float32 [n,68,2], in pixels of the frames that are read."""
         kind = self._catalog.kind
         if self._catalog.of_video:
             points = restored_px(self._rows(POINTS, place, rows, gaps, NO_POINT), *point_scale(kind.main_px))
@@ -211,7 +214,7 @@ class Reader:
         return scaled_px(points, kind.main_px, kind.size_px)
 
     def _rows(self, suffix: str, place: list[int], rows: I64, gaps: bool = False, absent: Any = _NAN) -> NDArray[Any]:
-        """Rows of an npy member; `absent` where the clip has no such member and, if there are `gaps`, for the row -1."""
+        """Rows of an npy member; `absent` if the clip has no such member and, with `gaps`, for row -1."""
         content = self._content(place)
         if not content:
             return np.array([absent])
@@ -221,7 +224,7 @@ class Reader:
         return values
 
     def embedding(self, clip: int) -> NDArray[np.float32]:
-        """The face descriptor of a clip, float32 [128]; NaN where it has none. Raises Unreadable."""
+        """The face descriptor of a clip, float32 [128]; NaN if it has none. Raises Unreadable."""
         with _undecodable():
             return self._embedding(self._catalog.places_of("embedding", np.array([clip]))[0])
 
@@ -230,27 +233,27 @@ class Reader:
         return embedding_member(content) if content else np.array([_NAN])
 
     def _content(self, place: list[int]) -> bytes:
-        """The content of a member, checked; nothing where a clip has no such member."""
+        """The content of a member, verified by CRC-32; empty if the clip has no such member."""
         shard, offset, size, crc = place[:4]
         content = self._shards.read(shard, offset, size) if size else b""
         if zlib.crc32(content) != crc:
-            raise Unreadable("damaged", f"bytes {offset} to {offset + size} of the shard are not what the index says")
+            raise Unreadable("damaged", f"bytes {offset} to {offset + size} of the shard do not match the index")
         return content
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Samples to be read, with all that can be looked up for them at once.
+    """Samples to read, with everything that was looked up for them.
 
     clips: the clip of each sample
-    rows: int64 [B,n], of the clips' measures, for each frame; -1 for frames that are not measured
-    gaps: whether there are such frames
+    rows: int64 [B,n], row of measurements of each frame; -1 for frames that are not measured
+    gaps: whether some frames are not measured
     pose: float32 [B,n,3]
-    frames: of each sample, the places of the members that have its frames, see `Catalog.places_of`; of stills, without rows
-    members: of each sample, the place of each other member that is read
+    frames: per sample, the places of the members with its frames, see `Catalog.places_of`; for stills, without rows
+    members: for each other member, its place per sample
     """
 
-    ask: Ask
+    request: Request
     picks: Picks
     clips: list[int]
     rows: I64
@@ -261,7 +264,7 @@ class Plan:
 
 
 class _Unread(Exception):
-    """An Unreadable, and the clip that it is about, which can be another than the sample's own."""
+    """An Unreadable and its clip, which can differ from the sample's own clip (a target from another clip)."""
 
     def __init__(self, clip: int, error: Unreadable) -> None:
         super().__init__(clip, error)
@@ -270,7 +273,7 @@ class _Unread(Exception):
 
 @contextmanager
 def _undecodable() -> Iterator[None]:
-    """A member that is not what its name says becomes Unreadable."""
+    """Turn the ValueError of a member that cannot be decoded into Unreadable."""
     try:
         yield
     except ValueError as error:

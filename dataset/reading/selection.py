@@ -1,4 +1,4 @@
-"""Which clips of a data set a stream reads."""
+"""Selects the clips of a dataset that a stream reads."""
 
 import logging
 import re
@@ -26,28 +26,28 @@ logger = logging.getLogger("motionshards")
 def select_kind(config: BuildConfig, view: View, frames: str | None = None, size: int | None = None) -> Kind:
     """Which frames of a dataset a view reads.
 
-    frames: `stills` or `video` of a dataset that has both; None for what the view prefers
+    frames: `"stills"` or `"video"`, for a dataset that has both; None for the view's preference
     size: height and width in pixels; None for the dataset's size
 
     Raises:
-        ConfigError: they are not stored, or videos are not what the view expects
+        ConfigError: such frames are not stored, or the video is not continuous as the view requires
     """
     if (frames == "stills" and not config.stills) or (frames == "video" and not config.moving):
-        raise ConfigError(f"frames is {frames!r}, and the dataset was built with --store {config.store}")
+        raise ConfigError(f"frames is {frames!r}, but the dataset was built with --store {config.store}")
     preferred = getattr(view, "prefers", "stills")
     video = config.moving and (not config.stills or (frames or preferred) == "video")
     if video and preferred == "video" and config.unit == "video":
-        raise ConfigError(f"{view} needs continuous video, and that of --unit video joins several files")
+        raise ConfigError(f"{view} needs continuous video, but videos built with --unit video join several files")
     return Kind.of("video" if video else "stills", config.sizes, size, config.landmarks_every)
 
 
 def select_clips(
     opened: Opened, view: View, where: str | None, split: str | None, people: list[str] | None, kind: Kind
 ) -> tuple[Catalog, dict[str, int]]:
-    """The clips that pass the filters and satisfy the view's requirements, and how many do not satisfy those, by reason.
+    """The clips that pass the filters and satisfy the view's requirements, and the number that do not satisfy them, by reason.
 
     Raises:
-        ConfigError: `where` is no condition, or no clip is left
+        ConfigError: `where` is invalid, or no clip is left
         DatasetError: the index cannot be read
     """
     try:
@@ -57,21 +57,21 @@ def select_clips(
     except pa.ArrowException as error:
         raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
     if absent := sorted(set(people or ()) - set(catalog.identities)):
-        logger.warning("%d identities have no clip that passes: %s", len(absent), printable(", ".join(absent[:10])))
+        logger.warning("%d identities have no clips that pass the filters: %s", len(absent), printable(", ".join(absent[:10])))
     if not len(catalog):
         splits = ", ".join(sorted({split for split, _ in opened.shards}))
-        raise ConfigError(f"no clip passes split={split!r}, where={where!r}; splits are {splits}")
+        raise ConfigError(f"no clip passes split={split!r}, where={where!r}; available splits: {splits}")
     found = len(catalog)
     catalog, excluded = _usable(catalog, view)
     for reason, count in excluded.items():
-        logger.warning("%d of %d clips are left out: %s", count, found, reason)
+        logger.warning("excluded %d of %d clips: %s", count, found, reason)
     if not len(catalog):
-        raise ConfigError(f"no clip can be shown by {view}: {', '.join(excluded)}")
+        raise ConfigError(f"no clip satisfies the requirements of {view}: {', '.join(excluded)}")
     return catalog, excluded
 
 
 def _usable(catalog: Catalog, view: View) -> tuple[Catalog, dict[str, int]]:
-    """The clips that satisfy the view's requirements, and how many do not, by the first reason. Raises ConfigError."""
+    """The clips that satisfy the view's requirements, and the number of others by their first reason. Raises ConfigError."""
     excluded = {}
     if catalog.of_video and (without := catalog.n_shown == 0).any():
         excluded["no video"] = int(without.sum())

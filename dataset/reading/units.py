@@ -1,4 +1,4 @@
-"""What an epoch counts: every clip, or every identity with one of its clips."""
+"""The units of an epoch: clips, or identities of which one clip is drawn per epoch."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from motionshards.schemas.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:
-    """U groups of clips, of which each turn of a unit takes the next.
+    """U groups of clips; each turn of a unit takes the next clip of its group.
 
     clips: int64 [C], group after group
-    first: int64 [U+1], where the groups begin
+    first: int64 [U+1], starts of the groups in `clips`
     """
 
     clips: I64
@@ -23,7 +23,7 @@ class Units:
 
     @classmethod
     def of(cls, catalog: Catalog, seed: int, per_identity: bool) -> "Units":
-        """A unit for each clip, or for each identity with its clips in an order of its own."""
+        """One unit per clip, or per identity, with its clips in random order."""
         clips = np.arange(len(catalog), dtype=np.int64)
         if not per_identity:
             return cls(clips, np.arange(len(catalog) + 1, dtype=np.int64))
@@ -33,9 +33,11 @@ class Units:
         return cls(clips, np.append(starts, len(clips)))
 
     def order(self, catalog: Catalog, view: View, seed: int, shuffle: str, repeats: int, window: int) -> Order:
-        """The order of these units, each of which is where its first clip is. Raises ConfigError."""
+        """The order of these units, each located in the shard of its first clip. Raises ConfigError."""
         if view.per_identity and shuffle == "shard":
-            raise ConfigError("one clip per identity needs shuffle='global' or 'none': a person's clips are in many shards")
+            raise ConfigError(
+                "views with one clip per identity need shuffle='global' or 'none': an identity's clips are in many shards"
+            )
         try:
             return Order(catalog.arrays["shard"][self.clips[self.first[:-1]]], seed, shuffle, repeats, window)
         except ValueError as error:
@@ -45,6 +47,6 @@ class Units:
         return len(self.first) - 1
 
     def clip(self, slots: Slots) -> I64:
-        """The clip of each slot, int64."""
+        """The clip number of each slot, int64."""
         start = self.first[slots.unit]
         return self.clips[start + slots.turn % (self.first[slots.unit + 1] - start)]

@@ -1,4 +1,4 @@
-"""How a reader asks a view for frames: the protocol of `dataset.views`, and the numbers that a view picks."""
+"""The protocol of views (`dataset.views`), and the frame numbers that a view picks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from motionshards.dataset.reading.order import I64
 
 @dataclass(frozen=True, slots=True)
 class Picks:
-    """What is read for some clips.
+    """What to read for some clips.
 
-    frames: int64 [B,n], numbers of shown frames: of stills, or of a video's frames
-    other_clip, other_frame: int64 [B], described frames whose action units are the target; None where there is none
-    audio_start: int64 [B], first sample of the sound; None without sound
+    frames: int64 [B,n], frame numbers: of stills, or of a video's frames
+    other_clip, other_frame: int64 [B], clips and their described frames whose action units are the target; None without target
+    audio_start: int64 [B], first audio sample; None without sound
     """
 
     frames: I64
@@ -27,14 +27,14 @@ class Picks:
 
 
 class View(Protocol):
-    """How clips become samples. Views go to other processes by pickle.
+    """How clips become samples. Views must be picklable.
 
-    n: frames of a sample
-    per_identity: an epoch takes one clip of each identity instead of every clip
-    in_time_order: frames are in time order and their position means nothing else, so time may be reversed
+    n: frames per sample
+    per_identity: whether an epoch draws one clip of each identity instead of every clip
+    in_time_order: whether frames are in time order and their positions have no other meaning, so that time may be reversed
 
-    A view may also have `prefers`, "stills" or "video": what it reads where both are stored, by default the stills; and `audio`,
-    whether samples have sound, with `samples(catalog)`, how many samples of it.
+    Optional attributes: `prefers`, `"stills"` (default) or `"video"`, the frames to read if both are stored; `audio`, whether
+    samples have sound, with a method `samples(catalog)` that returns the number of audio samples.
     """
 
     @property
@@ -47,7 +47,11 @@ class View(Protocol):
     def in_time_order(self) -> bool: ...
 
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-        """Why clips cannot be shown, and bool [C] which these are. Raises ConfigError where none could ever be."""
+        """Yield reasons why clips do not satisfy the view's requirements, each with a mask, bool [C], of these clips.
+
+        Raises:
+            ConfigError: no clip of such a dataset can satisfy them
+        """
 
     def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
-        """The picks for clips, int64 [B], in their turns, int64 [B]."""
+        """Pick frames for clips, int64 [B], that were drawn `turn` times before, int64 [B]."""

@@ -1,4 +1,4 @@
-"""Notices that the data set under an open stream was changed: clips were removed, or something was added to their shards."""
+"""Detects changes of a dataset while a stream is open: clips were removed, or something was added to their shards."""
 
 import logging
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class Watch:
     """The shards that a stream reads, as they were when it was opened.
 
     root: directory or URL
-    shards: by (split, name)
+    shards: shards by (split, name)
     """
 
     def __init__(
@@ -33,7 +33,8 @@ class Watch:
         self._retry, self._options = retry, storage_options
 
     def check(self) -> None:
-        """Costs one stat of dataset.json, or one request, if nothing has changed. A build that resumes changes nothing here.
+        """Check that shards are unchanged. If dataset.json is unchanged, this costs one stat or one request. A resumed build does
+        not count as a change.
 
         Raises:
             DatasetError: shards that the stream reads were rewritten or are being rewritten
@@ -41,7 +42,7 @@ class Watch:
         try:
             stamp = stamp_of(self._root, replace(self._retry, attempts=1), self._options)
         except Unreadable as error:
-            logger.warning("whether %s has changed cannot be checked: %s", shown(self._root), error.detail)
+            logger.warning("cannot check whether %s has changed: %s", shown(self._root), error.detail)
             return
         if stamp == self._stamp:
             return
@@ -58,6 +59,6 @@ class Watch:
         if rewritten:
             removals = len(opened.manifest.removals)
             raise DatasetError(
-                f"{changed}: {len(rewritten)} of its {len(self._shards)} shards were rewritten, by dataset.remove or an addition"
-                f" ({removals} removals in all). Open the stream again; states saved before do not fit the new set of clips"
+                f"{changed}: {len(rewritten)} of its {len(self._shards)} shards were rewritten by dataset.remove or an addition"
+                f" ({removals} removals in total). Open the stream again; states saved before the change cannot be loaded"
             )

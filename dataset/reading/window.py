@@ -1,4 +1,4 @@
-"""Clips that are held in memory, as a stream without an index has them: a catalog of them, and their bytes."""
+"""Clips in memory, for streams without an index: their catalog and their bytes."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,7 +22,7 @@ Places: TypeAlias = dict[str, tuple[int, int, int]]
 
 @dataclass(frozen=True, slots=True)
 class HeldClip:
-    """A sample, and its meta.json parsed. Of stills and video it has those of one size, named as those of the dataset's size."""
+    """A sample with its parsed meta.json. `members` has stills and video of one size only, under the names of the main size."""
 
     key: str
     members: Members
@@ -31,10 +31,13 @@ class HeldClip:
 
     @classmethod
     def of(cls, key: str, members: Members, frames: str, size: int | None) -> "HeldClip":
-        """A clip of which `frames` are read where it has both, at a size in pixels, by default the dataset's.
+        """Parse a clip.
+
+        frames: `"stills"` or `"video"`, if it has both
+        size: height and width of the frames to read, in pixels; None for the dataset's size
 
         Raises:
-            ConfigError: they are not stored at that size
+            ConfigError: frames are not stored at that size
             ValueError: a member is not what a build writes
         """
         jpegs = _jpegs(members)
@@ -50,20 +53,20 @@ class HeldClip:
             raise ValueError("there are no frames")
         read = {name: content for suffix, content in members.items() if (name := suffix_at(suffix, kind.smaller_px))}
         if len(read_jpegs := _jpegs(read)) != len(jpegs):
-            raise ValueError(f"there are {len(read_jpegs)} frames of {kind.size_px} px, and {len(jpegs)} of {kind.main_px} px")
+            raise ValueError(f"there are {len(read_jpegs)} frames of {kind.size_px} px, but {len(jpegs)} of {kind.main_px} px")
         if kind.shown == "stills" and any(square_side_px(jpeg) != kind.size_px for jpeg in read_jpegs):
             raise ValueError("frames differ in size")
         return cls(key, read, meta, kind)
 
     @property
     def described(self) -> bool:
-        """Whether its lists are about the frames that are read."""
+        """Whether its measurements belong to the frames that are read."""
         return self.kind.shown == "stills" or "000.jpg" not in self.members
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Clips in memory as if each were a shard: a catalog, and their bytes."""
+    """Clips in memory, each as a shard of its own: a catalog, and the bytes of each clip."""
 
     catalog: Catalog
     contents: list[bytes]
@@ -90,11 +93,11 @@ class Window:
         return cls(Catalog(arrays, pa.array(keys, pa.string()), (), tuple(names), kind), contents)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
-        """As `Shards.read`."""
+        """See `Shards.read`."""
         return self.contents[shard][offset : offset + size]
 
     def expect(self, shard: int, start: int, stop: int) -> None:
-        """As `Shards.expect`: all is here."""
+        """See `Shards.expect`; nothing to do, as all bytes are in memory."""
 
 
 def _jpegs(members: Members) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Bytes of shards, from a disk, http(s) or an object store, with retries and a shared cache.
+"""Reads shards from disk, http(s) or object stores, with retries and a shared cache.
 
-Imports schemas only.
+May import schemas only.
 """

@@ -1,4 +1,4 @@
-"""A data set in an object store, seen through a directory: it has all names, and of the contents those that are looked at."""
+"""A dataset in an object store as a temporary directory: it has all file names, and contents are downloaded as needed."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ _OF_SHARDS = (".tar", ".parquet")
 
 @contextmanager
 def directory_of(where: str) -> Iterator[tuple[Path, Bucket | None]]:
-    """The directory of a dataset, given as a path or URL, and its object store where it is in one.
+    """The directory of a dataset, given as a path or URL, and its object store, if any.
 
-    For an object store it is a temporary directory with an empty file for each object; those that are not of shards have their
+    For an object store, this is a temporary directory with one file per object; files of shards are empty, all others have their
     contents.
 
     Raises:
@@ -36,7 +36,7 @@ def directory_of(where: str) -> Iterator[tuple[Path, Bucket | None]]:
 
 @contextmanager
 def contents(bucket: Bucket | None, out: Path, files: Sequence[Path]) -> Iterator[None]:
-    """Meanwhile files of the directory have their contents. Does nothing for a directory that is the data set itself."""
+    """Download the contents of files within the block. Does nothing without an object store."""
     there = [] if bucket is None else [file for file in files if file.exists()]
     if bucket is not None:
         pull(bucket, out, [file.relative_to(out).as_posix() for file in there])
@@ -48,12 +48,12 @@ def contents(bucket: Bucket | None, out: Path, files: Sequence[Path]) -> Iterato
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name stays below a directory: objects may be called anything."""
+    """Whether a name is a relative path inside a directory: objects may have any name."""
     parts = PurePosixPath(name).parts
     return bool(parts) and ".." not in parts and not name.startswith("/") and "\0" not in name
 
 
 def _is_of_a_shard(name: str) -> bool:
-    """<split>/<shard>.tar or .parquet; the plan lies in a directory of its own."""
+    """Whether this is <split>/<shard>.tar or .parquet; the plan has a directory of its own."""
     path = PurePosixPath(name)
     return path.suffix in _OF_SHARDS and len(path.parts) == 2 and path.parts[0] != "plan"

@@ -1,8 +1,8 @@
-"""Locks on files that others may unlink or replace at any moment, and files that are written whole before they get their name.
+"""Locks on files that other processes may unlink or replace at any moment.
 
-A lock is flock on the file itself: the kernel drops it when its process dies, so nothing is ever left locked, and what is found
-unlocked has no owner. A lock belongs to the open file, which a fork shares; hence `let_go` unlocks before it closes, or a child
-would keep the lock.
+A lock is flock on the file itself: the kernel releases it when its process dies, so there are no stale locks, and an unlocked
+file has no owner. A lock belongs to the open file description, which forks share; `release` therefore unlocks before closing, or
+a child would keep the lock.
 """
 
 import fcntl
@@ -12,31 +12,33 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SHARED, ALONE, ALONE_OR_NOT = fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX | fcntl.LOCK_NB
-_OURS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
 def take(path: Path, lock: int, make: bool = False) -> int | None:
-    """Open and lock the file that stands at `path`, or make one; None where ALONE_OR_NOT finds it locked.
+    """Open and lock the file at `path`; returns its descriptor, or None if it is locked and `lock` is ALONE_OR_NOT.
+
+    make: create the file if it does not exist
 
     Raises:
-        FileNotFoundError: there is none, or with `make` no directory for it
+        FileNotFoundError: there is no such file or, with `make`, no directory for it
     """
     while True:
-        descriptor = os.open(path, _OURS if make else os.O_RDONLY | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, _CREATE if make else os.O_RDONLY | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, lock)
-            if stands_at(descriptor, path):
+            if is_file_at(descriptor, path):
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
             return None
         except BaseException:
-            let_go(descriptor)
+            release(descriptor)
             raise
-        let_go(descriptor)  # unlinked or replaced between opening and locking
+        release(descriptor)  # unlinked or replaced between opening and locking
 
 
-def let_go(descriptor: int) -> None:
+def release(descriptor: int) -> None:
     """Unlock and close."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
@@ -44,7 +46,10 @@ def let_go(descriptor: int) -> None:
 
 @contextmanager
 def alone(path: Path, brief: bool = False) -> Iterator[None]:
-    """Lock the file at `path`, made with its directory if need be, while the block runs. A `brief` one goes with the lock."""
+    """Hold an exclusive lock on the file at `path` within the block; creates file and directory.
+
+    brief: remove the file at the end
+    """
     descriptor = None
     while descriptor is None:
         try:
@@ -54,34 +59,34 @@ def alone(path: Path, brief: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if brief and stands_at(descriptor, path):
+        if brief and is_file_at(descriptor, path):
             path.unlink(missing_ok=True)
-        let_go(descriptor)
+        release(descriptor)
 
 
 def unlink_unless_locked(path: Path) -> bool:
-    """Remove a file that nobody has locked. False where somebody has; True also where it is gone already."""
+    """Remove a file unless it is locked; returns False if it is locked, True if it is gone."""
     try:
         descriptor = take(path, ALONE_OR_NOT)
         if descriptor is None:
             return False
         path.unlink()
-        let_go(descriptor)
+        release(descriptor)
     except FileNotFoundError:
         return True
     return True
 
 
 def reserve(descriptor: int, size: int) -> None:
-    """Empty a file and have room on the disk for `size` bytes of it. Raises OSError (ENOSPC, EDQUOT) where there is none."""
+    """Truncate a file and allocate `size` bytes of disk space for it. Raises OSError (ENOSPC, EDQUOT): the disk is full."""
     os.ftruncate(descriptor, 0)
     os.lseek(descriptor, 0, os.SEEK_SET)
     if size:
         os.posix_fallocate(descriptor, 0, size)
 
 
-def stands_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file still has its name."""
+def is_file_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

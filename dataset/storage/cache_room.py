@@ -1,7 +1,6 @@
-"""Which shards of a cache go when others come. All of it runs under the cache's room lock.
+"""Eviction of shards from a cache, by least recent use. All functions run under the cache's room lock.
 
-Shards go by the time they were last held, oldest first; one that somebody has locked stays, whatever its age. Downloads count
-with their full size, and those whose writer died are cleared away.
+Shards in use are locked and never evicted. Downloads count with their full size; downloads of dead processes are removed.
 """
 
 import os
@@ -13,17 +12,17 @@ SHARD, PART, LOCK = ".shard", ".shard.part", ".shard.lock"
 
 
 def make_room(directory: Path, most_bytes: int) -> int:
-    """Evict until what is left has at most so many bytes, or is all in use. Gives what is left, in bytes."""
+    """Evict shards until at most `most_bytes` are left, or everything left is in use; returns the bytes left."""
     shards, left = [], 0
     for path in directory.iterdir():
         if path.name.endswith(LOCK):
             unlink_unless_locked(path)
-        told = _stat(path) if path.name.endswith((SHARD, PART)) else None
-        if told is None or _is_dead(path):
+        stat = _stat(path) if path.name.endswith((SHARD, PART)) else None
+        if stat is None or _is_dead(path):
             continue
-        left += told.st_size
+        left += stat.st_size
         if path.name.endswith(SHARD):
-            shards.append((told.st_mtime_ns, path.name, told.st_size))
+            shards.append((stat.st_mtime_ns, path.name, stat.st_size))
     for _, name, size in sorted(shards):
         if left <= most_bytes:
             break
@@ -33,7 +32,7 @@ def make_room(directory: Path, most_bytes: int) -> int:
 
 
 def _is_dead(path: Path) -> bool:
-    """Whether it is a download without anybody at it; then it goes."""
+    """Whether this is the download of a dead process, which is then removed."""
     if not path.name.endswith(PART) or not unlink_unless_locked(path.with_name(path.name.removesuffix(PART) + LOCK)):
         return False
     path.unlink(missing_ok=True)
@@ -43,5 +42,5 @@ def _is_dead(path: Path) -> bool:
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except FileNotFoundError:  # a download that has just failed, or somebody clears the directory by hand
+    except FileNotFoundError:  # a download that has just failed, or the directory is being cleared by hand
         return None

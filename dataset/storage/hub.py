@@ -1,6 +1,6 @@
-"""A dataset repository of the Hugging Face Hub, as `motionshards push` writes it, by the package huggingface_hub.
+"""A dataset repository on the Hugging Face Hub, for `motionshards push`, through the package huggingface_hub.
 
-The package finds the token (`hf auth login`, HF_TOKEN) and the Hub (HF_ENDPOINT) by itself.
+The package itself finds the token (`hf auth login`, HF_TOKEN) and the Hub (HF_ENDPOINT).
 """
 
 import glob
@@ -33,7 +33,7 @@ class HubFile:
     digest: str
 
     def has_content_of(self, path: Path, sha256: str | None = None) -> bool:
-        """Whether a file on disk is the same. `sha256`: its digest where it is known, so that it need not be read."""
+        """Whether a local file has the same content. `sha256`: its digest, if known, which saves reading it."""
         size = path.stat().st_size
         if size != self.size:
             return False
@@ -44,7 +44,7 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
-    """One dataset repository; `open_repository` makes it, and translates what its methods raise."""
+    """One dataset repository; created by `open_repository`, which translates the exceptions of its methods."""
 
     api: "HfApi"
     name: str
@@ -55,7 +55,7 @@ class HubRepository:
         return f"{self.api.endpoint}/{_KIND}s/{self.name}"
 
     def private(self) -> bool | None:
-        """Whether only its owners see it; None where no such repository exists."""
+        """Whether the repository is private; None if it does not exist."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -64,11 +64,11 @@ class HubRepository:
             return None
 
     def create(self, *, private: bool) -> None:
-        """Create the repository, which must not exist."""
+        """Create the repository, which must not exist yet."""
         self.api.create_repo(self.name, repo_type=_KIND, private=private)
 
     def files(self) -> dict[str, HubFile]:
-        """What it holds now, by path."""
+        """Its current files by path."""
         from huggingface_hub.hf_api import RepoFile
 
         found = self.api.list_repo_tree(self.name, repo_type=_KIND, recursive=True)
@@ -76,11 +76,11 @@ class HubRepository:
         return {file.path: HubFile(file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in files}
 
     def commit(self, files: Mapping[str, Path], gone: Iterable[str] = ()) -> None:
-        """Upload files by their paths in the repository and delete others, in one commit; hundreds of files take several."""
+        """Upload files, by their paths in the repository, and delete others; in one commit, or several for hundreds of files."""
         delete = list(map(glob.escape, gone))
         if not files and not delete:
             return
-        # upload_folder takes a whole directory: this one links to what is to be uploaded.
+        # upload_folder uploads a whole directory: create one with links to the files.
         with tempfile.TemporaryDirectory(prefix="motionshards-push-") as folder:
             for name, path in files.items():
                 link = Path(folder, name)
@@ -97,13 +97,13 @@ class HubRepository:
 
 @contextmanager
 def open_repository(name: str, *, progress: bool = True) -> Iterator[HubRepository]:
-    """The repository `owner/name`, which need not exist. Within the block, failures of the Hub are raised as ours.
+    """The repository `owner/name`, which need not exist. Errors of the Hub within the block are translated.
 
-    progress: show bars on terminals
+    progress: show progress bars on terminals
 
     Raises:
-        ConfigError: huggingface_hub is not installed, the name cannot be that of a repository, or there is no valid token
-        StoreFailed: the Hub, its storage or the network failed, or the Hub refused
+        ConfigError: huggingface_hub is not installed, the name is invalid, or there is no valid token
+        StoreFailed: the Hub, its storage or the network failed, or the Hub refused the request
     """
     try:
         import httpx2
@@ -111,19 +111,19 @@ def open_repository(name: str, *, progress: bool = True) -> Iterator[HubReposito
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
     except ImportError as error:
-        raise ConfigError(f"the Hugging Face Hub needs the package {error.name}, which the extra `hub` brings") from None
+        raise ConfigError(f"the Hugging Face Hub needs the package {error.name}: pip install 'motionshards[hub]'") from None
     if not progress:
         disable_progress_bars()
     try:
         if "/" not in name:
-            raise ConfigError(f"{name!r} does not name its owner: write user/name or organization/name")
+            raise ConfigError(f"{name!r} has no owner: write user/name or organization/name")
         if get_token() is None:
-            raise ConfigError("there is no token for the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN")
+            raise ConfigError("no token for the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN")
         api = HfApi()
         api.whoami()
         yield HubRepository(api, name)
     except (OSError, httpx2.HTTPError) as error:
         unauthorized = isinstance(error, HfHubHTTPError) and error.response.status_code == 401
         raise (ConfigError if unauthorized else StoreFailed)(f"{name}: {one_line(error)}") from None
-    except ValueError as error:  # the name, or a data card with metadata that the Hub refuses
+    except ValueError as error:  # an invalid name, or a data card with metadata that the Hub rejects
         raise ConfigError(one_line(error)) from None

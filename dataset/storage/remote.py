@@ -1,12 +1,11 @@
-"""Bytes of a data set behind a URL: ranges, small files and whole shards, each tried again while there is hope.
+"""Reads a dataset at a URL: byte ranges, small files and whole shards, with retries.
 
     remote = Remote("https://example.org/voxceleb2")
     manifest = remote.read_all("dataset.json")
     clip = remote.read("train/voxceleb2-train-000000.tar", 512, 81_920)
 
-http and https go through urllib3, s3 through boto3, any other scheme through fsspec (`dataset/remote_*.py`); this file decides
-what is tried again, from which byte, and when to give up. No transfer has a limit on its whole time: a gigabyte over a slow line
-is no failure, a line on which nothing comes is.
+http and https use urllib3, s3 uses boto3, all other schemes use fsspec (`remote_*.py`); this module decides what is retried, from
+which byte, and when to give up. Transfers have no total time limit: a slow connection is not a failure, a stalled one is.
 """
 
 import io
@@ -28,17 +27,17 @@ from motionshards.schemas.errors import ConfigError
 _PROGRESS_BYTES = 1 << 20
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LOG = logging.getLogger(__name__)
-_CHANCE = random.SystemRandom()  # has no state, so nobody's seed moves and no two processes wait in step
+_CHANCE = random.SystemRandom()  # stateless: changes no seeded generator, and processes do not wait in lockstep
 
 
 def is_url(where: str) -> bool:
-    """Whether a data set is reached over the network: a URL of any scheme but file."""
+    """Whether this is the URL of a remote dataset: any scheme except file."""
     found = _URL.match(where)
     return found is not None and found[1].lower() != "file"
 
 
 def shown(url: str) -> str:
-    """A URL as people may see it, without user, password, query and fragment; paths as they are."""
+    """A URL for messages, without user, password, query and fragment; paths are returned unchanged."""
     if "://" not in url:
         return url
     scheme, _, rest = url.partition("://")
@@ -48,12 +47,12 @@ def shown(url: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """When to try again.
+    """How network reads are retried.
 
-    attempts: tries in a row that bring less than 1 MiB together, before giving up
-    first_wait_s: pause after the first failure; doubles from try to try, and half of it is chance
-    most_wait_s: no pause is longer, whatever a server asks for in Retry-After
-    stall_s: a connection that brings no byte for so long counts as broken
+    attempts: consecutive attempts with less than 1 MiB of progress in total before giving up
+    first_wait_s: pause after the first failure, in seconds; doubles with each failure, with random jitter of up to half
+    most_wait_s: longest pause, in seconds, even if a server requests more with Retry-After
+    stall_s: time without data after which a connection counts as broken, in seconds
     """
 
     attempts: int = 6
@@ -63,34 +62,35 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.first_wait_s < 0 or self.most_wait_s < 0 or self.stall_s <= 0:
-            raise ConfigError(f"{self}: needs an attempt, a time to stall and no negative pause")
+            raise ConfigError(f"{self}: attempts must be at least 1, stall_s positive, and pauses not negative")
 
     def wait_s(self, failures: int, asked_s: float | None = None) -> float:
-        """Seconds to wait after so many failures in a row, and at least what the server asked for, within bounds."""
+        """Seconds to wait after this many consecutive failures, at least what the server requested, at most `most_wait_s`."""
         pause = self.first_wait_s * 2 ** min(failures - 1, 32) * _CHANCE.uniform(0.5, 1)
         return float(min(self.most_wait_s, max(pause, asked_s or 0)))
 
 
 class Store(Protocol):
-    """One kind of server, without any patience."""
+    """One kind of server, without retries."""
 
     def pieces(self, path: str, start: int, stop: int | None) -> Pieces:
-        """Bytes [start, stop) of a file, or to its end, in pieces. May end early where the server does.
+        """Yield the bytes [start, stop) of a file, or up to its end, in pieces. May end early if the server does.
 
         Raises:
-            Transient: what may be otherwise at the next try
-            Unreadable: what will not
+            Transient: the read failed, but may succeed when retried
+            Unreadable: the read failed permanently
         """
 
 
 class Remote:
-    """The files below one root URL. Threads may share it; a process made by fork or pickle makes connections of its own."""
+    """The files below a root URL. Thread-safe; after a fork or unpickling, a process opens its own connections."""
 
     def __init__(self, root: str, retry: Retry = Retry(), storage_options: Mapping[str, Any] | None = None) -> None:
-        """`storage_options`: for http `headers`; for s3 what `boto3.client` takes, `profile_name`, `anon=True`; else fsspec's.
+        """storage_options: for http, `headers`; for s3, arguments of `boto3.client`, `profile_name` and `anon=True` for public
+            buckets; for other schemes, options of the fsspec file system
 
         Raises:
-            ConfigError: the URL cannot be used, options are unknown, or the package for its scheme is not installed
+            ConfigError: the URL is invalid, options are unknown, or the package for its scheme is not installed
         """
         self._made_of = (root, retry, dict(storage_options or {}))
         self._retry = retry
@@ -102,23 +102,23 @@ class Remote:
         return Remote, self._made_of
 
     def read(self, path: str, start: int, stop: int) -> bytes:
-        """Exactly the bytes [start, stop) of root/path. Raises Unreadable."""
+        """Read exactly the bytes [start, stop) of root/path. Raises Unreadable."""
         into = io.BytesIO()
         self._copy(path, into, start, stop)
         return into.getvalue()
 
     def read_all(self, path: str) -> bytes:
-        """A small file, whole. Raises Unreadable."""
+        """Read a whole small file. Raises Unreadable."""
         into = io.BytesIO()
         self._copy(path, into, 0, None)
         return into.getvalue()
 
     def fetch(self, path: str, to: BinaryIO, size: int) -> None:
-        """Write the `size` bytes of a file to `to`, in order; a broken connection is taken up where it broke.
+        """Write the `size` bytes of a file to `to`, in order; a broken transfer is resumed where it broke.
 
         Raises:
-            Unreadable: the bytes do not come, or end too early
-            OSError: `to` cannot take them
+            Unreadable: the file cannot be read, or is too short
+            OSError: writing to `to` failed
         """
         self._copy(path, to, 0, size)
 
@@ -141,7 +141,7 @@ class Remote:
 
     @property
     def _store(self) -> Store:
-        """That of this process: connections that a parent opened are the parent's."""
+        """The store of this process: connections must not be shared with the parent process."""
         if self._of_process[0] != os.getpid():
             with self._building:
                 if self._of_process[0] != os.getpid():
@@ -150,27 +150,27 @@ class Remote:
 
 
 class _Patience:
-    """Counts failures of one transfer since it last came forward."""
+    """Counts failures of one transfer since its last progress."""
 
     def __init__(self, retry: Retry, what: str, at: int) -> None:
         self._retry, self._what, self._mark, self._failures = retry, what, at, 0
 
     def wait(self, error: Unreadable, at: int) -> None:
-        """Sleep before the next try, or raise what is left to say."""
+        """Sleep before the next attempt, or raise Unreadable."""
         if at - self._mark >= _PROGRESS_BYTES:
             self._mark, self._failures = at, 0
         self._failures += 1
         if not isinstance(error, Transient):
             raise Unreadable(error.reason, f"{self._what}: {error.detail}") from None
         if self._failures >= self._retry.attempts:
-            raise Unreadable(error.reason, f"{self._what}: {error.detail}; tried {self._failures} times") from None
+            raise Unreadable(error.reason, f"{self._what}: {error.detail}; gave up after {self._failures} attempts") from None
         pause_s = self._retry.wait_s(self._failures, error.after_s)
-        _LOG.info("%s: %s at byte %d; try %d follows in %.1f s", self._what, error.detail, at, self._failures + 1, pause_s)
+        _LOG.info("%s: %s at byte %d; attempt %d in %.1f s", self._what, error.detail, at, self._failures + 1, pause_s)
         time.sleep(pause_s)
 
 
 def _store(root: str, retry: Retry, options: dict[str, Any]) -> Store:
-    """The packages are imported here, since who reads from a disk need not have them."""
+    """Create the store for a URL. Packages are imported here, as reading from disk does not need them."""
     scheme = root.partition("://")[0].lower()
     try:
         if scheme in ("http", "https"):
@@ -185,5 +185,5 @@ def _store(root: str, retry: Retry, options: dict[str, Any]) -> Store:
 
         return FsspecStore(root, options)
     except ImportError as error:
-        needed = error.name or "that fsspec names for it"
+        needed = error.name or "that fsspec requires for it"
         raise ConfigError(f"{scheme}:// needs the package {needed}; {EXTRAS}") from error

@@ -1,7 +1,6 @@
-"""Ranges of files in any store that fsspec knows (gs, abfs, hf …), block by block (see `dataset.storage.remote`).
+"""Reads ranges of files block by block from any store that fsspec supports (gs, abfs, hf …), see `dataset.storage.remote`.
 
-What the packages behind it do on their own, such as trying again or giving up in time, is theirs to say; `storage_options` reach
-them.
+The packages behind fsspec have their own retries and time-outs, which `storage_options` can configure.
 """
 
 import importlib
@@ -21,14 +20,16 @@ class FsspecStore:
     def __init__(self, root: str, options: dict[str, Any]) -> None:
         fsspec = importlib.import_module("fsspec.core")
         try:
-            # cached instances belong to the process that made them, also in its forks
+            # fsspec's cached instances must not be used in forks of the process that created them
             self._files, base = fsspec.url_to_fs(root, skip_instance_cache=True, **options)
         except (ValueError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{root.partition('://')[0]}:// cannot be used so ({type(error).__name__})") from None
+            raise ConfigError(
+                f"{root.partition('://')[0]}:// cannot be opened with these options ({type(error).__name__})"
+            ) from None
         self._base = base.rstrip("/")
 
     def pieces(self, path: str, start: int, stop: int | None) -> Pieces:
-        """See `dataset.storage.remote.Store`. A piece is a block, and each a request."""
+        """See `dataset.storage.remote.Store`. Each piece is a block, read in one request."""
         place = f"{self._base}/{path}"
         with _failures():
             end = int(self._files.info(place)["size"]) if stop is None else stop
@@ -42,7 +43,7 @@ class FsspecStore:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Each store raises errors of its own; what is not known to be final is tried again."""
+    """Translate exceptions, which differ between stores; those not known to be permanent are retried."""
     try:
         yield
     except Unreadable:

@@ -1,7 +1,7 @@
-"""Ranges of files from a web server, in one request each and without patience (see `dataset.storage.remote`).
+"""Reads ranges of files from a web server, one request each and without retries (see `dataset.storage.remote`).
 
-urllib3 because its time-out is that of a silent socket, never of the whole transfer, because it counts a body against its
-Content-Length, and because it does nothing of its own accord: with retries off, one call is one request (and its redirections).
+urllib3, because its time-out applies to a silent socket and not to the whole transfer, because it checks the length of a body
+against Content-Length, and because without retries, one call is exactly one request (plus redirects).
 """
 
 import logging
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class HttpStore:
-    """The files below a root URL. User and password of the URL go out as basic authorization, its query with every request."""
+    """The files below a root URL. User and password of the URL are sent as basic authorization, its query with every request."""
 
     def __init__(self, root: str, stall_s: float, options: dict[str, Any]) -> None:
         if unknown := options.keys() - {"headers"}:
@@ -35,14 +35,14 @@ class HttpStore:
         try:
             self._url = parse_url(root)
         except HTTPError:
-            raise ConfigError("the URL of the data set cannot be parsed") from None  # nor shown: it may hold a password
+            raise ConfigError("the URL of the dataset cannot be parsed") from None  # not shown: it may contain a password
         login = unquote(self._url.auth) if self._url.auth else None
-        # `identity`, since offsets are those of the file and not of a compressed form of it
+        # `identity`, since offsets refer to the file and not to a compressed form of it
         self._headers = {"Accept-Encoding": "identity", **make_headers(basic_auth=login, user_agent="motionshards")}
         self._headers |= options.get("headers", {})
         self._stall_s = stall_s
         self._pool = _pool(self._url, urllib3.Timeout(connect=stall_s, read=stall_s))
-        self._told = False
+        self._warned = False
 
     def pieces(self, path: str, start: int, stop: int | None) -> Pieces:
         """See `dataset.storage.remote.Store`."""
@@ -53,11 +53,11 @@ class HttpStore:
                     yield from _cut(_body(response), skip, None if stop is None else stop - start)
 
     def _answer(self, path: str, start: int, stop: int | None) -> tuple[urllib3.BaseHTTPResponse, int]:
-        """An answer with the bytes wanted, and how many others come before them."""
+        """A response with the requested bytes, and the number of bytes to skip before them."""
         wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop else {}
         response = self._get(path, wanted)
         if response.status == 206 and _is_encoded(response):
-            response.close()  # a range of the compressed form is of no use, the whole of it can be decompressed
+            response.close()  # a range of a compressed body is useless; the whole body can be decompressed
             response = self._get(path, {})
         if response.status == 206:
             _check_range(response, start)
@@ -65,9 +65,9 @@ class HttpStore:
         if response.status == 416:
             _check_end(response, start, stop)
             return response, 0
-        if wanted and not self._told:
-            self._told = True
-            _LOG.warning("%s ignores ranges and sends whole files instead", self._url.host)
+        if wanted and not self._warned:
+            self._warned = True
+            _LOG.warning("%s does not support range requests and sends whole files", self._url.host)
         return response, start
 
     def _get(self, path: str, more: dict[str, str]) -> urllib3.BaseHTTPResponse:
@@ -81,7 +81,7 @@ class HttpStore:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """What urllib3 raises, in words of ours: its own quote the URL, in which there may be a secret."""
+        """Translate exceptions of urllib3, whose messages quote the URL, which may contain a secret."""
         try:
             yield
         except HTTPError as error:
@@ -93,7 +93,7 @@ class HttpStore:
             case NewConnectionError():
                 return "no connection"
             case Stalled():
-                return f"nothing came for {self._stall_s:g} s"
+                return f"no data for {self._stall_s:g} s"
             case IncompleteRead():
                 return "the body ended early"
             case SSLError():
@@ -109,7 +109,7 @@ def _cause(error: Exception) -> Exception:
 
 
 def _pool(url: Url, timeout: urllib3.Timeout) -> urllib3.PoolManager:
-    """Connections to a host, by way of the proxy that the environment names for it."""
+    """Connection pool for a host, through the proxy that the environment specifies for it."""
     proxy = None if proxy_bypass(url.host or "") else getproxies().get(url.scheme or "")
     if proxy is None:
         return urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=timeout)
@@ -119,7 +119,7 @@ def _pool(url: Url, timeout: urllib3.Timeout) -> urllib3.PoolManager:
 
 
 def _body(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """What arrives, as it arrives: `read` waits for a full piece and loses a part of one when the connection breaks."""
+    """Yield data as it arrives: `read` would wait for a full piece, and lose a partial one if the connection breaks."""
     if response.chunked or _is_encoded(response):
         yield from response.stream(_PIECE_BYTES, decode_content=True)
     else:
@@ -132,14 +132,14 @@ def _is_encoded(response: urllib3.BaseHTTPResponse) -> bool:
 
 
 def _check_range(response: urllib3.BaseHTTPResponse, start: int) -> None:
-    told = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if told is None or int(told[1]) != start:
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if found is None or int(found[1]) != start:
         response.close()
-        raise Transient("damaged", f"the answer is another range than the one from byte {start}")
+        raise Transient("damaged", f"the response is not the requested range from byte {start}")
 
 
 def _check_end(response: urllib3.BaseHTTPResponse, start: int, stop: int | None) -> None:
-    """The server has nothing from `start` on. Right if the file ends there and its end was wanted."""
+    """Check a response that the file ends at `start`: correct only if reading up to its end. Raises Unreadable."""
     size = response.headers.get("Content-Range", "").rpartition("/")[2]
     if stop is not None or size != str(start):
         response.close()
@@ -147,15 +147,15 @@ def _check_end(response: urllib3.BaseHTTPResponse, start: int, stop: int | None)
 
 
 def _after_s(response: urllib3.BaseHTTPResponse) -> float | None:
-    told = response.headers.get("Retry-After")
+    header = response.headers.get("Retry-After")
     try:
-        return _ONCE.parse_retry_after(told) if told else None
+        return _ONCE.parse_retry_after(header) if header else None
     except InvalidHeader:
         return None
 
 
 def _cut(pieces: Iterator[bytes], skip: int, count: int | None) -> Iterator[bytes]:
-    """Leave out the first `skip` bytes and all behind the `count` that follow."""
+    """Skip the first `skip` bytes, then yield up to `count` bytes."""
     for piece in pieces:
         wanted = piece[skip:] if count is None else piece[skip : skip + count]
         skip = max(0, skip - len(piece))

@@ -1,7 +1,7 @@
-"""Ranges of objects in S3 and what speaks like it, in one request each and without patience (see `dataset.storage.remote`).
+"""Reads ranges of objects in S3-compatible stores, one request each and without retries (see `dataset.storage.remote`).
 
-boto3 rather than s3fs: half the processor time for a shard, a body that streams (so that a broken one is taken up at its byte), a
-time-out of the socket, and no event loop in a thread, which a process that forks would leave behind.
+boto3 instead of s3fs: half the CPU time per shard, streaming bodies (so that a broken transfer resumes at its last byte), socket
+time-outs, and no event loop in a thread, which would not survive a fork.
 """
 
 import importlib
@@ -29,7 +29,7 @@ class S3Store:
         rest = {name: value for name, value in options.items() if name not in _SESSION}
         config = _config(stall_s, anonymous=bool(rest.pop("anon", False)))
         try:
-            # a session of our own: boto3's default one is shared, and not to be used from several threads
+            # a separate session: boto3's default session is shared and not thread-safe
             session = boto3.session.Session(**{name: options[name] for name in _SESSION if name in options})
             given = rest.pop("config", None)
             self._client = session.client("s3", config=given.merge(config) if given else config, **rest)
@@ -44,30 +44,30 @@ class S3Store:
             answer = self._client.get_object(Bucket=self._bucket, Key=key, **wanted)
             with closing(answer["Body"]) as body:
                 if wanted and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
-                    raise Transient("damaged", f"the answer is another range than the one from byte {start}")
+                    raise Transient("damaged", f"the response is not the requested range from byte {start}")
                 yield from body.iter_chunks(_PIECE_BYTES)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """What botocore raises, in words of ours: its own may quote what was sent."""
+        """Translate exceptions of botocore, whose messages may quote credentials."""
         try:
             yield
         except self._errors.ClientError as error:
             raise _refused(error.response) from None
         except (self._errors.NoCredentialsError, self._errors.PartialCredentialsError):
-            raise ConfigError("s3 credentials are missing or incomplete; for a public bucket give anon=True") from None
+            raise ConfigError("s3 credentials are missing or incomplete; for a public bucket, pass anon=True") from None
         except (self._errors.ReadTimeoutError, self._errors.ConnectTimeoutError):
-            raise Transient("unreachable", f"nothing came for {self._stall_s:g} s") from None
+            raise Transient("unreachable", f"no data for {self._stall_s:g} s") from None
         except self._errors.IncompleteReadError:
             raise Transient("truncated", "the body ended early") from None
         except self._errors.FlexibleChecksumError:
-            raise Transient("damaged", "another checksum than the store keeps") from None
+            raise Transient("damaged", "the checksum does not match the store's") from None
         except self._errors.BotoCoreError as error:
             raise Transient("unreachable", f"the connection broke ({type(error).__name__})") from None
 
 
 def _config(stall_s: float, anonymous: bool) -> Any:
-    """One call is one request, and a silent socket is a broken one."""
+    """One call is one request, and a stalled socket is an error."""
     config, unsigned = importlib.import_module("botocore.config").Config, importlib.import_module("botocore").UNSIGNED
     more = {"signature_version": unsigned} if anonymous else {}
     once = {"total_max_attempts": 1, "mode": "standard"}

@@ -1,7 +1,7 @@
-"""Bytes of shards by offset, from a directory or a URL, for many threads at once.
+"""Random access to the bytes of shards in a directory or at a URL, for many threads at once.
 
-Local files are read by pread, not through a memory map: a copy of 15 KB costs a hundredth of decoding it, and a file that
-shrinks or a disk that fails is then an error of that read, where a map would kill the process (SIGBUS).
+Local files are read with pread, not mmap: copying 15 KB costs a hundredth of decoding it, and a truncated file or a failing disk
+is an error of that read, while a memory map would kill the process (SIGBUS).
 """
 
 import os
@@ -28,7 +28,7 @@ _NONE = (0.0, "", "")
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A shard's tar: path below the root, size, sha256."""
+    """A shard's tar: path below the root, size in bytes, SHA-256."""
 
     path: str
     bytes: int
@@ -37,12 +37,13 @@ class ShardFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the shards lie, and how they are got. Sent to other processes by pickle.
+    """Where the shards are, and how to read them. Pickled for other processes.
 
     root: directory or URL
-    random: reads will jump about
-    cache, cache_bytes: directory for whole shards from a URL, and its limit; without one members are read by range
-    holders: processes of this machine that read from the cache at the same time
+    remote: whether it is a URL
+    random: whether access is random rather than sequential
+    cache, cache_bytes: directory for shards downloaded from a URL, and its size limit; None reads byte ranges instead
+    holders: number of processes on this machine that read from the cache at the same time
     """
 
     root: str
@@ -63,7 +64,7 @@ class _Open(Protocol):
 
 
 class Shards:
-    """The shards of a place. Safe for threads, not for use across a fork."""
+    """The shards of a place. Thread-safe; must not be used across a fork."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -78,7 +79,7 @@ class Shards:
         """`size` bytes from byte `offset` of a shard.
 
         Raises:
-            Unreadable: it is missing, unreachable, or ends before
+            Unreadable: the shard is missing, unreachable, or too short
         """
         self._recall(shard)
         try:
@@ -93,13 +94,13 @@ class Shards:
         return content
 
     def expect(self, shard: int, start: int, stop: int) -> None:
-        """All of these bytes will be wanted soon: a local disk reads them at once."""
+        """Prefetch bytes that will be read soon, on a local disk."""
         if self._remote is None and start < stop:
             file = self._file(shard)  # held, see `_pread`
             os.posix_fadvise(file.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def fetch(self, shards: Sequence[int]) -> None:
-        """Bring shards into the cache before they are wanted. What fails here fails again, and is told, where it is read."""
+        """Prefetch shards into the cache. Errors are ignored here: reading the shard raises them again."""
         for shard in shards if self._cache is not None else ():
             with suppress(Unreadable):
                 self._file(shard)
@@ -107,9 +108,11 @@ class Shards:
     def _pread(self, shard: int, offset: int, size: int) -> bytes:
         for again in (True, False):
             try:
-                # Held while it is read: another thread may evict the file, and its descriptor may then belong to another one.
+                # Hold a reference: another thread may close the file, and its descriptor may be reused for a different one.
                 file = self._file(shard)
-                return os.pread(file.descriptor, min(size, max(0, file.bytes - offset)), offset)  # allocates what it is asked for
+                return os.pread(
+                    file.descriptor, min(size, max(0, file.bytes - offset)), offset
+                )  # pread allocates `size` bytes, so bound it by the file
             except OSError as error:
                 self._forget(shard)
                 if not again:  # network file systems have stale handles; a new one may work
@@ -117,7 +120,7 @@ class Shards:
         raise AssertionError
 
     def _recall(self, shard: int) -> None:
-        """A shard that could not be had is not asked for again for a while: its clips would wait for all tries, one by one."""
+        """Raise the last error of a shard that failed recently; otherwise each of its clips would wait for all retries."""
         until, reason, detail = self._failures.get(shard, _NONE)
         if time.monotonic() < until:
             raise Unreadable(reason, detail)
@@ -133,7 +136,7 @@ class Shards:
                 return self._open[shard]
             opening = self._opening.setdefault(shard, threading.Lock())
         with opening:
-            self._recall(shard)  # that may be what was waited for
+            self._recall(shard)  # another thread may have failed to open it
             with self._lock:
                 if shard in self._open:
                     return self._open[shard]
@@ -157,7 +160,7 @@ class Shards:
         return self._cache.hold(name, wanted.bytes, lambda to: remote.fetch(wanted.path, to, wanted.bytes), wanted.sha256)
 
     def _most_open(self) -> int:
-        """Held shards cannot be evicted, so all holders together hold at most half of a cache, or a shard each."""
+        """Held shards cannot be evicted, so all processes together hold at most half of the cache, and at least one each."""
         if self._cache is None:
             return _MOST_OPEN
         largest = max(shard.bytes for shard in self._place.shards)
@@ -169,7 +172,7 @@ class Shards:
 
 
 class _Shared:
-    """An open file that is closed when the last thread that reads it has let go of it."""
+    """An open file that is closed when the last thread has released it."""
 
     def __init__(self, file: _Open) -> None:
         self.descriptor = file.fileno()

@@ -1,4 +1,4 @@
-"""The samples of a tar that is read from front to back, from a file or a stream."""
+"""Samples of a tar, read sequentially from a file or a stream."""
 
 import io
 import tarfile
@@ -14,7 +14,7 @@ Members: TypeAlias = dict[str, bytes]
 
 
 def samples_of(tar: str | Path | BinaryIO) -> Iterator[tuple[str, Members]]:
-    """The samples of a tar, each when all of it has come. Raises Unreadable."""
+    """Yield key and members of each sample of a tar as soon as it is complete. Raises Unreadable."""
     if isinstance(tar, (str, Path)):
         try:
             with open_regular(Path(tar)) as stream:
@@ -23,12 +23,12 @@ def samples_of(tar: str | Path | BinaryIO) -> Iterator[tuple[str, Members]]:
             raise Unreadable("missing", f"{tar}: {error.strerror}") from error
         return
     shown = str(getattr(tar, "name", "a stream"))
-    noting = _Noting(tar)
+    tail = _Tail(tar)
     key, members = "", Members()
     try:
-        with tarfile.open(fileobj=noting, mode="r|") as archive:
+        with tarfile.open(fileobj=tail, mode="r|") as archive:
             while (member := _next_member(archive, shown)) is not None:
-                whose, _, suffix = member[0].partition(".")  # keys have no dots, so this is theirs also where directories could
+                whose, _, suffix = member[0].partition(".")  # keys contain no dots
                 if whose != key:
                     key, members = whose, Members()
                 members[suffix] = member[1]
@@ -37,32 +37,32 @@ def samples_of(tar: str | Path | BinaryIO) -> Iterator[tuple[str, Members]]:
                     members = Members()
     except (tarfile.TarError, OSError) as error:
         raise Unreadable("truncated", f"{shown}: {error}") from error
-    while noting.read(1 << 20):
-        pass  # to the end: a tar that was cut between two members ends without the blocks of zeros
-    if noting.last != bytes(tarfile.BLOCKSIZE):
-        raise Unreadable("truncated", f"{shown} ends without an end mark")
+    while tail.read(1 << 20):
+        pass  # read to the end: a tar that was cut between two members lacks the final blocks of zeros
+    if tail.last != bytes(tarfile.BLOCKSIZE):
+        raise Unreadable("truncated", f"{shown} has no end-of-archive marker")
 
 
 def _next_member(archive: tarfile.TarFile, shown: str) -> tuple[str, bytes] | None:
-    """Name and content of the next file of a tar, None at its end. Raises Unreadable."""
+    """Name and content of the next file of a tar; None at its end. Raises Unreadable."""
     try:
         while (info := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # TarFile remembers all of them
-            if info.issparse():  # which unpack to any size
+            archive.members = []  # type: ignore[attr-defined]  # TarFile would keep all of them in memory
+            if info.issparse():  # can expand to any size
                 raise Unreadable("damaged", f"{shown}: {info.name} is a sparse file")
             if info.isreg() and (content := archive.extractfile(info)) is not None:
                 return info.name, content.read()
             if not info.isdir():
-                return info.name, b""  # links and devices have no content, so their clip is a fault
+                return info.name, b""  # links and devices have no content, so the clip becomes a fault
     except (Unreadable, tarfile.TarError, OSError):
         raise
-    except Exception as error:  # a header can hold anything, and tarfile raises whatever comes of it
-        raise Unreadable("damaged", f"{shown}: no tar: {error}") from error
+    except Exception as error:  # tarfile raises all kinds of exceptions for malformed headers
+        raise Unreadable("damaged", f"{shown}: not a tar: {error}") from error
     return None
 
 
-class _Noting(io.RawIOBase):
-    """A stream that remembers the last block of what was read from it."""
+class _Tail(io.RawIOBase):
+    """A stream that remembers the last block that was read from it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

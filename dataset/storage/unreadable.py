@@ -1,8 +1,8 @@
-"""What a reader of shards meets when bytes do not come, or come wrong.
+"""Errors of reading shards.
 
 MotionShardsError
-└── Unreadable       for good: the reader goes on without that clip or shard, and counts it
-    └── Transient    for now: `dataset.storage.remote` tries again, and never lets it out
+└── Unreadable       permanent: the reader substitutes the clip and counts it
+    └── Transient    temporary: `dataset.storage.remote` retries, and never propagates it
 """
 
 from collections.abc import Generator
@@ -14,19 +14,19 @@ from motionshards.schemas.errors import MotionShardsError
 Pieces: TypeAlias = Generator[bytes, None, None]
 
 UNREADABLE = {
-    "missing": "it is not there, or not for us: 404, 410, 401, 403",
-    "unreachable": "no connection, a connection that breaks or stalls, 429 or 5xx, and that at every try",
-    "truncated": "fewer bytes than were promised, at every try",
-    "damaged": "other bytes than were promised: by size, CRC-32 or SHA-256",
-    "undecodable": "the bytes that were promised, and no frames, sound or array of the right shape",
-    "crashed": "reading it ended a process of the loader by a signal",
+    "missing": "does not exist, or access is denied: 404, 410, 401, 403",
+    "unreachable": "no connection, a broken or stalled connection, 429 or 5xx, in every attempt",
+    "truncated": "fewer bytes than expected, in every attempt",
+    "damaged": "size, CRC-32 or SHA-256 differ from those expected",
+    "undecodable": "the expected bytes, but they are not frames, sound or an array of the right shape",
+    "crashed": "reading it killed a process of the loader by a signal",
 }
-_NOT_FOR_US = (401, 403, 404, 410)
+_MISSING = (401, 403, 404, 410)
 _LATER = (408, 425, 429)
 
 
 class Unreadable(MotionShardsError):
-    """Bytes of a data set that cannot be had. `reason` is a key of UNREADABLE, `detail` is for people and free of credentials."""
+    """Bytes of a dataset cannot be read. `reason` is a key of UNREADABLE; `detail` is for users, without credentials."""
 
     def __init__(self, reason: str, detail: str) -> None:
         if reason not in UNREADABLE:
@@ -40,7 +40,7 @@ class Unreadable(MotionShardsError):
 
 
 class Transient(Unreadable):
-    """May be otherwise at the next try, for which the server asks to wait `after_s` seconds where it says so."""
+    """A read that may succeed when retried, after `after_s` seconds if the server requests a pause."""
 
     def __init__(self, reason: str, detail: str, after_s: float | None = None) -> None:
         super().__init__(reason, detail)
@@ -48,8 +48,8 @@ class Transient(Unreadable):
 
 
 def refusal(status: int, after_s: float | None = None) -> Unreadable:
-    """What an HTTP status other than success means for a reader."""
-    told = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
+    """The error for an HTTP status other than success."""
+    detail = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
     if status >= 500 or status in _LATER:
-        return Transient("unreachable", told, after_s)
-    return Unreadable("missing" if status in _NOT_FOR_US else "unreachable", told)
+        return Transient("unreachable", detail, after_s)
+    return Unreadable("missing" if status in _MISSING else "unreachable", detail)

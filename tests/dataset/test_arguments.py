@@ -33,7 +33,7 @@ def stream_of(data: Any, **options: Any) -> ClipStream:
         ({"view": Pairs}, r"view must be an instance, not the class Pairs: write Pairs\(…\)"),
         ({"identities": "id001"}, r"identities must be a list of strings, not the string 'id001': write \['id001'\]"),
         ({"identities": 1}, "identities must be a list of strings, not 1"),
-        ({"identities": ["id001", 2]}, "identities must be strings, not 2"),
+        ({"identities": ["id001", 2]}, "identities must be a list of strings, not of 2"),
         ({"seed": None}, "seed must be an integer of at least 0, not None"),
         ({"seed": -1}, "seed must be an integer of at least 0, not -1"),
         ({"seed": 1 << 63}, "seed must be below"),
@@ -42,12 +42,12 @@ def stream_of(data: Any, **options: Any) -> ClipStream:
         ({"global_batch_size": True}, "global_batch_size must be an integer"),
         ({"split": ["train"]}, r"split must be a string such as 'train', or None, not \['train'\]"),
         ({"where": 3}, "where must be a string such as 'blur > 50', or None, not 3"),
-        ({"shuffle": 2}, "shuffle is 2, must be one of global, shard, none, True or False"),
-        ({"shuffle": ["global"]}, "shuffle is"),
+        ({"shuffle": 2}, "shuffle must be one of global, shard, none, True or False, not 2"),
+        ({"shuffle": ["global"]}, "shuffle must be one of"),
         ({"repeats": "2"}, "repeats must be an integer of at least 1, not '2'"),
         ({"window": 0}, "window must be an integer of at least 1, not 0"),
         ({"world": (0, 1)}, r"world must be World\(rank, size\), not \(0, 1\)"),
-        ({"last": None}, "last is None, must be drop or pad"),
+        ({"last": None}, "last must be drop or pad, not None"),
         ({"cache_bytes": "1GB"}, "cache_bytes must be an integer"),
     ],
 )
@@ -60,7 +60,7 @@ def test_a_wrong_argument_of_a_stream_is_reported_in_one_line(data: Path, wrong:
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"device": "meta"}, "device is 'meta', which is not available here"),
+        ({"device": "meta"}, "device is 'meta', which is not available on this machine"),
         ({"device": "gpu"}, "device must be a torch device such as 'cpu', 'cuda' or 'cuda:1', not 'gpu'"),
         ({"device": None}, "device must be a torch device"),
         ({"processes": -1}, "processes must be an integer of at least 1, not -1"),
@@ -79,7 +79,7 @@ def test_a_wrong_argument_of_a_loader_is_reported_in_one_line(data: Path, wrong:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is available")
 def test_cuda_where_there_is_none_is_reported_in_one_line(data: Path) -> None:
     for device in ("cuda", "cuda:1", torch.device("cuda")):
-        with pytest.raises(ConfigError, match="CUDA is not available here"):
+        with pytest.raises(ConfigError, match="CUDA is not available on this machine"):
             make_loader(stream_of(data), device=device)
 
 
@@ -103,7 +103,7 @@ def test_wrong_epochs_are_reported(data: Path, epoch: Any) -> None:
         loader.set_epoch(epoch)
 
 
-def test_shuffle_takes_true_and_false_as_torch_does(data: Path) -> None:
+def test_shuffle_accepts_true_and_false_like_torch(data: Path) -> None:
     unshuffled = seen(stream_of(data, shuffle=False))
     assert unshuffled == seen(stream_of(data, shuffle="none"))
     assert [key for key, _, _ in unshuffled] == list(Dataset.open(str(data)).index(["key"])["key"].to_pylist())
@@ -111,7 +111,7 @@ def test_shuffle_takes_true_and_false_as_torch_does(data: Path) -> None:
     assert default == seen(stream_of(data, shuffle=True)) == seen(stream_of(data, shuffle="global")) != unshuffled
 
 
-def test_numbers_of_numpy_paths_as_strings_and_any_iterable_of_names_are_taken(data: Path) -> None:
+def test_numpy_integers_string_paths_and_iterables_of_names_are_accepted(data: Path) -> None:
     stream = stream_of(str(data), seed=np.int64(3), global_batch_size=np.int32(5), identities=iter(["id001", "id002"]))
     assert seen(stream) == seen(stream_of(data, seed=3, identities=("id002", "id001"), world=World()))
     assert len(Dataset.open(str(data))) == len(Dataset.open(data)) == 20

@@ -113,7 +113,7 @@ def test_workers_of_this_machine_write_into_a_bucket(demo_videos: Path, on_disk:
     assert shards(store) == on_disk
 
 
-def test_what_was_committed_stays_and_new_clips_come_to_it(
+def test_committed_shards_stay_and_new_clips_are_added(
     demo_videos: Path, on_disk: dict[str, str], store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert motionshards.dataset.build.main(arguments(demo_videos, URL, "--split", "test")) == 0
@@ -128,20 +128,21 @@ def test_what_was_committed_stays_and_new_clips_come_to_it(
 
 
 @pytest.mark.parametrize(
-    ("owner", "told"), [("process {pid} on {host}", "({owner}); if"), ("process 1 on far.away.example", "far.away.example); if")]
+    ("owner", "output"),
+    [("process {pid} on {host}", "({owner}); if"), ("process 1 on far.away.example", "far.away.example); if")],
 )
 def test_a_second_driver_is_refused(
-    demo_videos: Path, store: Store, owner: str, told: str, capsys: pytest.CaptureFixture[str]
+    demo_videos: Path, store: Store, owner: str, output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     owner = owner.format(pid=os.getpid(), host=os.uname().nodename)
     store.put("faces/.writer", f"{owner}\n".encode())
     assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 2
-    said = capsys.readouterr().err
-    assert f"another build is writing to {URL}" in said and told.format(owner=owner) in said and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert f"another build is writing to {URL}" in printed and output.format(owner=owner) in printed and printed.count("\n") == 1
     assert store.read("faces/.writer") == f"{owner}\n".encode(), "it is still the owner's"
 
 
-def test_throttling_and_uploads_that_die_half_way_are_tried_again(
+def test_throttled_and_broken_uploads_are_retried(
     demo_videos: Path, on_disk: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with proxy(store.endpoint) as (before, failures):
@@ -152,7 +153,7 @@ def test_throttling_and_uploads_that_die_half_way_are_tried_again(
     assert shards(store) == on_disk
 
 
-def test_a_store_that_does_not_recover_ends_the_build_in_a_line_and_nothing_is_there_by_halves(
+def test_a_store_that_stays_down_fails_the_build_in_one_line_without_partial_objects(
     demo_videos: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("motionshards.schemas.bucket._ATTEMPTS", 2)
@@ -160,12 +161,16 @@ def test_a_store_that_does_not_recover_ends_the_build_in_a_line_and_nothing_is_t
         use(store.through(before), monkeypatch)
         failures.busy = 1000
         assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 1
-    said = capsys.readouterr().err
-    assert f"error: {URL}: cannot put t" in said and "run the same command again to resume" in said and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert (
+        f"error: {URL}: cannot put t" in printed
+        and "run the same command again to resume" in printed
+        and printed.count("\n") == 1
+    )
     assert not [name for name in store.names() if name.endswith(".tar") or name.startswith("faces/t")]
 
 
-def test_a_listing_that_is_late_costs_nothing(
+def test_an_outdated_listing_has_no_effect(
     demo_videos: Path, on_disk: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was put while the build runs is in no listing."""
@@ -181,7 +186,7 @@ def test_a_listing_that_is_late_costs_nothing(
     assert shards(store) == on_disk
 
 
-def test_damage_and_strangers_are_found(demo_videos: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_and_unknown_files_are_found(demo_videos: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 0
     first, second = sorted(name for name in store.names() if name.endswith(".tar"))[:2]
     content = bytearray(store.read(first))
@@ -192,14 +197,12 @@ def test_damage_and_strangers_are_found(demo_videos: Path, store: Store, capsys:
     store.put("faces/../../escaped.tar", b"")
     capsys.readouterr()
     assert motionshards.dataset.verify.main([URL, "--quiet"]) == 1
-    told = capsys.readouterr().out
-    assert f"{first.removeprefix('faces/')}: " in told and f"{second.removeprefix('faces/')}: " in told
-    assert "other-train-000000.tar: is a stray file" in told
+    output = capsys.readouterr().out
+    assert f"{first.removeprefix('faces/')}: " in output and f"{second.removeprefix('faces/')}: " in output
+    assert "other-train-000000.tar: is a stray file" in output
 
 
-def test_a_bucket_with_other_things_in_it_is_not_taken_over(
-    demo_videos: Path, store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bucket_with_unrelated_files_is_refused(demo_videos: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.put("faces/thesis.tex", b"years of work")
     assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 2
     assert "thesis.tex" in capsys.readouterr().err
@@ -207,27 +210,27 @@ def test_a_bucket_with_other_things_in_it_is_not_taken_over(
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "output"),
     [
         ("https://example.org/data", "https is not an object store protocol"),
         ("nothing://x/y", "Protocol not known: nothing"),
         ("s3://nosuchbucket/x", "404 NoSuchBucket"),
     ],
 )
-def test_places_that_cannot_be_written_to_are_told(
-    demo_videos: Path, store: Store, url: str, told: str, capsys: pytest.CaptureFixture[str]
+def test_unwritable_buckets_are_reported(
+    demo_videos: Path, store: Store, url: str, output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert motionshards.dataset.build.main(arguments(demo_videos, url)) in (1, 2)
-    said = capsys.readouterr().err
-    assert told in said and said.count("\n") == 1, said
+    printed = capsys.readouterr().err
+    assert output in printed and printed.count("\n") == 1, printed
 
 
-def test_what_lies_in_a_bucket_is_not_changed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_that_change_a_dataset_refuse_a_bucket(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.dataset.build.main(["--output", URL, "--add", "quality"]) == 2
-    assert "is in an object store, and this must be on a disk" in capsys.readouterr().err
+    assert "is in an object store; this option needs a local path" in capsys.readouterr().err
 
 
-def test_a_store_that_refuses_is_told_without_secrets(store: Store, tmp_path: Path) -> None:
+def test_a_refusal_of_the_store_is_reported_without_secrets(store: Store, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(StoreFailed, match=r"^s3://nosuchbucket/x: cannot put a: ") as caught:
         open_bucket("s3://nosuchbucket/x").put(tmp_path / "a", "a")

@@ -1,4 +1,4 @@
-"""The front door: exit statuses, the ledger, and what a second run does. Real videos, real runs of the graph."""
+"""The command: exit statuses, the summary line, and repeated runs, on real videos with real runs of the graph."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ FAST = ["--size", "64", "--landmarks", "none", "--frames", "3", "--workers", "1"
 
 @pytest.fixture
 def tree(demo_videos: Path, tmp_path: Path) -> Path:
-    """Eight utterances of two people that the test may change."""
+    """Eight utterances of two people; the test may change them."""
     return Path(shutil.copytree(demo_videos, tmp_path / "videos"))
 
 
@@ -37,18 +37,18 @@ def keys(out: Path, name: str = "index") -> list[str]:
     return pq.read_table(out / f"{name}.parquet", columns=["key"])["key"].to_pylist()
 
 
-def test_the_ledger_is_the_last_line_and_quiet_says_nothing_else(
+def test_the_summary_is_the_last_line_and_the_only_one_with_quiet(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tree / "dev/mp4/id90000/empty000000").mkdir()
     (tree / "dev/mp4/id90000/empty000000/00001.mp4").touch()
     assert build.main(arguments(tree, tmp_path / "out", "--quiet")) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert told.out.startswith("9 planned = 8 kept + 1 rejected (empty_file 1); processed 9 clips in ")
-    assert "clips/s" in told.out
-    assert "MB in" in told.out
-    assert told.out.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert output.out.startswith("9 planned = 8 kept + 1 rejected (empty_file 1); processed 9 clips in ")
+    assert "clips/s" in output.out
+    assert "MB in" in output.out
+    assert output.out.count("\n") == 1
     assert build.main(arguments(tree, tmp_path / "out", "--quiet", "--json")) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["planned"] == 9 == report["kept"] + sum(report["rejected"].values())
@@ -58,17 +58,20 @@ def test_the_ledger_is_the_last_line_and_quiet_says_nothing_else(
 def test_many_clips_without_a_face_are_explained(
     tree: Path, make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, told = tmp_path / "out", "of 9 clips have no detected face: try --recipe face, which searches every frame, "
-    told += "or --landmarks fan, which finds faces from 32 px"
+    out, output = (
+        tmp_path / "out",
+        "of 9 clips have no detected face: try --recipe face, which searches every frame, ",
+    )
+    output += "or --landmarks fan, which finds faces from 32 px"
     faceless = tree / "dev/mp4/id90000/faceless000"
     faceless.mkdir()
     shutil.copy(make_video("bars.mp4"), faceless / "00001.mp4")
     with_faces = ["--landmarks", "dlib", "--size", "128", "--frames", "1", "--quiet"]
     assert build.main(arguments(tree, out, *with_faces)) == 0
-    assert capsys.readouterr().out.endswith(f" MB in {out}; 1 {told}\n")
-    assert f"\n1 {told}.\n" in (out / "README.md").read_text()
+    assert capsys.readouterr().out.endswith(f" MB in {out}; 1 {output}\n")
+    assert f"\n1 {output}.\n" in (out / "README.md").read_text()
     assert build.main(arguments(tree, out, *with_faces, "--json")) == 0
-    assert json.loads(capsys.readouterr().out)["advice"] == [f"1 {told}"]
+    assert json.loads(capsys.readouterr().out)["advice"] == [f"1 {output}"]
 
 
 def test_new_files_become_new_shards_and_old_ones_stay(tree: Path, tmp_path: Path) -> None:
@@ -83,7 +86,7 @@ def test_new_files_become_new_shards_and_old_ones_stay(tree: Path, tmp_path: Pat
     assert all(path.stat().st_ino == inode for path, inode in inodes.items())
     assert len(keys(out)) == len(set(keys(out))) == 8
     assert len(list((out / "plan").iterdir())) == 2
-    assert build.main(arguments(tree, out)) == 0  # builds nothing, and is no run
+    assert build.main(arguments(tree, out)) == 0  # builds nothing
     runs = Manifest.read(out).runs
     assert [(run.clips, run.runner) for run in runs] == [(4, "local"), (4, "local")]
     assert all(run.seconds > 0 for run in runs) and runs[0].at < runs[1].at
@@ -99,7 +102,7 @@ def test_a_larger_limit_contains_the_smaller(tree: Path, tmp_path: Path) -> None
     assert first < set(keys(out))
 
 
-def test_split_plans_only_that_half(tree: Path, tmp_path: Path) -> None:
+def test_split_plans_only_that_split(tree: Path, tmp_path: Path) -> None:
     assert build.main(arguments(tree, tmp_path / "out", "--split", "test")) == 0
     index = pq.read_table(tmp_path / "out/index.parquet")
     assert set(index["split"].to_pylist()) == {"test"}
@@ -173,19 +176,21 @@ def test_a_rerun_finishes_an_index_that_was_not_written(tree: Path, tmp_path: Pa
     assert Manifest.read(out) == manifest
 
 
-def test_another_config_is_refused_with_the_difference(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_different_config_is_refused_naming_the_difference(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert build.main(arguments(tree, out)) == 0
     before = shards(out)
     assert build.main([*arguments(tree, out), "--size", "96", "--jpeg-quality", "90"]) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert "size: 64 -> 96" in told
-    assert "jpeg_quality: 95 -> 90" in told
+    output = capsys.readouterr().err.splitlines()[-1]
+    assert "size: 64 -> 96" in output
+    assert "jpeg_quality: 95 -> 90" in output
     assert shards(out) == before
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
         (["--limt", "3"], "Unknown option: --limt. Did you mean --limit? Options of Apache Beam go after --"),
         (["--job_name=mine"], "Unknown option: --job_name"),
@@ -206,31 +211,27 @@ def test_another_config_is_refused_with_the_difference(tree: Path, tmp_path: Pat
         (["--output", "/proc/motionshards"], "/proc/motionshards"),
     ],
 )
-def test_unusable_arguments_end_with_2_and_one_clear_line(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], said: str
+def test_invalid_arguments_exit_with_2_and_one_line(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str
 ) -> None:
     status = build.main([*arguments(tree, tmp_path / "out"), "--quiet", *extra])
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert status == 2
-    assert told.out == ""
-    assert said in told.err
-    assert told.err.count("\n") == 1
-    assert "Traceback" not in told.err
+    assert output.out == ""
+    assert message in output.err
+    assert output.err.count("\n") == 1
+    assert "Traceback" not in output.err
     assert not (tmp_path / "out").exists()
 
 
-def test_an_input_without_clips_is_named_with_the_layout_that_was_expected(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_input_without_clips_is_reported_with_the_expected_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     assert build.main(arguments(tmp_path / "in", tmp_path / "out")) == 2
     assert "<identity>/<video>/<clip>.mp4" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_directory_with_other_things_in_it_is_not_taken_over(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_directory_with_unrelated_files_is_refused(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.tex").write_text("years of work")
     assert build.main(arguments(tree, tmp_path / "out")) == 2
@@ -253,19 +254,19 @@ def test_a_damaged_manifest_is_one_line(tree: Path, tmp_path: Path, capsys: pyte
     out.mkdir()
     (out / "dataset.json").write_text("{")
     assert build.main(arguments(tree, out, "--quiet")) == 2
-    told = capsys.readouterr().err
-    assert "dataset.json cannot be parsed" in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "dataset.json cannot be parsed" in output
+    assert output.count("\n") == 1
 
 
-def test_a_runner_that_is_none_is_one_line(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_runner_is_reported_in_one_line(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(arguments(tree, tmp_path / "out", "--quiet", "--runner", "NoSuchRunner")) == 1
-    told = capsys.readouterr().err
-    assert "the runner NoSuchRunner failed: ValueError" in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "the runner NoSuchRunner failed: ValueError" in output
+    assert output.count("\n") == 1
 
 
-def test_nothing_kept_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_build_that_keeps_no_clip_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = tmp_path / "in/id1/video/00001.mp4"
     clip.parent.mkdir(parents=True)
     clip.write_text("<!DOCTYPE html><title>404</title>")

@@ -1,4 +1,4 @@
-"""`--aus` from the command line to a verified data set."""
+"""`--aus` from the command line to a verified dataset."""
 
 import dataclasses
 import hashlib
@@ -66,12 +66,12 @@ def test_openface_gives_the_same_bytes_with_any_number_of_workers(
     with tar_path(data.out, indexed["split"], indexed["shard"]).open("rb") as stream:
         members = read_members(stream, indexed["members"])
     assert list(check_sample(members, indexed, data.manifest.config)) == []
-    for array, said in (
+    for array, message in (
         (np.zeros((3, 16), np.float32), "is not an npy file of float32 [N,17]"),
         (np.full((3, 17), 9, np.float32), "outside 0"),
     ):
         damaged = {**members, AUS: npy_bytes(array)}
-        assert any(said in fault for fault in check_sample(damaged, indexed, data.manifest.config))
+        assert any(message in fault for fault in check_sample(damaged, indexed, data.manifest.config))
     assert "## Action units" in (tmp_path / "one/README.md").read_text()
     assert build.main(arguments(demo_videos, tmp_path / "one", "--aus", mode, "--openface", "true")) == 2
     assert "openface_command" in capsys.readouterr().err
@@ -94,8 +94,8 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
     folder.mkdir()
     ask = arguments(demo_videos, out, "--aus", f"csv:{folder}", "--workers", "2")
     assert build.main(ask) == 2
-    told = capsys.readouterr().err
-    assert "none of 8 clips has a csv in" in told and "(expected e.g." in told and told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "none of 8 clips has a csv in" in output and "(expected e.g." in output and output.count("\n") == 1
     assert not out.exists()
     csvs_of(demo_videos, folder)
     files = sorted(folder.rglob("*.csv"))
@@ -126,7 +126,7 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
         (["--aus", "magic"], "--aus is 'magic', must be none, openface, openface-still, csv:DIR or pyfaceau"),
         (["--aus", "csv:/nowhere"], "csv:/nowhere: not a directory"),
@@ -135,12 +135,12 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
         (["--aus", "openface", "--openface", "sh", "--openface-timeout", "nan"], 'Invalid value "nan" for --openface-timeout'),
     ],
 )
-def test_unusable_choices_end_before_any_work(
-    demo_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], said: str
+def test_invalid_choices_are_refused_before_any_work(
+    demo_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str
 ) -> None:
     assert build.main(arguments(demo_videos, tmp_path / "out", *extra)) == 2
-    told = capsys.readouterr().err
-    assert said in told and told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output and output.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -167,7 +167,7 @@ def test_a_sound_sample_has_no_faults(sample: tuple[np.ndarray, dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (with_value(0, 3, 5.01), "frame 0 is valid, but has values outside 0 to 5"),
         (with_value(2, 16, np.nan), "frame 2 is valid, but has values outside 0 to 5"),
@@ -185,15 +185,15 @@ def test_a_sound_sample_has_no_faults(sample: tuple[np.ndarray, dict[str, Any], 
     ],
     ids=lambda one: getattr(one, "__qualname__", str(one)),
 )
-def test_each_damage_of_action_units_is_told(
-    sample: tuple[np.ndarray, dict[str, Any], dict[str, Any]], change: Any, said: str
+def test_each_damage_of_action_units_is_reported(
+    sample: tuple[np.ndarray, dict[str, Any], dict[str, Any]], change: Any, message: str
 ) -> None:
     values, meta, indexed = sample
     if callable(change):
         faults = list(check_action_units(change(values), meta, indexed))
     else:
         faults = list(check_action_units(values, {**meta, **change}, {**indexed, **change.get("row", {})}))
-    assert len(faults) == 1 and said in faults[0]
+    assert len(faults) == 1 and message in faults[0]
 
 
 def test_the_member_is_expected_where_the_config_says_so() -> None:

@@ -83,17 +83,17 @@ def test_the_recipe_is_bbox_where_the_clips_have_boxes(
         assert built(layouts / "plain") == recipe
     capsys.readouterr()
     status = run(source, layouts / tree, layouts / "csv", "--metadata", str(layouts / "clips.csv"))
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     if with_csv is None:
-        assert (status, told.count("\n")) == (2, 1)
-        assert f"--metadata goes with --source voxceleb1, taichi, folder, and --source is {source}" in told
+        assert (status, output.count("\n")) == (2, 1)
+        assert f"--metadata cannot be used with --source {source}, only with voxceleb1, taichi, folder" in output
         assert not (layouts / "csv").exists()
     else:
         assert status == 0 and built(layouts / "csv") == with_csv
 
 
 def built(out: Path) -> str:
-    """The recipe of a data set of one clip, whose crop is the whole frame only with `resize`."""
+    """The recipe of a dataset of one clip, whose crop is the whole frame only with `resize`."""
     (sample,) = Dataset.open(out).samples()
     x0, y0, x1, y1 = sample.meta["content_px"][0]
     recipe = Manifest.read(out).config.recipe
@@ -111,8 +111,8 @@ def test_a_recipe_of_boxes_is_refused_before_work_where_no_clip_has_one(
     layouts: Path, recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("folder", layouts / "folder", layouts / "out", "--recipe", recipe, "--quiet") == 2
-    told = capsys.readouterr().err
-    assert f"--recipe {recipe} needs boxes, but none of the 1 clips has one" in told and told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert f"--recipe {recipe} needs boxes, but none of the 1 clips has one" in output and output.count("\n") == 1
     assert not (layouts / "out").exists()
     assert run("folder", layouts / "folder", layouts / "out") == 0, "the corrected command"
 
@@ -126,17 +126,15 @@ def test_an_output_that_kept_nothing_is_built_again_with_other_settings(
     assert run("folder", videos, out, "--frames", "30", "--quiet") == 1, "the same command does not start over"
     capsys.readouterr()
     assert run("folder", videos, out) == 0
-    told = capsys.readouterr().err
-    assert f"{out} holds a build with different settings that kept no clips (frames: 30 -> 2): starting over" in told
+    output = capsys.readouterr().err
+    assert f"{out} holds a build with different settings that kept no clips (frames: 30 -> 2): starting over" in output
     assert Manifest.read(out).counts["kept"] == 1 and verify.verify(out).faults == ()
     assert run("folder", videos, layouts / "fresh") == 0
     for path in sorted((layouts / "fresh").glob("*/*")):
         assert path.read_bytes() == (out / path.relative_to(layouts / "fresh")).read_bytes()
 
 
-def test_an_output_that_kept_something_or_forgets_someone_is_not_started_over(
-    layouts: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_output_with_kept_or_removed_clips_is_not_started_over(layouts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos, out = layouts / "folder", layouts / "out"
     assert run("folder", videos, out) == 0
     assert run("folder", videos, out, "--frames", "3") == 2
@@ -146,7 +144,7 @@ def test_an_output_that_kept_something_or_forgets_someone_is_not_started_over(
     assert run("folder", videos, out, "--frames", "3") == 2, "or the person would be back"
 
 
-def test_what_was_stopped_while_starting_over_is_finished(layouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_restart_is_finished(layouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     videos, out = layouts / "folder", layouts / "out"
     assert run("folder", videos, out, "--frames", "30") == 1
     unlink, done = Path.unlink, []

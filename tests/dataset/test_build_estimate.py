@@ -1,4 +1,4 @@
-"""`dataset.build --estimate`: what it says against what a build then does, and that it leaves no trace, however it ends."""
+"""`dataset.build --estimate`: its estimates compared with a build, and that it leaves no files behind, however it ends."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ COPIES = 5
 
 @pytest.fixture(scope="module")
 def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 clips: the demo's under five names each; every fifth is cut short, and is rejected."""
+    """40 clips: the demo's, under five names each; every fifth is truncated and rejected."""
     root = tmp_path_factory.mktemp("many")
     for half in ("dev", "test"):
         for identity in (demo_videos / half / "mp4").iterdir():
@@ -46,7 +46,7 @@ def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of all of them, with seed 1."""
+    """A dataset of all of them, with seed 1."""
     out = tmp_path_factory.mktemp("whole") / "out"
     with in_this_process():
         assert build.main(arguments(many, out, "--seed", "1")) == 0
@@ -55,7 +55,7 @@ def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where the output goes, or would go."""
+    """The output directory."""
     (tmp_path / "place").mkdir()
     return tmp_path / "place"
 
@@ -84,10 +84,10 @@ def within(interval: dict[str, float], truth: float) -> bool:
     return interval["low"] <= truth <= interval["high"]
 
 
-def test_a_trial_by_two_workers_foretells_yield_and_disk_of_the_build(
+def test_a_trial_with_two_workers_predicts_yield_and_disk_space(
     many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of the ninety samples in a hundred whose intervals hold the truth; the sample is drawn by the seed."""
+    """The seed draws one of the 90% of samples whose intervals contain the true values."""
     given = [*arguments(many, place / "out", "--seed", "1"), "--workers", "2"]
     found = estimated(capsys, *given, "--estimate", "24")
     assert os.listdir(place) == []
@@ -106,7 +106,7 @@ def test_a_trial_by_two_workers_foretells_yield_and_disk_of_the_build(
     assert found["disk"]["tables"] == pytest.approx(small, rel=0.25)
 
 
-def test_a_sample_of_all_clips_knows_the_truth(many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sample_of_all_clips_is_exact(many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     built = Manifest.read(whole)
     found = estimated(capsys, *arguments(many, place / "out", "--estimate", "1000", "--seed", "1"))
     assert found["sample"] == found["clips"] == 40
@@ -119,7 +119,7 @@ def test_a_sample_of_all_clips_knows_the_truth(many: Path, whole: Path, place: P
     assert found["disk"]["shards"]["high"] - found["disk"]["shards"]["low"] == pytest.approx(2 * 4608 * len(built.shards))
 
 
-def test_only_what_is_not_built_yet_counts_and_the_output_stays_as_it_is(
+def test_only_remaining_clips_count_and_the_output_is_unchanged(
     many: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = place / "out"
@@ -144,12 +144,12 @@ def test_a_trial_by_workers_of_dask(many: Path, place: Path, capsys: pytest.Capt
     assert os.listdir(place) == []
 
 
-def test_nothing_left_to_build_is_an_answer(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_left_to_build_is_reported(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = arguments(many, place / "out", "--limit", "4")
     assert build.main(given) == 0
     capsys.readouterr()
     assert build.main([*given, "--estimate", "3"]) == 0
-    assert capsys.readouterr().out == f"nothing is left to build in {place / 'out'}\n"
+    assert capsys.readouterr().out == f"nothing left to build in {place / 'out'}\n"
 
 
 def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
@@ -164,9 +164,9 @@ def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
 @pytest.mark.parametrize(
     ("ending", "status", "says"),
     [
-        (BuildFailed("a disk is full"), 1, "error: a disk is full. The output was not touched"),
-        (OSError(28, "No space left on device", "/x"), 1, "error: No space left on device: /x. The output was not touched"),
-        (KeyboardInterrupt(), 130, "interrupted. The output was not touched"),
+        (BuildFailed("a disk is full"), 1, "error: a disk is full. The output was not changed"),
+        (OSError(28, "No space left on device", "/x"), 1, "error: No space left on device: /x. The output was not changed"),
+        (KeyboardInterrupt(), 130, "interrupted. The output was not changed"),
     ],
 )
 def test_a_trial_that_stops_leaves_nothing_behind(
@@ -184,13 +184,13 @@ def test_a_trial_that_stops_leaves_nothing_behind(
 
     monkeypatch.setattr("motionshards.pipeline.runners.choose.run", stop)
     assert build.main(arguments(many, place / "out", "--estimate", "4")) == status
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", f"{says}\n")
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", f"{says}\n")
     assert os.listdir(place) == []
 
 
 @pytest.mark.parametrize("with_", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: Path, place: Path, with_: signal.Signals) -> None:
+def test_an_interrupt_stops_workers_and_removes_their_files(many: Path, place: Path, with_: signal.Signals) -> None:
     scratch = place.parent / "scratch"
     scratch.mkdir()
     command = [sys.executable, "-m", "dataset.build", *arguments(many, place / "out", "--estimate", "40", "--landmarks", "dlib")]
@@ -203,8 +203,8 @@ def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: P
         time.sleep(0.05)
     below = psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(with_)
-    told = driver.communicate(timeout=60)
-    assert (driver.returncode, told) == (130, ("", "interrupted. The output was not touched\n"))
+    output = driver.communicate(timeout=60)
+    assert (driver.returncode, output) == (130, ("", "interrupted. The output was not changed\n"))
     assert os.listdir(place) == os.listdir(scratch) == []
     assert psutil.wait_procs(below, timeout=10)[1] == []
 
@@ -216,9 +216,9 @@ def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: P
         (["--estimate", "-3"], '"-3" for --estimate. Must be > 0'),
         (["--estimate", "some"], '"some" into int'),
         (["--estimate"], "--estimate requires an argument"),
-        (["--estimate", "5", "--retry", "corrupt"], "--estimate does not go with --retry"),
-        (["--estimate", "5", "--add", "landmarks"], "is for builds; an addition keeps"),
-        (["--estimate=5", "--extend-frames", "9"], "is for builds; an addition keeps"),
+        (["--estimate", "5", "--retry", "corrupt"], "--estimate and --retry cannot be combined"),
+        (["--estimate", "5", "--add", "landmarks"], "cannot be used here: an addition keeps"),
+        (["--estimate=5", "--extend-frames", "9"], "cannot be used here: an addition keeps"),
         (
             ["--estimate", "5", "--output", "/no/such/place", "--runner", "dask", "--dask-scheduler", "a:1"],
             "cannot write to /no/such",
@@ -227,19 +227,19 @@ def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: P
         (["--estimate", "5", "--output", "s3://somewhere/else", "--source", "voxceleb2"], "s3://somewhere"),
     ],
 )
-def test_what_does_not_go_together_is_told_in_one_line(
+def test_options_that_cannot_be_combined_are_reported_in_one_line(
     many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], says: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("motionshards.schemas.bucket._ATTEMPTS", 1)
     status = build.main(arguments(many, place / "out", *more))
-    told = capsys.readouterr()
-    assert (status in (1, 2) if "s3:" in says else status == 2, told.out, told.err.count("\n")) == (True, "", 1)
-    assert says in told.err
+    output = capsys.readouterr()
+    assert (status in (1, 2) if "s3:" in says else status == 2, output.out, output.err.count("\n")) == (True, "", 1)
+    assert says in output.err
     assert os.listdir(place) == []
 
 
-def test_of_an_object_store_what_it_holds_is_left_out_and_it_stays_as_it_is(
+def test_clips_already_in_an_object_store_are_not_counted_and_it_is_unchanged(
     many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with s3_here() as store:

@@ -43,12 +43,14 @@ def test_the_bare_command_builds(
     assert Manifest.read(elsewhere / "shards" / "voxceleb2").counts["kept"] == 1
 
 
-def test_where_nothing_is_there_one_line_says_what_is_expected(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_default_input_is_reported_with_the_expected_layout(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert build.main(ASK) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
     assert all(
-        words in said for words in ("data/voxceleb2 does not exist", "{dev,test}/mp4/", "MOTIONSHARDS_DATA", "docs/sources/")
+        words in output for words in ("data/voxceleb2 does not exist", "{dev,test}/mp4/", "MOTIONSHARDS_DATA", "docs/sources/")
     )
     assert not list(elsewhere.iterdir())
 

@@ -89,7 +89,7 @@ def test_an_export_copies_the_video_of_a_stored_size(several: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "message"),
     [
         ("64,64", "sizes are 64, 64, must be in descending order"),
         ("64,8", "sizes are 64, 8, must be in descending order and at least 16"),
@@ -99,11 +99,11 @@ def test_an_export_copies_the_video_of_a_stored_size(several: Path, tmp_path: Pa
         ("64,", "--size"),
     ],
 )
-def test_sizes_that_cannot_be_are_refused(
-    size: str, said: str, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_sizes_are_refused(
+    size: str, message: str, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert build.main(ask(spoken, tmp_path / "out", *BOTH, f"--size={size}")) == 2
-    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_build_continues_only_with_the_same_sizes(several: Path, spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:

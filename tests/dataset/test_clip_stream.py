@@ -1,4 +1,4 @@
-"""The stream of batches: what is in them, in which order, over any number of ranks and workers, and after any interruption."""
+"""The stream of batches: content and order, over any number of ranks and workers, and after any interruption."""
 
 from itertools import islice
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_every_clip_comes_once_an_epoch(data: Path, last: str, batches: int, unp
     assert [key for key, _, padded in found if padded] == real[: len(found) - unpadded]
 
 
-def test_repeats_show_every_clip_so_often_with_other_frames(data: Path) -> None:
+def test_repeats_draw_every_clip_with_different_frames(data: Path) -> None:
     found = seen(ClipStream(data, Pairs(2), global_batch_size=6, repeats=3))
     keys, pairs = [key for key, _, _ in found], {(key, frames) for key, frames, _ in found}
     assert len(keys) == 180 and set(map(keys.count, keys)) == {3}
@@ -99,13 +99,13 @@ def test_ranks_and_workers_share_one_sequence(data: Path, shuffle: str, last: st
     assert interleaved(ours) == alone
 
 
-def test_workers_that_inherit_nothing_read_the_same(data: Path) -> None:
+def test_spawned_workers_read_the_same(data: Path) -> None:
     stream = ClipStream(data, Pairs(2), global_batch_size=6)
     spawned = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, multiprocessing_context="spawn")
     assert seen(spawned) == seen(ClipStream(data, Pairs(2), global_batch_size=6))
 
 
-def test_epochs_differ_and_come_one_after_the_other(data: Path) -> None:
+def test_epochs_differ_and_follow_each_other(data: Path) -> None:
     stream = ClipStream(data, Pairs(2), global_batch_size=6)
     with make_loader(stream) as loader:
         passes = [seen(loader) for _ in range(3)]
@@ -120,7 +120,7 @@ def test_epochs_differ_and_come_one_after_the_other(data: Path) -> None:
         assert seen(ordinary(stream)) == passes[epoch]
 
 
-def test_workers_that_are_kept_hear_of_the_epoch(data: Path) -> None:
+def test_persistent_workers_follow_set_epoch(data: Path) -> None:
     stream = ClipStream(data, Pairs(2), global_batch_size=6)
     kept = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=2, persistent_workers=True)
     for epoch in (0, 3, 1):
@@ -131,8 +131,8 @@ def test_workers_that_are_kept_hear_of_the_epoch(data: Path) -> None:
 
 
 @pytest.mark.parametrize("shuffle", ["global", pytest.param("shard", marks=pytest.mark.slow)])
-def test_a_state_taken_anywhere_gives_the_very_rest_in_any_world(data: Path, shuffle: str) -> None:
-    """Cut at 200 random places of three epochs, taken up by another number of ranks, batch size and reader."""
+def test_a_state_resumes_with_exactly_the_remaining_batches_in_any_world(data: Path, shuffle: str) -> None:
+    """Stops at 100 random positions of three epochs, and resumes with other numbers of ranks and batch sizes."""
     random = np.random.default_rng(0)
 
     def stream(rank: int, size: int, batch: int) -> ClipStream:

@@ -72,7 +72,7 @@ def url(store: AnyStore) -> str:
     return f"{store.scheme}://data/faces"
 
 
-def test_buckets_are_alike(store: AnyStore, tmp_path: Path) -> None:
+def test_stores_behave_alike(store: AnyStore, tmp_path: Path) -> None:
     alike(url(store), tmp_path)
 
 
@@ -206,8 +206,8 @@ def test_a_store_that_ignores_the_condition_is_refused(
         store = CloudStore("gs", endpoint)
         use(store.environment, monkeypatch)
         assert motionshards.dataset.build.main(arguments(demo_videos, url(store))) == 2
-        told = capsys.readouterr().err
-        assert "the store ignores the condition 'create only if absent'" in told and told.count("\n") == 1
+        output = capsys.readouterr().err
+        assert "the store ignores the condition 'create only if absent'" in output and output.count("\n") == 1
         assert store.names() == {}, "the probe is deleted"
 
 

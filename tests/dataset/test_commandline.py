@@ -53,7 +53,7 @@ def test_old_spellings_warn(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--sid", "left"], "Unknown option: --sid. Did you mean --side? Options of Beam go after --"),
         (["--side", "lef"], 'Invalid value "lef" for --side. Choose from: "left", "right". Did you mean "left"?'),
@@ -61,20 +61,18 @@ def test_old_spellings_warn(capsys: pytest.CaptureFixture[str]) -> None:
         (["--sizes", "0"], 'Invalid value "0" for --sizes. Must be > 0'),
         (["--sizes", "1.5"], "Invalid value for --sizes: 1.5 is not an integer"),
         (["--timeout", "soon"], 'Invalid value for --timeout: unable to convert "soon" into float'),
-        (["--output", "s3://a/b"], "Invalid value for --output: s3://a/b is in an object store, and this must be on a disk"),
+        (["--output", "s3://a/b"], "Invalid value for --output: s3://a/b is in an object store; this option needs a local path"),
         (["stray\x1b[2J"], "Unexpected argument: stray\\x1b[2J"),
     ],
 )
-def test_arguments_that_cannot_be_used_end_with_2_and_a_line(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_arguments_exit_with_2_and_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     ours = Command(program="program", run=lambda options: None, options=Options, takes_rest="Beam")
     assert ours(words) == UNUSABLE
-    assert capsys.readouterr().err == f"error: {said} (see program --help)\n"
+    assert capsys.readouterr().err == f"error: {message} (see program --help)\n"
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
+    ("error", "status", "message"),
     [
         (ConfigError("no such size"), UNUSABLE, "error: no such size"),
         (DatasetError("no dataset"), UNUSABLE, "error: no dataset"),
@@ -85,7 +83,7 @@ def test_arguments_that_cannot_be_used_end_with_2_and_a_line(
     ],
 )
 def test_errors_become_a_status_and_a_line(
-    error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @command("fail", after=lambda options: "Run it again")
     def main(options: Options) -> None:
@@ -93,7 +91,7 @@ def test_errors_become_a_status_and_a_line(
         raise error
 
     assert main(["--output", "out"]) == status
-    assert capsys.readouterr() == ("", f"{said}\n")
+    assert capsys.readouterr() == ("", f"{message}\n")
 
 
 def test_bugs_are_not_hidden() -> None:

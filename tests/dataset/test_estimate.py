@@ -3,7 +3,7 @@
 from motionshards.dataset.estimate import as_text, duration, size
 
 
-def test_the_words() -> None:
+def test_the_text() -> None:
     def about(value: float, spread: float = 0.1) -> dict[str, float]:
         return {"value": value, "low": value * (1 - spread), "high": value * (1 + spread)}
 
@@ -32,25 +32,25 @@ def test_the_words() -> None:
             "gpu_hours": about(28.8),
         },
     }
-    told = as_text(found, "OUT")
+    message = as_text(found, "OUT")
     for words in (
-        "1,092,009 clips to build; 200, drawn at random from 6 strata, were built on trial",
+        "1,092,009 clips to build; 200, drawn at random from 6 strata, were built as a trial",
         "97.5% (96.5 to 98.5) of the clips: 1,064,709 (1,054,062 to 1,075,356) kept",
         "corrupt 2.5% (1.2 to 3.8): 27,300 (13,650 to 40,950) clips (5 seen)",
-        "anything that was not seen: at most 1.3% of the clips",
+        "reasons not seen in the sample: at most 1.3% of the clips",
         "179 GB (161 GB to 197 GB): shards 178 GB",
-        "150 GB are free - TOO LITTLE",
+        "150 GB free - NOT ENOUGH",
         "28.8 h (25.9 h to 31.7 h) with 2 workers here: 0.095 s (0.0855 to 0.105) a clip",
         "planning 23 s, start 6 s, once",
         "56.4 core-hours",
         "28.8 GPU-hours (25.9 to 31.7) on 1 GPU",
         "time     57.6 h  28.8 h\n",
     ):
-        assert words in told, told
-    assert "256" not in told
+        assert words in message, message
+    assert "256" not in message
 
 
-def test_figures_are_told_in_units_that_fit_them() -> None:
+def test_figures_have_suitable_units() -> None:
     assert [size(count) for count in (0, 999, 4.2e6, 178.4e9, 3.25e12, 4e15)] == [
         *("0 B", "999 B", "4.2 MB", "178 GB"),
         *("3.25 TB", "4,000 TB"),

@@ -72,13 +72,13 @@ def test_views_that_need_landmarks_show_only_the_clip_that_has_them(kept: Path, 
     assert sorted(batch.keys[0] for batch in read) == sorted(batch.keys[0] for batch in batches)
 
 
-def test_reasons_of_a_view_are_counted_once_for_each_clip(kept: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no clip can be shown by .*: fewer than 10 frames$"):
+def test_each_excluded_clip_is_counted_once(kept: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no clip satisfies the requirements of .*: fewer than 10 frames$"):
         ClipStream(kept, KPlusOne(9, landmarks=True), global_batch_size=1)
     assert not list(TarStream(sorted(kept.glob("train/*.tar")), KPlusOne(9, landmarks=True), batch_size=1))
 
 
-def test_report_and_preview_show_what_has_no_face(kept: Path, tmp_path: Path) -> None:
+def test_report_and_preview_show_clips_without_a_face(kept: Path, tmp_path: Path) -> None:
     assert report([str(kept), "--output", str(tmp_path / "report.html")]) == 0
     assert preview.main([str(kept), "--output", str(tmp_path / "sheet.png")]) == 0
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
@@ -101,7 +101,7 @@ def test_tubes_always_have_a_face(videos: Path, tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("source", ["taichi", "fashion"])
-def test_the_real_corpora_of_bodies_build_as_one_types_it(source: str, corpus: Path, tmp_path: Path) -> None:
+def test_corpora_of_bodies_build_with_default_options(source: str, corpus: Path, tmp_path: Path) -> None:
     assert run(source, corpus / source, tmp_path / "out", "--limit", "1") == 0
     assert Manifest.read(tmp_path / "out").counts["kept"] == 1
     assert verify.verify(tmp_path / "out").faults == ()

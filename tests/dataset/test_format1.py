@@ -1,4 +1,4 @@
-"""Data sets of format version 1 are read as they are, and upgraded by the commands that write to them."""
+"""Datasets of format version 1 are read as they are, and upgraded by the commands that write to them."""
 
 import hashlib
 import json
@@ -61,7 +61,7 @@ def test_every_clip_is_read(old: Path) -> None:
     assert sorted(key for batch in batches for key in batch.keys) == sorted(KEYS)
 
 
-def test_what_a_later_version_records_besides_is_absent(old: Path) -> None:
+def test_data_of_later_versions_is_absent(old: Path) -> None:
     manifest = Manifest.read(old)
     assert manifest.config == BuildConfig(
         **{"source": "voxceleb2", "size": 64, "frames": 3, "recipe": "resize", "landmarks": "dlib", "aus": "csv"},
@@ -74,11 +74,11 @@ def test_what_a_later_version_records_besides_is_absent(old: Path) -> None:
 
 def test_it_is_verified_with_a_warning(old: Path, capsys: Any) -> None:
     assert verify.main([str(old), "--quiet"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert "format version 1 has no digests" in told[0] and told[1] == "3 shards, 3 clips, 9 frames: ok, 1 warning"
+    output = capsys.readouterr().out.splitlines()
+    assert "format version 1 has no digests" in output[0] and output[1] == "3 shards, 3 clips, 9 frames: ok, 1 warning"
 
 
-def test_the_commands_that_only_read_leave_it_as_it_is(out: Path, capsys: Any) -> None:
+def test_read_only_commands_leave_it_unchanged(out: Path, capsys: Any) -> None:
     before = (tree(out), (out / DATASET_JSON).read_bytes())
     assert stats.main([str(out)]) == 0 and report([str(out), "--quiet", "--output", str(out.parent / "report.html")]) == 0
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
@@ -86,8 +86,8 @@ def test_the_commands_that_only_read_leave_it_as_it_is(out: Path, capsys: Any) -
 
 def test_a_removal_upgrades_it(out: Path, old: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--identity", "id90000"]) == 0
-    told = capsys.readouterr()
-    assert "upgrading format version 1 to 2" in told.err and "checked: ok" in told.out
+    output = capsys.readouterr()
+    assert "upgrading format version 1 to 2" in output.err and "checked: ok" in output.out
     assert version(out) == 2 and verify.verify(out) == verify.Report((), 3, 1, 3)
     assert Dataset.open(out).index(["key"])["key"].to_pylist() == KEYS[:1]
     sample, before = (next(Dataset.open(place).samples()) for place in (out, old))
@@ -156,7 +156,7 @@ def test_a_removal_from_an_unfinished_build_upgrades_what_is_there(out: Path, ca
     assert version(out) == 2 and all(read_entry(path).marker_sha256 for path in out.glob("train/*.parquet"))
 
 
-def test_a_shard_that_an_interrupted_addition_rewrote_is_not_said_to_be_of_the_old_config(out: Path) -> None:
+def test_a_shard_rewritten_by_an_interrupted_addition_does_not_claim_the_old_config(out: Path) -> None:
     ahead, behind = sorted(out.glob("train/*.parquet"))
     old_marker(ahead, added=[1])
     begun = {"number": 1, "what": "aus", "at": "", "pixels": "", "config": {"aus": "csv"}, "provenance": {}}

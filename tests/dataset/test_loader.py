@@ -1,4 +1,4 @@
-"""The loader and its streams: what filters, augmentation, ranks and unfinished builds give, and which arguments are refused."""
+"""The loader and its streams: filters, augmentation, ranks, unfinished builds, and invalid arguments."""
 
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,26 @@ def test_augmentation_does_not_depend_on_ranks(data: Path) -> None:
         assert torch.equal(whole, torch.cat(parts))
 
 
-def test_time_is_not_reversed_where_places_mean_something(data: Path) -> None:
+def test_time_flip_is_refused_for_views_with_meaningful_positions(data: Path) -> None:
     with pytest.raises(ConfigError, match="time_flip"):
         make_loader(stream_of(data, view=KPlusOne(3)), augment=Augment(time_flip=0.5))
     with pytest.raises(ConfigError, match="processes must be an integer of at least 1, not 0"):
         make_loader(stream_of(data), processes=0)
 
 
-def test_an_unfinished_build_is_read_as_far_as_it_is_committed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_committed_shards_of_an_unfinished_build_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = make_dataset(tmp_path)
     whole = {key for key, _, _ in seen(stream_of(data))}
     unfinish(data, 4)
     stream = stream_of(data, global_batch_size=5)
-    assert stream.slots == 40 and "4 shards are committed" in caplog.text
+    assert stream.slots == 40 and "4 committed shards" in caplog.text
     with make_loader(stream) as loader:
         part = {key for key, _, _ in seen(loader)}
     assert len(part) == 40 and part < whole
     unfinish_more = sorted(data.glob("*/*.parquet"))
     for marker in unfinish_more:
         marker.unlink()
-    with pytest.raises(DatasetError, match="no shard is committed"):
+    with pytest.raises(DatasetError, match="no shard has been committed"):
         stream_of(data)
 
 
@@ -69,37 +69,37 @@ def test_filters_give_exact_counts_before_the_first_batch(tmp_path: Path, caplog
     assert 0 < len(wanted) < 60 and keys(split=None, where="blur > 50 and abs(yaw_deg) < 20") == wanted
     people = ["id001", "id003", "nobody"]
     assert keys(split=None, identities=people) == {row["key"] for row in rows if row["identity"] in people}
-    assert "1 identities have no clip that passes: nobody" in caplog.text
+    assert "1 identities have no clips that pass the filters: nobody" in caplog.text
     stream = stream_of(data, view=KPlusOne(6), split=None)
     assert stream.excluded == {"fewer than 7 frames": sum(row["n_frames"] < 7 for row in rows)}
     assert stream.slots == sum(row["n_frames"] >= 7 for row in rows)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
-        ({"split": "trian"}, "splits are train"),
+        ({"split": "trian"}, "available splits: train"),
         ({"where": "blur > 1e9"}, "no clip passes"),
         ({"where": "blurr > 1"}, "blurr"),
         ({"global_batch_size": 0}, "global_batch_size must be an integer of at least 1"),
-        ({"global_batch_size": 5, "world": World(0, 2)}, "2 ranks cannot share"),
+        ({"global_batch_size": 5, "world": World(0, 2)}, "global_batch_size 5 is not divisible by the world size 2"),
         ({"global_batch_size": 61}, "last='pad'"),
-        ({"last": "keep"}, "must be drop or pad"),
+        ({"last": "keep"}, "last must be drop or pad, not 'keep'"),
         ({"on_error": "ignore"}, "must be substitute or raise"),
-        ({"shuffle": "some"}, "shuffle is 'some'"),
+        ({"shuffle": "some"}, "shuffle must be one of .*, not 'some'"),
         ({"repeats": 0}, "repeats"),
         ({"view": Singles()}, "--add aus"),
         ({"view": Pairs(9)}, "fewer than 9 frames"),
         ({"view": Pairs(2, per="identity"), "shuffle": "shard"}, "one clip per identity"),
     ],
 )
-def test_arguments_that_cannot_be_met_are_told_in_a_line(data: Path, wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as raised:
+def test_invalid_arguments_are_reported_in_one_line(data: Path, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
         stream_of(data, **wrong)
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_data_set_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_dataset_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds no dataset"):
         stream_of(tmp_path)
     data = make_dataset(tmp_path / "data", 10)
@@ -113,10 +113,10 @@ def test_rank_and_world_size_are_those_of_torchrun(data: Path, monkeypatch: pyte
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert stream_of(data).world == World(1, 3)
     monkeypatch.setenv("RANK", "3")
-    with pytest.raises(ConfigError, match="rank 3 of a world of 3"):
+    with pytest.raises(ConfigError, match="rank must be an integer in"):
         stream_of(data)
     monkeypatch.delenv("RANK")  # as Lightning's launcher leaves it: not every process may be rank 0
-    with pytest.raises(ConfigError, match="WORLD_SIZE is 3 and RANK is not set"):
+    with pytest.raises(ConfigError, match="WORLD_SIZE is 3, but RANK is not set"):
         stream_of(data)
 
 

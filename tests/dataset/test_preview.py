@@ -1,4 +1,4 @@
-"""The command: GIFs, arguments that are refused, and sheets that cannot be written."""
+"""The command: GIFs, invalid arguments, and sheets that cannot be written."""
 
 import shutil
 import subprocess
@@ -46,7 +46,7 @@ def test_a_gif_keeps_the_colours_of_the_marks(faces: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("sort", "largest_first"), [("landmark_residual", True), ("-least_landmark_score", False)])
-def test_clips_at_one_end_of_a_measure(faces: Path, tmp_path: Path, sort: str, largest_first: bool) -> None:
+def test_sort_chooses_clips_with_extreme_measures(faces: Path, tmp_path: Path, sort: str, largest_first: bool) -> None:
     column = sort.removeprefix("-")
     rows = Dataset.open(faces).index(["key", column]).to_pylist()
     rows.sort(key=lambda row: row[column], reverse=largest_first)
@@ -71,19 +71,19 @@ def test_a_gif_that_would_not_fit_in_memory(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--count", "1"], "nothing is asked for"),
-        (["--output", "sheet.bmp"], "must be called *.png or *.jpg"),
-        (["--output", "sheet"], "must be called"),
-        (["--gif", "clip.png", "--count", "1"], "must be called *.gif"),
-        (["--output", "nowhere/sheet.png"], "there is no directory"),
+        (["--count", "1"], "no output requested"),
+        (["--output", "sheet.bmp"], "must end in .png or .jpg"),
+        (["--output", "sheet"], "must end in"),
+        (["--gif", "clip.png", "--count", "1"], "must end in .gif"),
+        (["--output", "nowhere/sheet.png"], "the directory nowhere does not exist"),
         (["--output", "folder.png"], "is a directory"),
-        (["--gif", "clip.gif", "--count", "2"], "--gif shows one clip, and 2 are chosen"),
-        (["--output", "s.png", "--key", "id003/video0/clip0003"], "near it are id003/video0/clip00003"),
-        (["--output", "s.png", "--key", "\udcff\n"], "it holds what is no text"),
+        (["--gif", "clip.gif", "--count", "2"], "--gif shows one clip, but 2 are chosen"),
+        (["--output", "s.png", "--key", "id003/video0/clip0003"], "similar keys: id003/video0/clip00003"),
+        (["--output", "s.png", "--key", "\udcff\n"], "it has unprintable characters"),
         (["--output", "s.png", "--key", ""], "there is no clip ''"),
         (["--output", "s.png", "--key", "x" * 5000], "there is no clip"),
-        (["--output", "s.png", "--key", "a", "--count", "2"], "give one or the other"),
-        (["--output", "s.png", "--key", "a", "--sort", "blur"], "give one or the other"),
+        (["--output", "s.png", "--key", "a", "--count", "2"], "--key cannot be combined with"),
+        (["--output", "s.png", "--key", "a", "--sort", "blur"], "--key cannot be combined with"),
         (["--output", "s.png", "--sort", "identity"], "there is no measure 'identity'"),
         (["--output", "s.png", "--sort", "key"], "there is no measure 'key'"),
         (["--output", "s.png", "--sort", "identity_spread"], "no clip has a value of identity_spread"),
@@ -93,17 +93,17 @@ def test_a_gif_that_would_not_fit_in_memory(
         (["--output", "s.png", "--count", "0"], '"0" for --count. Must be >= 1'),
         (["--output", "s.png", "--seed", "-1"], '"-1" for --seed. Must be >= 0'),
         (["--output", "s.png", "--frame-px", "1000000"], '"1000000" for --frame-px. Must be <= 1024'),
-        (["--output", "s.png", "--frame-px", "1024", "--per-row", "1", "--count", "30"], "is too large: ask for fewer clips"),
+        (["--output", "s.png", "--frame-px", "1024", "--per-row", "1", "--count", "30"], "is too large: choose fewer clips"),
         (["--output", "s.png", "--per-row", "0"], '"0" for --per-row. Must be >= 1'),
         (["--output", "s.png", "--input", "nowhere"], "--input nowhere does not exist"),
         (["--output", "s3://bucket/s.png"], "is in an object store"),
-        (["--mp4", "nowhere/clips", "--count", "1"], "is not a directory and cannot become one"),
-        (["--mp4", "clips", "--count", "1"], "this dataset has stills alone"),
+        (["--mp4", "nowhere/clips", "--count", "1"], "is not a directory and cannot be created"),
+        (["--mp4", "clips", "--count", "1"], "this dataset has only stills"),
         (["--output", "s.png", "--frames", "0"], '"0" for --frames. Must be >= 1'),
         (["--output", "s.png", "--count", "many"], '"many" into int'),
     ],
 )
-def test_arguments_that_mean_nothing(
+def test_options_that_cannot_be_combined(
     noise_clips: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -114,18 +114,18 @@ def test_arguments_that_mean_nothing(
     monkeypatch.chdir(tmp_path)
     Path("folder.png").mkdir()
     assert run(noise_clips, *arguments) == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert said.startswith("error: ") and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert says in output
+    assert output.startswith("error: ") and output.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
-def test_a_key_that_is_nothing_like_the_others(noise_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_without_similar_keys(noise_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(noise_clips, "--key", "0", "--output", tmp_path / "s.png") == 2
-    assert "of 30 the first is " in capsys.readouterr().err
+    assert "the first of 30 is " in capsys.readouterr().err
 
 
-def test_what_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--output", tmp_path / "s.png") == 2
     assert "holds no dataset" in capsys.readouterr().err
 
@@ -159,7 +159,7 @@ def test_a_sheet_that_cannot_be_written_leaves_the_old_one(
     assert sheet.read_bytes() == b"old"
 
 
-def test_an_interruption_is_told(noise_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_is_reported(noise_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 

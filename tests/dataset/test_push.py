@@ -1,4 +1,4 @@
-"""Datasets are pushed to a stand-in for the Hugging Face Hub: whole, only what is missing, and under the visibility asked for."""
+"""Pushes to a stand-in for the Hugging Face Hub: complete, incremental, and with the requested visibility."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def files_of(out: Path) -> dict[str, bytes]:
 
 
 def files_at(hub: Hub, name: str = NAME) -> dict[str, bytes]:
-    """What a reader of the repository gets."""
+    """The files that a reader of the repository downloads."""
     return {path: hub.content(name, path) for path in sorted(hub.repositories[name].files) if path != ".gitattributes"}
 
 
@@ -76,7 +76,7 @@ def test_a_first_push_makes_a_private_repository_of_exactly_the_files_of_the_dat
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text("not of the dataset")
     before = files_of(out)
-    status, line, said = run(capsys, out, "--json")
+    status, line, output = run(capsys, out, "--json")
     assert status == 0 and files_of(out) == before
     assert files_at(hub) == dataset
     assert hub.repositories[NAME].private
@@ -88,8 +88,8 @@ def test_a_first_push_makes_a_private_repository_of_exactly_the_files_of_the_dat
         "unchanged": 0,
         "deleted": 0,
     }
-    assert said[0].startswith("VoxCeleb2 face clips. Licence: annotations-cc-by-4.0-videos-of-their-owners, https://")
-    assert "belong to their owners" in said[1] and len(said) == 2
+    assert output[0].startswith("VoxCeleb2 face clips. Licence: annotations-cc-by-4.0-videos-of-their-owners, https://")
+    assert "belong to their owners" in output[1] and len(output) == 2
     assert hub.added[-1] == sorted(name for name in dataset if "/" not in name), "dataset.json comes last"
 
 
@@ -125,11 +125,11 @@ def test_a_push_that_was_stopped_half_way_resumes(
     pushing = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **hub.environment}, stderr=subprocess.PIPE)
     assert arrived.wait(60)
     pushing.send_signal(signalled)
-    said = pushing.communicate(timeout=60)[1].decode()
+    output = pushing.communicate(timeout=60)[1].decode()
     go_on.set()
     hub.before_commit = lambda paths: None
     if signalled == signal.SIGTERM:
-        assert pushing.returncode == 130 and said.endswith("interrupted. The same command resumes\n")
+        assert pushing.returncode == 130 and output.endswith("interrupted. The same command resumes\n")
     shards = files_at(hub)
     assert DATASET_JSON not in shards and set(shards) == {name for name in files_of(out) if "/" in name}
     status, line, _ = run(capsys, out)
@@ -147,9 +147,9 @@ def test_what_was_removed_is_deleted(hub: Hub, out: Path, capsys: pytest.Capture
     hub.repositories[NAME].commits.append(
         {**hub.repositories[NAME].files, "LICENSE": Blob(2, b"my"), "test/a.txt": Blob(1, b"a")}
     )
-    status, line, said = run(capsys, out)
+    status, line, output = run(capsys, out)
     assert status == 0 and "deleted 1:" in line
-    assert "earlier commits of ada/vox may hold what was removed" in said[-1]
+    assert "earlier commits of ada/vox may still contain removed data" in output[-1]
     there = files_at(hub)
     assert (there.pop("LICENSE"), there.pop("test/a.txt")) == (b"my", b"a"), "files of the user stay"
     assert there == files_of(out) and shard not in there
@@ -164,8 +164,8 @@ def test_an_update_that_was_interrupted_leaves_no_outdated_dataset_json(
     tar = next(name for name in files_of(out) if name.endswith(".tar"))
     hub.repositories[NAME].files[tar] = Blob(5, b"other")
     hub.before_commit = lambda paths: refuse(400, "no") if DATASET_JSON in paths else None
-    status, _, said = run(capsys, out)
-    assert (status, said[-1]) == (1, "error: ada/vox: Bad request for commit endpoint: no. The same command resumes")
+    status, _, output = run(capsys, out)
+    assert (status, output[-1]) == (1, "error: ada/vox: Bad request for commit endpoint: no. The same command resumes")
     assert DATASET_JSON not in hub.repositories[NAME].files and hub.content(NAME, tar) == (out / tar).read_bytes()
     hub.before_commit = lambda paths: None
     status, line, _ = run(capsys, out)
@@ -179,12 +179,12 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_shard_that_is_damaged_on_disk_is_noticed(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shard_damaged_on_disk_is_detected(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tar = next(out.glob("train/*.tar"))
     whole = tar.read_bytes()
     damage(tar)
-    status, _, said = run(capsys, out)
-    assert status == 1 and f"1 uploaded files are not those that dataset.json records, first train/{tar.name}" in said[-1]
+    status, _, output = run(capsys, out)
+    assert status == 1 and f"1 uploaded files do not match dataset.json, first train/{tar.name}" in output[-1]
     assert DATASET_JSON not in hub.repositories[NAME].files
     tar.write_bytes(whole)
     status, line, _ = run(capsys, out)
@@ -215,24 +215,24 @@ def shorten(out: Path) -> None:
         (lambda out: (out / DATASET_JSON).unlink(), "holds no dataset"),
     ],
 )
-def test_a_dataset_that_is_not_whole_is_refused(
+def test_an_incomplete_dataset_is_refused(
     hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path], object], expected: str
 ) -> None:
     change(out)
-    status, _, said = run(capsys, out)
-    assert status == 2 and expected in said[-1] and not hub.repositories
+    status, _, output = run(capsys, out)
+    assert status == 2 and expected in output[-1] and not hub.repositories
 
 
 def test_a_dataset_in_an_object_store_is_refused(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    status, _, said = run(capsys, "s3://bucket/out")
-    assert status == 2 and said[0].startswith("error: s3://bucket/out is in an object store, and this must be on a disk")
+    status, _, output = run(capsys, "s3://bucket/out")
+    assert status == 2 and output[0].startswith("error: s3://bucket/out is in an object store; this option needs a local path")
     assert not hub.asked
 
 
 @pytest.mark.parametrize(
     ("existing", "options", "expected"),
     [
-        ("", ("--public",), "error: --public shows these people to everyone: add --rights-confirmed"),
+        ("", ("--public",), "error: --public publishes videos of real people: add --rights-confirmed"),
         ("", ("--public", "--rights-confirmed"), "public"),
         ("public", (), "error: ada/vox is public: push with --public, or make it private in its settings first"),
         ("public", ("--public", "--rights-confirmed"), "public"),
@@ -240,14 +240,14 @@ def test_a_dataset_in_an_object_store_is_refused(hub: Hub, capsys: pytest.Captur
         ("private", (), "private"),
     ],
 )
-def test_visibility_is_what_was_asked_for(
+def test_visibility_must_match_the_repository(
     hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], existing: str, options: tuple[str, ...], expected: str
 ) -> None:
     if existing:
         hub.repositories[NAME] = Repository(existing == "private")
-    status, line, said = run(capsys, out, *options)
+    status, line, output = run(capsys, out, *options)
     if expected.startswith("error: "):
-        assert status == 2 and expected in said[-1] and not hub.added
+        assert status == 2 and expected in output[-1] and not hub.added
         assert {name: each.private for name, each in hub.repositories.items()} == (
             {NAME: existing == "private"} if existing else {}
         )
@@ -260,8 +260,8 @@ def test_rendered_videos_need_no_confirmation(
     hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CORPORA, "voxceleb2", CORPORA["demo"])
-    status, _, said = run(capsys, out, "--public")
-    assert status == 0 and said[0].startswith("Rendered demo face clips. Licence: public-domain, https://www.nasa.gov/")
+    status, _, output = run(capsys, out, "--public")
+    assert status == 0 and output[0].startswith("Rendered demo face clips. Licence: public-domain, https://www.nasa.gov/")
     assert not hub.repositories[NAME].private
 
 
@@ -269,15 +269,18 @@ def test_rendered_videos_need_no_confirmation(
 def test_a_repository_of_something_else_is_refused(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     hub.repositories[NAME] = Repository(private=True)
     hub.repositories[NAME].files.update({name: Blob(1, b"a"), "README.md": Blob(1, b"#")})
-    status, _, said = run(capsys, out)
-    assert status == 2 and said[-1] == f"error: ada/vox is not empty and holds no dataset (there is {name!r})"
+    status, _, output = run(capsys, out)
+    assert (
+        status == 2
+        and output[-1] == f"error: ada/vox is not empty and contains no dataset (found {name!r}). Use another repository"
+    )
     assert not hub.added
 
 
-def test_a_card_that_the_hub_refuses(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_card_that_the_hub_rejects(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hub.card_errors = ['"license" must be one of [apache-2.0, mit]']
-    status, _, said = run(capsys, out)
-    assert (status, said[-1]) == (2, f"error: Invalid metadata in README.md. - {hub.card_errors[0]}")
+    status, _, output = run(capsys, out)
+    assert (status, output[-1]) == (2, f"error: Invalid metadata in README.md. - {hub.card_errors[0]}")
 
 
 def test_a_pushed_dataset_is_streamed_from_the_hub(

@@ -29,7 +29,7 @@ def tars(data_with_aus: Path) -> list[Path]:
 
 @pytest.mark.parametrize("view", [Pairs(2), KPlusOne(4), Singles()])
 @pytest.mark.parametrize("window", [1, 16, 256])
-def test_samples_are_what_is_stored(tars: list[Path], samples: dict[str, Sample], view: View, window: int) -> None:
+def test_samples_match_the_stored_data(tars: list[Path], samples: dict[str, Sample], view: View, window: int) -> None:
     stream = TarStream(tars, view, batch_size=4, window=window)
     keys = []
     for batch in stream:
@@ -63,7 +63,7 @@ def test_seed_and_epoch_decide_order_and_frames(tars: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("cut", ["in a member", "between members", "in the end mark", "empty"])
-def test_a_tar_that_ends_too_early_is_noticed(tars: list[Path], tmp_path: Path, cut: str) -> None:
+def test_a_truncated_tar_is_detected(tars: list[Path], tmp_path: Path, cut: str) -> None:
     """Plain webdataset gives what is there and says nothing, in all of these cases."""
     whole = tars[0].read_bytes()
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
@@ -80,7 +80,7 @@ def test_a_tar_that_ends_too_early_is_noticed(tars: list[Path], tmp_path: Path, 
     assert len(found) == 10 + len(complete)
 
 
-def test_what_cannot_be_read_or_makes_no_sense_is_told(tars: list[Path], tmp_path: Path) -> None:
+def test_unreadable_tars_and_invalid_arguments_are_reported(tars: list[Path], tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="missing"):
         list(TarStream([tmp_path / "none.tar"], Pairs(2), batch_size=2))
     with pytest.raises(DatasetError, match="truncated"):
@@ -95,7 +95,7 @@ def test_what_cannot_be_read_or_makes_no_sense_is_told(tars: list[Path], tmp_pat
         TarStream(tars, Pairs, batch_size=2)  # type: ignore[arg-type]
 
 
-def test_clips_that_the_view_cannot_show_are_counted(tars: list[Path], samples: dict[str, Sample]) -> None:
+def test_clips_that_do_not_satisfy_the_view_are_counted(tars: list[Path], samples: dict[str, Sample]) -> None:
     stream = TarStream(tars, KPlusOne(6), batch_size=1)
     assert len(seen(stream)) == sum(len(sample.frames) >= 7 for sample in samples.values())
     assert stream.excluded == {"fewer than 7 frames": sum(len(sample.frames) < 7 for sample in samples.values())}

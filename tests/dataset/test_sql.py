@@ -70,7 +70,7 @@ def test_rows_are_those_of_plain_python_and_sorted_by_all_columns(out: Path) -> 
         "(SELECT key FROM clips WHERE blur > 50) UNION (SELECT key FROM clips) ORDER BY ALL DESC\n;\n",
     ],
 )
-def test_the_order_that_a_query_asks_for_is_kept(out: Path, query: str) -> None:
+def test_order_by_is_kept(out: Path, query: str) -> None:
     assert answer(out, query) == sorted(((row["key"],) for row in ROWS), reverse=True)
 
 
@@ -108,7 +108,7 @@ def test_csv_has_all_rows_in_full(out: Path, capsys: pytest.CaptureFixture[str])
     assert all(yaw[key] == (pytest.approx(float(cell)) if cell else None) for key, cell, _ in lines)
 
 
-def test_json_has_null_for_what_is_no_number(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_null_for_nan(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     query = """SELECT i, 'nan'::FLOAT AS n, [1.5, '-inf'::DOUBLE] AS list, {'a': NULL} AS "the whole", sum(i) OVER () AS sum
         FROM range(3) AS t(i)"""
     assert sql.main([str(out), query, "--format", "jsonl"]) == 0
@@ -132,8 +132,8 @@ def test_parquet_is_not_printed_on_a_terminal(out: Path, monkeypatch: pytest.Mon
 def test_control_characters_are_escaped(out: Path, capsys: pytest.CaptureFixture[str], format: str) -> None:
     assert sql.main([str(out), f"SELECT '{EVIL}' AS \"{EVIL}\"", "--format", format]) == 0
     assert sql.main([str(out), f'SELECT "{EVIL}"', "--format", format]) == 2
-    told = capsys.readouterr()
-    assert all(letter.isprintable() or letter == "\n" for letter in told.out + told.err)
+    output = capsys.readouterr()
+    assert all(letter.isprintable() or letter == "\n" for letter in output.out + output.err)
 
 
 def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,13 +185,13 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
         ),
     ],
 )
-def test_what_cannot_be_answered_is_told_in_one_line(
+def test_invalid_queries_are_reported_in_one_line(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], query: str, says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert sql.main([str(out), query, "--format", "csv"]) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1 and told.err.startswith("error: sql: ") and says in told.err
+    output = capsys.readouterr()
+    assert output.err.count("\n") == 1 and output.err.startswith("error: sql: ") and says in output.err
     assert not list(tmp_path.iterdir())
 
 
@@ -210,7 +210,7 @@ def test_a_long_query_can_be_interrupted(out: Path, after_s: float, capsys: pyte
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_a_reader_that_has_seen_enough_ends_it(out: Path) -> None:
+def test_a_closed_pipe_stops_the_query(out: Path) -> None:
     words = [sys.executable, "-m", "dataset.sql", str(out), "FROM range(1000000)", "--format", "csv"]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline() == "range\n"
@@ -218,7 +218,7 @@ def test_a_reader_that_has_seen_enough_ends_it(out: Path) -> None:
         assert process.wait(60) == 0 and process.stderr and process.stderr.read() == ""
 
 
-def test_of_an_object_store(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_in_an_object_store(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_here() as store:
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)

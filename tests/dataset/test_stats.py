@@ -70,8 +70,8 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
             assert set(found.values()) == {0, None}
             continue
         cuts = np.quantile(np.array(values), [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
-        told = [found[key] for key in ("min", "p5", "p25", "p50", "p75", "p95", "max")]
-        assert told == pytest.approx(cuts.tolist(), rel=1e-12)
+        output = [found[key] for key in ("min", "p5", "p25", "p50", "p75", "p95", "max")]
+        assert output == pytest.approx(cuts.tolist(), rel=1e-12)
         assert found["mean"] == pytest.approx(sum(values) / len(values))
 
 
@@ -126,7 +126,7 @@ def test_rejections_are_counted_by_reason_and_stage(tmp_path: Path) -> None:
     assert [row["name"] for row in retryable["groups"]] == ["unreadable"]
 
 
-def test_of_a_real_data_set_the_index_alone_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_index_of_a_real_dataset_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True)
     for tar in out.glob("*/*.tar"):
         tar.unlink()
@@ -138,7 +138,7 @@ def test_of_a_real_data_set_the_index_alone_is_read(tmp_path: Path, capsys: pyte
     assert answer["measures"]["au_valid"]["p50"] == pytest.approx(float(np.median(share[share > 0.5].astype(np.float64))))
 
 
-def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(write_tables(tmp_path / "out", kept(500), lost(70)))
     assert stats.main([out, "--where", HALF, "--by", "video", "--top", "3", "--columns", "blur,yaw_deg"]) == 0
     counts, measures, groups = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
@@ -150,12 +150,12 @@ def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(groups) == 1 + 3 + 1
     assert groups[-1] == f"… and {len({(row['identity'], row['video']) for row in chosen}) - 3} more"
     assert stats.main([out, "--rejected"]) == 0
-    told = capsys.readouterr().out
-    assert "no_face        30  42.9%" in told
-    assert "20 of them may succeed when retried" in told
+    output = capsys.readouterr().out
+    assert "no_face        30  42.9%" in output
+    assert "20 of them may succeed when retried" in output
 
 
-def test_a_condition_that_nothing_matches_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_condition_without_matches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(write_tables(tmp_path / "out", kept(30)))
     for more in ([], ["--by", "identity"], ["--rejected", "--by", "reason"]):
         where = "reason == 'x'" if more[:1] == ["--rejected"] else "blur > 1e9"
@@ -177,14 +177,14 @@ def test_a_condition_that_nothing_matches_is_answered(tmp_path: Path, capsys: py
         (["--columns", "blur,yaw"], "there is no measure 'yaw'; did you mean yaw_deg?"),
         (["--columns", ""], "there is no measure ''"),
         (["--columns", "identity"], "there is no measure 'identity'"),
-        (["--rejected", "--columns", "blur"], "does not go with --rejected"),
-        (["--by", "reason"], "--by reason goes with --rejected"),
-        (["--by", "has_audio", "--rejected"], "--by has_audio does not go with --rejected"),
+        (["--rejected", "--columns", "blur"], "cannot be combined with --rejected"),
+        (["--by", "reason"], "--by reason needs --rejected"),
+        (["--by", "has_audio", "--rejected"], "--by has_audio cannot be combined with --rejected"),
         (["--by", "blur"], 'Invalid value "blur" for --by'),
         (["--top", "0"], 'Invalid value "0" for --top'),
     ],
 )
-def test_what_cannot_be_used_is_told_in_one_line(
+def test_invalid_options_are_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
 ) -> None:
     out = write_tables(tmp_path / "out", kept(3))
@@ -192,12 +192,14 @@ def test_what_cannot_be_used_is_told_in_one_line(
         status = stats.main([str(out), *more])
     except SystemExit as ended:
         status = ended.code  # type: ignore[assignment]
-    told = capsys.readouterr()
-    assert (status, told.out, told.err.count("\n")) == (2, "", 1)
-    assert says in told.err
+    output = capsys.readouterr()
+    assert (status, output.out, output.err.count("\n")) == (2, "", 1)
+    assert says in output.err
 
 
-def test_of_an_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_in_an_object_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = write_tables(tmp_path / "out", kept(20))
     with s3_here() as store:
         for name, value in store.environment.items():
@@ -208,7 +210,7 @@ def test_of_an_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(stats.stats(out, Question())))
 
 
-def test_a_data_set_that_is_absent_unfinished_or_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_unfinished_or_damaged_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = write_tables(tmp_path / "out", kept(3))
     replace(Manifest.read(out), complete=False).write(out)
     assert stats.main([str(tmp_path / "none")]) == stats.main([str(out)]) == 2
@@ -219,17 +221,17 @@ def test_a_data_set_that_is_absent_unfinished_or_damaged(tmp_path: Path, capsys:
     replace(Manifest.read(out), complete=True).write(out)
     (out / INDEX).write_bytes(b"PAR1 and no more")
     assert stats.main([str(out)]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert f"{out / INDEX} cannot be read" in told
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert f"{out / INDEX} cannot be read" in output
 
 
-def test_medians_are_not_asked_of_rejections() -> None:
+def test_rejections_have_no_medians() -> None:
     with pytest.raises(ConfigError):
         Question(rejected=True, columns=("blur",))
 
 
-def test_action_units_have_histograms_and_show_how_far_they_belong_to_a_person(
+def test_action_units_have_histograms_and_variance_within_and_between_identities(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True, identity=lambda clip: clip % 5)
@@ -242,10 +244,10 @@ def test_action_units_have_histograms_and_show_how_far_they_belong_to_a_person(
     assert "histogram" not in answer["measures"]["blur"] and answer["measures"]["blur"]["within"] > 0
     assert {"au01", "au45"} < stats.stats(out, Question())["measures"].keys()
     assert stats.main([str(out), "--by", "identity", "--columns", "au12,blur"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    (head,) = (line for line in told if line.startswith("measure"))
+    output = capsys.readouterr().out.splitlines()
+    (head,) = (line for line in output if line.startswith("measure"))
     assert head.split()[-6:] == ["between", "within", "share_between", "0", "to", "5"]
-    assert any(line.startswith("au12") and "█" in line for line in told)
+    assert any(line.startswith("au12") and "█" in line for line in output)
     assert stats.stats(out, Question(where="au12 > 2"))["counts"]["matching"]["clips"] == int((values > 2).sum())
 
 

@@ -72,7 +72,7 @@ def test_all_jobs_refuse_unknown_devices_in_the_same_words(name: str, device: st
 def test_without_cuda_auto_is_the_cpu_and_gpus_are_refused() -> None:
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
     for name in ("cuda", "cuda:0", "cuda:1"):
-        with pytest.raises(ConfigError, match=f"device is '{name}', and CUDA is not available here"):
+        with pytest.raises(ConfigError, match=f"device is '{name}', but CUDA is not available on this machine"):
             choose_device(name)
 
 

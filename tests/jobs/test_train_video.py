@@ -60,7 +60,7 @@ def test_the_option_selects_stills_or_video(video: Path, tmp_path: Path, capsys:
     (tmp_path / "tiny.yaml").write_text(FOMM)
     words = ["--model", "fomm", "--config", str(tmp_path / "tiny.yaml"), "--data", str(video), "--output", str(tmp_path / "run")]
     assert motionshards.jobs.train.main([*words, "--vgg", "none", "--frames-of", "stills"]) == 2
-    assert "frames is 'stills', and the dataset was built with --store video" in capsys.readouterr().err
+    assert "frames is 'stills', but the dataset was built with --store video" in capsys.readouterr().err
 
 
 def test_frames_of_the_models_size_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

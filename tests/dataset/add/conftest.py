@@ -40,7 +40,7 @@ def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def out(made: Path, tmp_path: Path) -> Path:
-    """A data set without landmarks: five clips and a rejected one, free to be changed."""
+    """A dataset without landmarks: five clips and a rejected one, free to be changed."""
     return Path(shutil.copytree(made, tmp_path / "data"))
 
 

@@ -135,23 +135,26 @@ def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: A
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
         (["--add", "smiles"], "--add"),
-        (["--add", "landmarks", "--size", "64"], "--size is for builds"),
-        (["--add=landmarks", "--frames=7"], "--frames is for builds"),
+        (["--add", "landmarks", "--size", "64"], "--size cannot be used here"),
+        (["--add=landmarks", "--frames=7"], "--frames cannot be used here"),
         (["--add", "landmarks", "--landmarks", "none"], "--landmarks"),
-        (["--add", "landmarks", "--source", "fashion"], "--source is fashion, the dataset is of voxceleb2"),
+        (
+            ["--add", "landmarks", "--source", "fashion"],
+            "--source fashion does not match the dataset, which was built from voxceleb2",
+        ),
         (["--add", "landmarks", "--workers", "0"], '"0" for --workers. Must be > 0'),
         (["--add", "landmarks", "--limt", "3"], "--limt"),
         (["--add", "landmarks", "--output", "/nowhere/at/all"], "holds no dataset"),
     ],
 )
-def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], said: str) -> None:
+def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], message: str) -> None:
     before = tree(out)
     status = build.main(["--output", str(out), "--quiet", *extra])
-    told = capsys.readouterr()
-    assert (status, told.out) == (2, "") and said in told.err and told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert (status, printed.out) == (2, "") and message in printed.err and printed.err.count("\n") == 1
     assert tree(out) == before and Dataset.open(out)
 
 

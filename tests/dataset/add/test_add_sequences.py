@@ -152,6 +152,6 @@ def test_damage_of_all_frames_is_reported(videos: Path, tmp_path: Path, program:
         (every, {"au_sequence_row": [99] * len(stored)}, "row must be 0 to"),
         (every, {"au_sequence_pts_s": [0.0]}, "does not match"),
     ]
-    for array, change, said in damages:
+    for array, change, message in damages:
         faults = list(check_sequence(array, stored, {**meta, **change}))
-        assert len(faults) == 1 and said in faults[0], faults
+        assert len(faults) == 1 and message in faults[0], faults

@@ -161,12 +161,12 @@ def test_stopped_it_resumes(
 
 
 @pytest.mark.parametrize(
-    ("store", "extra", "said"),
+    ("store", "extra", "message"),
     [
         ("spoken_stills", ["--add", "video"], "--add video needs --input"),
         ("spoken_stills", ["--add", "audio", "--input", "VIDEOS"], "stores no video, and audio is only stored with video"),
-        ("spoken_stills", ["--add", "quality", "--crf", "20"], "--crf is for --add video"),
-        ("spoken_stills", ["--add", "quality", "--audio-hz", "8000"], "--audio-hz is for --add video and --add audio"),
+        ("spoken_stills", ["--add", "quality", "--crf", "20"], "--crf needs --add video"),
+        ("spoken_stills", ["--add", "quality", "--audio-hz", "8000"], "--audio-hz needs --add video or --add audio"),
         ("spoken_stills", ["--add", "video", "--input", "VIDEOS", "--fps", "0"], "fps is '0'"),
         ("spoken_stills", ["--add", "speech"], "only for stored video, but store is 'stills'"),
         ("spoken_both", ["--add", "audio"], "--add audio needs --input"),
@@ -180,10 +180,10 @@ def test_stopped_it_resumes(
     ],
 )
 def test_unusable_arguments_end_with_2_and_one_line(
-    request: pytest.FixtureRequest, spoken: Path, tmp_path: Path, capsys: Any, store: str, extra: list[str], said: str
+    request: pytest.FixtureRequest, spoken: Path, tmp_path: Path, capsys: Any, store: str, extra: list[str], message: str
 ) -> None:
     out = copied(request.getfixturevalue(store), tmp_path)
     words = [word.replace("VIDEOS", str(spoken)) for word in extra]
     assert build.main(["--output", str(out), "--quiet", *words]) == 2
-    told = capsys.readouterr()
-    assert said in told.err and told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert message in output.err and output.err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""More frames for a finished data set: the old ones stay, byte by byte, and the new are those of a build with as many."""
+"""More frames for a finished dataset: the old ones stay, byte by byte, and the new are those of a build with as many."""
 
 import shlex
 import shutil
@@ -173,7 +173,7 @@ def test_a_video_that_is_gone_or_another_costs_no_clip(
     old = frames(out)
     assert build.main(extending(moved, out, 6)) == 0
     assert (
-        "frames, now 6, added to 3 clips; 2 keep the frames they had, as their video could not be read" in capsys.readouterr().out
+        "frames, now 6, added to 3 clips; 2 keep their old frames, as their source video is unreadable" in capsys.readouterr().out
     )
     assert verify.verify(out).faults == () and old.items() < frames(out).items()
     # With the videos back the same command gives them theirs.
@@ -239,14 +239,14 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
         (["--extend-frames", "6"], "--extend-frames needs --input"),
         (["--extend-frames", "2", "--input", "VIDEOS"], "already has 3 frames per clip"),
         (["--extend-frames", "0", "--input", "VIDEOS"], 'Invalid value "0" for --extend-frames'),
         (["--extend-frames", "1000", "--input", "VIDEOS"], "frames is 1000"),
         (["--extend-frames", "6", "--input", "/nowhere/at/all"], "contains none of 5 videos"),
-        (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "do not go together"),
+        (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "cannot be combined"),
         (["--add", "quality", "--input", "VIDEOS"], "--add quality does not use --input"),
         (["--add", "aus"], "--add aus --aus openface, openface-still, csv:DIR or pyfaceau"),
         (["--add", "aus", "--aus", "openface", "--openface", "sh"], "--add aus --aus openface needs --input"),
@@ -254,10 +254,10 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
         (["--add", "aus", "--aus", "openface-still", "--openface", "sh", "--aus-frames", "all"], "aus_frames is 'all'"),
     ],
 )
-def test_unusable_arguments_end_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], said: str) -> None:
+def test_unusable_arguments_end_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], message: str) -> None:
     before = tree(out)
     words = [str(videos) if word == "VIDEOS" else word for word in extra]
     status = build.main(["--output", str(out), "--quiet", *words])
-    told = capsys.readouterr()
-    assert (status, told.out) == (2, "") and said in told.err and told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert (status, output.out) == (2, "") and message in output.err and output.err.count("\n") == 1
     assert tree(out) == before

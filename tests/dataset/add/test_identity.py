@@ -108,7 +108,7 @@ def test_an_addition_gives_the_bytes_of_a_build_and_dropping_takes_them_away(
     found = pq.read_table(out / PEOPLE)
     capsys.readouterr()
     assert build.main(change(out, "--drop", "identity")) == 0
-    assert capsys.readouterr().out.startswith("identity dropped from 3 clips; rewrote the shards of 3 planned clips")
+    assert capsys.readouterr().out.startswith("face descriptors dropped from 3 clips; rewrote the shards of 3 planned clips")
     assert read_people(out / PEOPLE, Manifest.read(out).files[INDEX]).equals(found), "who is in which clip stays known"
     checked = verify.verify(out)
     (out / PEOPLE).unlink()
@@ -139,17 +139,17 @@ def test_they_are_pushed_only_on_request(hub: Hub, out: Path, capsys: pytest.Cap
         return status, capsys.readouterr().err
 
     assert people([str(out), "--quiet"]) == 0
-    status, said = pushed()
-    assert status == 2 and said.endswith(
-        "error: the shards hold face descriptors, which are biometric data: add --with-identity-embeddings, "
-        f"or delete them by motionshards build --output {out} --drop identity\n"
+    status, message = pushed()
+    assert status == 2 and message.endswith(
+        "error: the shards contain face descriptors, which are biometric data: add --with-identity-embeddings, "
+        f"or delete them with motionshards build --output {out} --drop identity\n"
     )
     assert not hub.repositories
     assert pushed("--with-identity-embeddings")[0] == 0 and PEOPLE in hub.repositories["ada/vox"].files
     assert build.main(change(out, "--drop", "identity")) == 0
-    status, said = pushed()
+    status, message = pushed()
     assert status == 0 and PEOPLE not in hub.repositories["ada/vox"].files
-    assert "earlier commits of ada/vox may hold what was removed" in said
+    assert "earlier commits of ada/vox may still contain removed data" in message
     assert hub.content("ada/vox", DATASET_JSON) == (out / DATASET_JSON).read_bytes()
 
 
@@ -181,19 +181,19 @@ def test_another_array_is_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
-        (["--drop", "identity", "--add", "quality"], "--add, --drop and --extend-frames do not go together"),
+        (["--drop", "identity", "--add", "quality"], "--add, --drop and --extend-frames cannot be combined"),
         (["--drop", "faces"], "--drop"),
         (["--add", "identity", "--input", "VIDEOS"], "--add identity does not use --input"),
         (["--drop", "identity", "--input", "VIDEOS"], "--drop identity does not use --input"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(out: Path, three: Path, capsys: Any, extra: list[str], said: str) -> None:
+def test_options_that_do_not_fit_are_refused(out: Path, three: Path, capsys: Any, extra: list[str], message: str) -> None:
     before = tree(out)
     assert build.main(change(out, *[str(three) if word == "VIDEOS" else word for word in extra])) == 2
-    told = capsys.readouterr()
-    assert said in told.err and told.err.count("\n") == 1 and tree(out) == before
+    output = capsys.readouterr()
+    assert message in output.err and output.err.count("\n") == 1 and tree(out) == before
 
 
 def test_they_need_landmarks(three: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def videos(make_video, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
 
 
 def test_every_frame_of_a_video_of_variable_frame_rate_has_its_own_row(videos: Path, tmp_path: Path) -> None:
-    """Built with all frames, grown from three, and added to a finished data set."""
+    """Built with all frames, grown from three, and added to a finished dataset."""
     aus, grown, added = ["--aus", f"csv:{tmp_path / 'csv'}"], tmp_path / "grown", tmp_path / "added"
     assert run(videos, tmp_path / "whole", *aus, "--frames", "40") == 0
     assert check(tmp_path / "whole", 1) == [list(range(40))]

@@ -55,7 +55,7 @@ def test_stills_are_taken_from_stored_video_where_it_shows_them(
     out = build_into(numbered, tmp_path / "data", *MOVING, "--fit", "squash")
     (before,) = clips(out)
     assert extend(out, 30) == 0
-    assert "keep fewer, as stored video does not show all" in capsys.readouterr().out
+    assert "have fewer, as stored video does not show all" in capsys.readouterr().out
     (clip,) = clips(out)
     assert clip.video.mp4 == before.video.mp4 and set(before.jpegs) <= set(clip.jpegs)
     shown = set(before.video.source.index.tolist())
@@ -119,17 +119,17 @@ def test_action_units_are_those_of_a_build(spoken: Path, tmp_path: Path, store: 
 
 
 @pytest.mark.parametrize(
-    ("store", "extra", "said"),
+    ("store", "extra", "message"),
     [
         ("video", ["--extend-frames", "6"], "stores no stills that could be extended"),
         ("video", ["--add", "aus", "--aus", "openface-still", "--openface", "sh"], "needs stills, but store is 'video'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(
-    spoken: Path, tmp_path: Path, capsys: Any, store: str, extra: list[str], said: str
+    spoken: Path, tmp_path: Path, capsys: Any, store: str, extra: list[str], message: str
 ) -> None:
     out = build_into(spoken, tmp_path / "data", "--landmarks", "none", "--limit", "1", "--store", store)
     capsys.readouterr()
     assert build.main(["--output", str(out), "--quiet", *extra]) == 2
-    told = capsys.readouterr()
-    assert said in told.err and told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert message in output.err and output.err.count("\n") == 1

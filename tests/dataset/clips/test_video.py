@@ -66,15 +66,15 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-@pytest.mark.parametrize("told", DAMAGES)
-def test_a_description_that_no_build_writes_is_refused(tmp_path: Path, told: str) -> None:
+@pytest.mark.parametrize("message", DAMAGES)
+def test_a_description_that_no_build_writes_is_refused(tmp_path: Path, message: str) -> None:
     data = Dataset.open(make_moving_dataset(tmp_path, 1))
     row = data.index().to_pylist()[0]
     with (tmp_path / "train" / f"{row['shard']}.tar").open("rb") as tar:
         members = read_members(tar, row["members"])
     meta = json.loads(members[META])
-    DAMAGES[told](meta)
-    with pytest.raises(ValueError, match=told):
+    DAMAGES[message](meta)
+    with pytest.raises(ValueError, match=message):
         sample_of("key", {**members, META: json.dumps(meta).encode()}, "shard.tar")
 
 

@@ -19,8 +19,8 @@ def words(out: Path, output: Path, *options: str) -> list[str]:
 def test_the_chosen_clips_are_exported_and_counted(moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "frames"
     assert main(words(moving, output, "--where", "has_audio", "--limit", "2", "--json")) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {name: told[name] for name in ("clips", "written", "frames", "left_out")} == {
+    printed = json.loads(capsys.readouterr().out)
+    assert {name: printed[name] for name in ("clips", "written", "frames", "left_out")} == {
         "clips": 2,
         "written": 2,
         "frames": 43,
@@ -37,8 +37,8 @@ def test_the_chosen_clips_are_exported_and_counted(moving: Path, tmp_path: Path,
 def test_the_same_export_again_does_nothing(exported: Path, moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in exported.rglob("*")}
     assert main(words(moving, exported)) == 0
-    told = capsys.readouterr()
-    assert "nothing to do" in told.err and "12 of 12 clips as frames" in told.out
+    printed = capsys.readouterr()
+    assert "nothing to do" in printed.err and "12 of 12 clips as frames" in printed.out
     assert {path: path.stat().st_mtime_ns for path in exported.rglob("*")} == before
 
 
@@ -53,22 +53,22 @@ def test_workers_share_a_shard_without_a_difference(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "printed"),
     [
-        (["--size", "32"], "holds another export (size: 64 -> 32): choose another --output"),
-        (["--where", "has_audio"], "holds another export (where: None -> has_audio): choose another --output"),
+        (["--size", "32"], "already holds a different export (size: 64 -> 32). Use another --output"),
+        (["--where", "has_audio"], "already holds a different export (where: None -> has_audio). Use another --output"),
     ],
 )
 def test_other_options_need_another_directory(
-    exported: Path, moving: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    exported: Path, moving: Path, options: list[str], printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(moving, exported, *options)) == 2
-    assert told in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
 
 
 def test_another_format_needs_another_directory(exported: Path, moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(moving, exported, "--format", "fomm")) == 2
-    assert "holds another export (format: frames -> fomm): choose another" in capsys.readouterr().err
+    assert "already holds a different export (format: frames -> fomm). Use another" in capsys.readouterr().err
 
 
 def test_a_dataset_that_has_changed_needs_another_directory(
@@ -79,7 +79,7 @@ def test_a_dataset_that_has_changed_needs_another_directory(
     manifest = json.loads((out / "dataset.json").read_text())
     (out / "dataset.json").write_text(json.dumps({**manifest, "input": "elsewhere"}))
     assert main(words(out, exported)) == 2
-    assert "holds another export (dataset.json: " in capsys.readouterr().err
+    assert "already holds a different export (dataset.json: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "export.json"])
@@ -93,30 +93,30 @@ def test_a_directory_of_somebody_else_is_refused_and_stays_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "printed"),
     [
-        (["--frames", "mp4"], "--frames mp4 is not for frames, which takes png"),
-        (["--crf", "20"], "--crf is not for frames, which encodes no video"),
-        (["--where", "yaw_deg > 400"], "no clip is chosen: none matches --where yaw_deg > 400"),
-        (["--split", "test"], "no clip is chosen: there is none of --split test, but of train"),
+        (["--frames", "mp4"], "--frames mp4 cannot be used with --format frames, only png"),
+        (["--crf", "20"], "--crf cannot be used with --format frames, which encodes no video"),
+        (["--where", "yaw_deg > 400"], "no clips to export: none matches --where yaw_deg > 400"),
+        (["--split", "test"], "no clips to export: the dataset has no --split test, only train"),
         (
             ["--format", "fomm", "--size", "33"],
-            "mp4 files have an even size, and --size is 33: choose another one, or --frames png",
+            "mp4 files need an even size, not --size 33: choose another size, or use --frames png",
         ),
         (["--format", "fram"], "frames"),
     ],
 )
 def test_unusable_options_are_refused_before_anything_is_written(
-    moving: Path, tmp_path: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    moving: Path, tmp_path: Path, options: list[str], printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(moving, tmp_path / "frames", *options)) == 2
-    assert told in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
     assert not (tmp_path / "frames").exists()
 
 
 def test_an_output_within_the_dataset_is_refused(moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(moving, moving / "frames")) == 2
-    assert "is in the dataset" in capsys.readouterr().err and not (moving / "frames").exists()
+    assert "is inside the dataset" in capsys.readouterr().err and not (moving / "frames").exists()
 
 
 def test_clips_of_a_damaged_shard_are_left_out_with_their_reason(
@@ -131,7 +131,7 @@ def test_clips_of_a_damaged_shard_are_left_out_with_their_reason(
         stream.seek(member["offset"] + member["size"] // 2)
         stream.write(b"damage")
     assert main(words(out, output)) == 1
-    assert "7 of 12 clips as frames" in (told := capsys.readouterr().out) and "(5 unreadable)" in told
+    assert "7 of 12 clips as frames" in (printed := capsys.readouterr().out) and "(5 unreadable)" in printed
     clips = json.loads((output / "export.json").read_text())["clips"]
     assert clips[0]["detail"] == "the shard cannot be read: No such file or directory"
     assert clips[5]["detail"].startswith("mp4 is damaged") and "files" in clips[4]
@@ -150,8 +150,8 @@ def test_clips_of_a_shard_that_was_restored_are_exported_by_the_same_command(
     tar.rename(tmp_path / "kept.tar")
     for _ in range(2):  # it stays damaged
         assert main(words(out, output, "--format", form)) == 1
-        told = capsys.readouterr()
-        assert "(4 unreadable)" in told.out and "the same command tries these clips again" in told.err
+        printed = capsys.readouterr()
+        assert "(4 unreadable)" in printed.out and "the same command retries them" in printed.err
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.*") if path.suffix in (".png", ".parquet")}
     (tmp_path / "kept.tar").rename(tar)
     assert main(words(out, output, "--format", form)) == 0

@@ -146,8 +146,8 @@ def test_identities_of_the_whole_export_decide_on_names(tmp_path: Path) -> None:
 
 
 def test_frames_too_large_for_the_loaders_are_refused() -> None:
-    told = fomm.FORMAT.refusal(BuildConfig(source="demo", store="video"), Settings(4096, "mp4", 18))
-    assert told is not None and "export with --frames png" in told
+    message = fomm.FORMAT.refusal(BuildConfig(source="demo", store="video"), Settings(4096, "mp4", 18))
+    assert message is not None and "export with --frames png" in message
     assert fomm.FORMAT.refusal(BuildConfig(source="demo", store="video"), Settings(4096, "png", 18)) is None
 
 

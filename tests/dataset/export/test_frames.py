@@ -47,21 +47,23 @@ def test_a_clip_has_the_pixels_times_points_and_sound_of_the_dataset(moving: Pat
     for number, sample in enumerate(samples(moving)):
         folder, video = exported / sample.key, sample.video
         assert video is not None and sample.landmarks is not None
-        found, told = pictures(folder), description(folder)
+        found, described = pictures(folder), description(folder)
         assert np.array_equal(found, video.read())
         assert [seen_in(frame) for frame in found[::7]] == [(number, frame) for frame in range(0, len(found), 7)]
         points = np.load(folder / "landmarks.npy")
         assert points.dtype == np.float32 and points.shape == (len(video), 68, 2)
-        assert told["measured"] == list(range(0, len(video), 5))
-        assert np.array_equal(points[told["measured"]], sample.landmarks)
-        assert np.isnan(np.delete(points, told["measured"], axis=0)).all()
-        assert np.array_equal(told["pts_s"], video.pts_s) and told["rate"] == [25, 1] and told["frames"] == len(video)
-        assert told["boxes_px"] == sample.meta["boxes_px"]
-        assert np.allclose(np.array(told["pose_deg"])[:, 0], sample.meta["yaw_deg"], atol=1e-4)
-        assert (told["sound"] is None) == (number % 3 == 0) == (sample.audio is None)
+        assert described["measured"] == list(range(0, len(video), 5))
+        assert np.array_equal(points[described["measured"]], sample.landmarks)
+        assert np.isnan(np.delete(points, described["measured"], axis=0)).all()
+        assert (
+            np.array_equal(described["pts_s"], video.pts_s) and described["rate"] == [25, 1] and described["frames"] == len(video)
+        )
+        assert described["boxes_px"] == sample.meta["boxes_px"]
+        assert np.allclose(np.array(described["pose_deg"])[:, 0], sample.meta["yaw_deg"], atol=1e-4)
+        assert (described["sound"] is None) == (number % 3 == 0) == (sample.audio is None)
         if sample.audio is not None:
             assert (folder / "audio.flac").read_bytes() == sample.audio.flac
-            assert told["sound"] == {"hz": 16_000, "channels": 1, "samples": len(sample.audio)}
+            assert described["sound"] == {"hz": 16_000, "channels": 1, "samples": len(sample.audio)}
 
 
 def test_the_record_lists_every_clip_in_the_order_of_the_index(moving: Path, exported: Path) -> None:
@@ -79,28 +81,28 @@ def test_stills_are_exported_where_no_video_is_stored(tmp_path: Path) -> None:
     export_here(out, tmp_path / "frames", made.SIZE)
     for sample in samples(out):
         folder = tmp_path / "frames" / sample.key
-        told = description(folder)
-        assert np.array_equal(pictures(folder), sample.frames) and told["pts_s"] == sample.meta["pts_s"]
-        assert told["rate"] is told["sound"] is None and told["measured"] == list(range(len(sample.frames)))
+        described = description(folder)
+        assert np.array_equal(pictures(folder), sample.frames) and described["pts_s"] == sample.meta["pts_s"]
+        assert described["rate"] is described["sound"] is None and described["measured"] == list(range(len(sample.frames)))
         assert sample.landmarks is not None and np.array_equal(np.load(folder / "landmarks.npy"), sample.landmarks)
 
 
 @pytest.mark.parametrize("size_px", [32, 128])
-def test_another_size_scales_pixels_points_and_boxes_alike(tmp_path: Path, size_px: int) -> None:
+def test_size_scales_pixels_points_and_boxes(tmp_path: Path, size_px: int) -> None:
     """A pixel center stays where it is in the image: the left edge of the image is at -0.5 in any size."""
     out = make_moving_dataset(tmp_path / "out", 1, frames=lambda clip: 12, store="both")
     (sample,) = samples(out)
     assert sample.video is not None
     folder = export_here(out, tmp_path / "frames", size_px) / sample.key
-    told, found = description(folder), pictures(folder)
+    described, found = description(folder), pictures(folder)
     assert found.shape == (12, size_px, size_px, 3) and [seen_in(frame) for frame in found] == [(0, n) for n in range(12)]
     scale, measured = size_px / 64, sample.meta["mp4"]
-    assert told["size_px"] == size_px and told["measured"] == [0, 5, 10]
-    assert np.allclose((np.array(told["boxes_px"]) + 0.5) / scale - 0.5, measured["boxes_px"], atol=1e-3)
+    assert described["size_px"] == size_px and described["measured"] == [0, 5, 10]
+    assert np.allclose((np.array(described["boxes_px"]) + 0.5) / scale - 0.5, measured["boxes_px"], atol=1e-3)
     (row,) = Dataset.open(out).index().to_pylist()
     _, motion = read_clip(Dataset.open(out), row)
     assert motion is not None and motion.points_px is not None
-    points = np.load(folder / "landmarks.npy")[told["measured"]]
+    points = np.load(folder / "landmarks.npy")[described["measured"]]
     assert np.nanmax(np.abs((points + 0.5) / scale - 0.5 - motion.points_px)) < 0.01
 
 

@@ -75,7 +75,7 @@ def test_faces_are_where_the_template_has_them_also_between_measured_frames(spok
         assert np.abs(frames[number].astype(int) - frames[number - 24]).mean() > 5  # another number is painted on that
 
 
-def test_what_is_outside_of_the_image_is_grey(spoken: Path, tmp_path: Path) -> None:
+def test_padding_is_gray(spoken: Path, tmp_path: Path) -> None:
     path = write(with_points(first_clip(spoken), moving_face(10) + 32), tmp_path)
     with av.open(str(path)) as file:
         frame = next(file.decode(video=0)).to_ndarray(format="rgb24")
@@ -115,21 +115,21 @@ def test_clips_that_the_loader_or_the_model_cannot_use_are_left_out(spoken: Path
 
 
 @pytest.mark.parametrize(
-    ("lacking", "size_px", "told"),
+    ("lacking", "size_px", "message"),
     [
         ({"store": "stills"}, 256, "needs stored video: motionshards build --output OUT --add video --input DIR"),
         ({"audio": "none"}, 256, "needs stored audio: motionshards build --output OUT --add audio --input DIR"),
         ({"landmarks": "none"}, 256, "needs stored landmarks: motionshards build --output OUT --add landmarks"),
-        ({"fps": "30"}, 256, "needs 25 frames per second, and stored video has 30: build with --fps 25"),
+        ({"fps": "30"}, 256, "needs 25 frames per second, but stored video has 30: build with --fps 25"),
         ({}, 224, "no model for 224 px: export with --size 256 or --size 512"),
     ],
 )
-def test_a_dataset_that_lacks_something_is_refused_by_what_to_do(lacking: dict[str, str], size_px: int, told: str) -> None:
+def test_a_dataset_that_lacks_something_is_refused_with_the_remedy(lacking: dict[str, str], size_px: int, message: str) -> None:
     refusal = latentsync.FORMAT.refusal(BuildConfig(source="demo", **{"store": "video", **lacking}), Settings(size_px, "mp4", 18))
-    assert refusal is not None and told in refusal
+    assert refusal is not None and message in refusal
 
 
-def test_datasets_of_25_frames_per_second_or_of_the_source_are_taken() -> None:
+def test_datasets_of_25_fps_or_the_source_rate_are_accepted() -> None:
     for fps in ("25", "50/2", "source"):
         assert latentsync.FORMAT.refusal(BuildConfig(source="demo", store="both", fps=fps), SETTINGS) is None
 

@@ -133,11 +133,11 @@ def test_only_frames_with_a_face_are_exported_and_at_least_two(clips_of_video: P
                     write(fewer)
 
 
-def test_angles_end_at_90_degrees() -> None:
+def test_angles_are_clipped_at_90_degrees() -> None:
     assert liveportrait._orientation(np.array([[-100, 91, 5]], np.float32)).tolist() == [[90, -90, -5]]
 
 
 def test_datasets_without_landmarks_are_refused(tmp_path: Path) -> None:
-    told = liveportrait.FORMAT.refusal(BuildConfig(source="demo", landmarks="none"), Settings(256, "png", 18))
-    assert told == "liveportrait needs stored landmarks: motionshards build --output OUT --add landmarks"
+    message = liveportrait.FORMAT.refusal(BuildConfig(source="demo", landmarks="none"), Settings(256, "png", 18))
+    assert message == "liveportrait needs stored landmarks: motionshards build --output OUT --add landmarks"
     assert liveportrait.FORMAT.refusal(BuildConfig(source="demo"), Settings(256, "png", 18)) is None

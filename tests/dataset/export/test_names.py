@@ -77,7 +77,7 @@ def test_each_hostile_identity_finds_exactly_its_own_files(tmp_path: Path) -> No
         assert len(found) == 4 and {Path(path).name.split("#")[0] for path in found} == {identity}
 
 
-def test_only_identities_that_begin_others_are_marked() -> None:
+def test_only_identities_that_are_prefixes_are_marked() -> None:
     names = names_of(["id1/v/c", "id10/v/c", "id2/v/c"])
     assert [names.identity(key) for key in ("id1/v/c", "id10/v/c", "id2/v/c")] == ["id1=", "id10", "id2"]
 

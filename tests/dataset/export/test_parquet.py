@@ -210,9 +210,9 @@ def test_a_shard_that_cannot_be_read_has_no_file(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--size", "32"], "parquet has the stored files, which are of 64 px: leave --size out"),
-        (["--frames", "mp4"], "--frames mp4 is not for parquet, which takes stored files"),
-        (["--crf", "20"], "--crf is not for parquet, which encodes no video"),
+        (["--size", "32"], "parquet exports stored files, which have 64 px: omit --size"),
+        (["--frames", "mp4"], "--frames mp4 cannot be used with --format parquet, only stored files"),
+        (["--crf", "20"], "--crf cannot be used with --format parquet, which encodes no video"),
     ],
 )
 def test_files_are_copied_only(

@@ -1,4 +1,4 @@
-"""A file that ends the process which decodes it costs its clip, and nothing else."""
+"""A file that crashes the process that decodes it loses only its own clip."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from motionshards.dataset.stream import Sequence
 
 @pytest.fixture
 def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
-    """A dataset of twelve clips of which two end the processes that decode them."""
+    """A dataset of twelve clips, two of which crash the processes that decode them."""
     return deadly_dataset(tmp_path, monkeypatch, getattr(request, "param", "SIGSEGV"))
 
 
@@ -22,7 +22,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     [("SIGSEGV", 1, 2), *(pytest.param(*one, marks=pytest.mark.slow) for one in (("SIGABRT", 2, 1), ("SIGILL", 2, 4)))],
     indirect=["deadly"],
 )
-def test_the_clip_is_replaced_and_all_others_are_read(
+def test_a_crashing_clip_is_substituted_and_all_others_are_read(
     deadly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, processes: int, threads: int
 ) -> None:
     undecodable = harmed(tmp_path / "undecodable", lambda mp4: mp4[:99], monkeypatch)
@@ -37,4 +37,4 @@ def test_the_clip_is_replaced_and_all_others_are_read(
         stream.faults.counts == {"crashed": plain.faults.counts["undecodable"]}
         and len((tmp_path / "bad").read_text().splitlines()) == 2
     )
-    assert caplog.text.count("another takes its place") >= 3
+    assert caplog.text.count("restarting it") >= 3

@@ -1,4 +1,4 @@
-"""The loader's processes and their shared memory: batches keep their values, and no process outlives its loader."""
+"""The loader's processes and their shared memory: batches keep their values, and processes end with their loader."""
 
 import gc
 import os
@@ -20,8 +20,8 @@ from motionshards.schemas.errors import LoaderFailed
 
 
 def pids(loader: Loader) -> list[int]:
-    """The processes that read for a loader."""
-    return [reader._process.pid for reader in loader._pump._readers]
+    """Process ids of a loader's workers."""
+    return [worker._process.pid for worker in loader._pool._workers]
 
 
 def alive(pid: int) -> bool:
@@ -31,7 +31,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_batches_that_are_kept_stay_what_they_are(data: Path) -> None:
+def test_batches_that_are_kept_do_not_change(data: Path) -> None:
     stream = stream_of(data)
     expected = [batch.frames.clone() for batch in ordinary(stream)]
     with make_loader(stream, ahead=2) as loader:
@@ -45,10 +45,10 @@ def test_batches_that_are_kept_stay_what_they_are(data: Path) -> None:
     assert all(torch.equal(batch.frames, frames) for batch, frames in zip(kept, expected, strict=True))
 
 
-def test_the_memory_of_batches_goes_round(data: Path) -> None:
+def test_the_memory_of_batches_is_reused(data: Path) -> None:
     with make_loader(stream_of(data), ahead=2) as loader:
         places = {batch.frames.data_ptr() for _ in range(5) for batch in loader}
-        assert len(places) <= 4 == loader._pump.ring.places
+        assert len(places) <= 4 == loader._pool.ring.places
 
 
 def test_a_process_that_is_killed_gives_a_clear_error(data: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_process_that_is_killed_gives_a_clear_error(data: Path) -> None:
         batches = iter(loader)
         next(batches)
         os.kill(pids(loader)[1], signal.SIGKILL)
-        with pytest.raises(LoaderFailed, match="killed by signal 9; signal 9 usually means that memory ran out"):
+        with pytest.raises(LoaderFailed, match="killed by signal 9; signal 9 usually means out of memory"):
             list(islice(batches, 400))
 
 
@@ -83,7 +83,7 @@ PROGRAM = """
     loader = make_loader(ClipStream(sys.argv[1], Pairs(2), global_batch_size=6), processes=2)
     for batch in loader:
         break
-    print(*[reader._process.pid for reader in loader._pump._readers], flush=True)
+    print(*[worker._process.pid for worker in loader._pool._workers], flush=True)
     if sys.argv[2] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     for batch in loader:

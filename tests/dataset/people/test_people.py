@@ -130,7 +130,7 @@ def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys:
     assert not [text for text in verify.verify(out).warnings if PEOPLE in text]
     manifest = Manifest.read(out)
     replace(manifest, files={INDEX: "0" * 64}).write(out)
-    with pytest.raises(DatasetError, match="outdated: the index has changed"):
+    with pytest.raises(DatasetError, match="outdated, as the index has changed"):
         ClipStream(out, Pairs(2), **where)  # type: ignore[arg-type]
     assert len(ClipStream(out, Pairs(2), global_batch_size=1, split=None)) == CLIPS, "only required if it is used"
     assert [text for text in verify.verify(out).warnings if PEOPLE in text]
@@ -161,7 +161,7 @@ def test_clips_that_were_removed_concurrently_are_not_written(out: Path, monkeyp
 
     monkeypatch.setattr(main_module, "find_people", slowly)
     assert main_module.main([str(out), "--quiet"]) == 2
-    assert "has changed while it was read: run the command again" in capsys.readouterr().err
+    assert "was changed while it was being read: run the command again" in capsys.readouterr().err
     assert not (out / PEOPLE).exists()
 
 

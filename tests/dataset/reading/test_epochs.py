@@ -1,4 +1,4 @@
-"""Each pass over a loader or stream is the next epoch, however the last one ended and whoever consumes it."""
+"""Each pass over a loader or stream is the next epoch, however the last one ended, and with every kind of loader."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def epochs(data: Path) -> list[Seen]:
 
 @pytest.fixture(params=["loader", "stream", "DataLoader"])
 def batches(request: pytest.FixtureRequest, data: Path) -> Iterator[Any]:
-    """What yields batches in the process that consumes them: all have `set_epoch`."""
+    """Iterables that yield batches in the consuming process, all with `set_epoch`."""
     stream = stream_of(data)
     if request.param == "loader":
         with make_loader(stream, processes=1) as loader:
@@ -103,7 +103,7 @@ def test_an_iterator_that_yielded_nothing_changes_nothing(batches: Any, epochs: 
     assert seen(kept[1]) == epochs[1], "an iterator begins with its first batch"
 
 
-def test_an_older_iterator_is_invalidated_and_takes_nothing_from_the_newer(data: Path, epochs: list[Seen]) -> None:
+def test_an_older_iterator_is_invalidated_and_takes_no_batches_from_the_newer(data: Path, epochs: list[Seen]) -> None:
     with make_loader(stream_of(data), processes=1) as loader:
         older, newer = iter(loader), iter(loader)
         assert seen(islice(older, 1)) == epochs[0][:6]
@@ -113,7 +113,7 @@ def test_an_older_iterator_is_invalidated_and_takes_nothing_from_the_newer(data:
         assert found + seen(newer) == epochs[1]
 
 
-def test_a_state_after_a_pass_that_was_left_resumes_that_epoch(data: Path, epochs: list[Seen]) -> None:
+def test_a_state_after_an_abandoned_pass_resumes_that_epoch(data: Path, epochs: list[Seen]) -> None:
     with make_loader(stream_of(data), processes=1, ahead=3) as loader, make_loader(stream_of(data), processes=1) as resumed:
         for epoch in range(2):
             seen(islice(loader, 2))
@@ -148,7 +148,7 @@ def test_the_state_after_the_last_batch_is_the_start_of_the_next_epoch(batches: 
 
 
 class LateWorker(ClipStream):
-    """A stream whose second worker starts when the first has long been consumed."""
+    """A stream whose second worker starts long after the first."""
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
@@ -158,7 +158,7 @@ class LateWorker(ClipStream):
 
 
 def three_passes(loader: Any, epochs: list[Seen]) -> None:
-    """Whole, left after the first batch, whole."""
+    """Three passes: complete, left after the first batch, complete."""
     assert seen(loader) == epochs[0]
     assert by_break(loader) == epochs[1][:6]
     assert seen(loader) == epochs[2]
@@ -171,7 +171,7 @@ def test_all_workers_of_a_pass_read_the_same_epoch(data: Path, epochs: list[Seen
     loader = DataLoader(stream, batch_size=None, num_workers=2, persistent_workers=persistent)
 
     class Reseeding:
-        """Workers of all its passes get the same base seed."""
+        """The workers of all passes get the same base seed."""
 
         def __iter__(self) -> Iterator[Batch]:
             torch.manual_seed(1)
@@ -201,7 +201,7 @@ def test_a_state_that_the_stream_loaded_is_resumed_by_the_first_pass_of_workers_
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_torchdatas_loader_resumes_in_any_epoch_and_goes_on_with_the_next(data: Path, epochs: list[Seen], workers: int) -> None:
+def test_torchdatas_loader_resumes_in_any_epoch_and_continues_with_the_next(data: Path, epochs: list[Seen], workers: int) -> None:
     def loader() -> "StatefulDataLoader[Any]":
         return StatefulDataLoader(stream_of(data), batch_size=None, num_workers=workers)
 
@@ -227,7 +227,7 @@ def test_workers_agree_on_a_pass_in_any_order_of_arrival() -> None:
     assert passes.upcoming == Progress(7, 30)
 
 
-def test_a_stream_that_forms_batches_is_not_batched_again(data: Path) -> None:
+def test_a_stream_is_not_batched_again(data: Path) -> None:
     assert seen(DataLoader(stream_of(data))) == seen(stream_of(data))
     with pytest.raises(ConfigError, match=r"use DataLoader\(stream, batch_size=None\), not 2"):
         list(DataLoader(stream_of(data), batch_size=2))

@@ -1,4 +1,4 @@
-"""Clips that cannot be read: replaced, counted and logged alike in every process, or the end of the run."""
+"""Unreadable clips: substituted, counted and logged in the same way in every process, or an error."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 def damage_frames(data: Path, clip: int) -> str:
-    """Flip a byte in every frame of a clip; gives its key."""
+    """Flip a byte in every frame of a clip; returns its key."""
     row = pq.read_table(data / INDEX).to_pylist()[clip]
     for member in row["members"]:
         if member["suffix"].endswith(".jpg"):
@@ -37,7 +37,7 @@ def damage_frames(data: Path, clip: int) -> str:
 
 
 def cut_shard(data: Path, clip: int) -> str:
-    """Cut a tar in the midst of a clip; gives its key."""
+    """Truncate a tar in the middle of a clip; returns its key."""
     row = pq.read_table(data / INDEX).to_pylist()[clip]
     os.truncate(data / row["split"] / f"{row['shard']}.tar", row["members"][0]["offset"] + 100)
     return str(row["key"])
@@ -50,7 +50,7 @@ def remove_shard(data: Path, clip: int) -> str:
 
 
 def swap_shards(data: Path, clip: int) -> str:
-    """Give a shard the bytes of another, so that the index does not fit it."""
+    """Swap the bytes of two shards, so that the index does not match."""
     rows = pq.read_table(data / INDEX).to_pylist()
     mine, other = (data / rows[number]["split"] / f"{rows[number]['shard']}.tar" for number in (clip, (clip + 30) % 60))
     mine.write_bytes(other.read_bytes())
@@ -67,7 +67,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("harm", "clip", "reasons", "lost"), FAULTS)
 @pytest.mark.parametrize("shuffle", ["global", "shard"])
-def test_clips_that_cannot_be_read_are_replaced_counted_and_told(
+def test_unreadable_clips_are_substituted_counted_and_logged(
     harm: Callable[[Path, int], str],
     clip: int,
     reasons: set[str],
@@ -105,7 +105,7 @@ def test_clips_that_cannot_be_read_are_replaced_counted_and_told(
 
 
 @pytest.mark.parametrize(("harm", "clip", "reasons", "lost"), FAULTS)
-def test_they_end_the_run_where_that_is_asked_for(
+def test_they_raise_with_on_error_raise(
     harm: Callable[[Path, int], str], clip: int, reasons: set[str], lost: int, tmp_path: Path
 ) -> None:
     data = make_dataset(tmp_path / "data")
@@ -118,7 +118,7 @@ def test_they_end_the_run_where_that_is_asked_for(
         list(stream_of(data, on_error="raise"))
 
 
-def test_a_state_taken_among_damaged_clips_gives_the_very_rest(tmp_path: Path) -> None:
+def test_a_state_resumes_exactly_among_damaged_clips(tmp_path: Path) -> None:
     data = make_dataset(tmp_path)
     remove_shard(data, 24)
     with make_loader(stream_of(data)) as loader:
@@ -130,7 +130,7 @@ def test_a_state_taken_among_damaged_clips_gives_the_very_rest(tmp_path: Path) -
             assert seen(loader) == whole[cut * 6 :]
 
 
-def test_when_nothing_can_be_read_the_run_ends(tmp_path: Path) -> None:
+def test_an_error_is_raised_if_nothing_can_be_read(tmp_path: Path) -> None:
     data = make_dataset(tmp_path)
     for path in data.glob("train/*.tar"):
         path.unlink()
@@ -138,7 +138,7 @@ def test_when_nothing_can_be_read_the_run_ends(tmp_path: Path) -> None:
         next(iter(loader))
 
 
-def test_a_picture_that_is_none_though_its_crc_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_the_right_crc_that_is_not_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import made
 
     right = made.encode_jpegs

@@ -1,4 +1,4 @@
-"""Data sets that somebody has tampered with: one DatasetError, or a counted stand-in, in bounded time and memory."""
+"""Datasets that somebody has tampered with: one DatasetError, or a counted stand-in, in bounded time and memory."""
 
 import io
 import json
@@ -79,7 +79,7 @@ def rewrite(out: Path, change: Change, clip: int = 0) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_sample_is_one_error_or_a_counted_stand_in(tmp_path: Path, name: str, peak_kb: Callable[[], int]) -> None:
+def test_a_hostile_sample_is_one_error_or_a_counted_substitution(tmp_path: Path, name: str, peak_kb: Callable[[], int]) -> None:
     out = make_dataset(tmp_path, 8, per_shard=8, frames=lambda clip: 5)
     rewrite(out, HOSTILE[name])
     start = time.monotonic()
@@ -99,7 +99,7 @@ def test_a_hostile_sample_is_one_error_or_a_counted_stand_in(tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
-def test_a_shard_that_is_no_file_does_not_hang(tmp_path: Path, kind: str) -> None:
+def test_a_shard_that_is_not_a_regular_file_does_not_hang(tmp_path: Path, kind: str) -> None:
     out = make_dataset(tmp_path, 8, per_shard=4)
     row = Dataset.open(out).index().to_pylist()[0]
     tar = out / "train" / f"{row['shard']}.tar"
@@ -174,7 +174,7 @@ def test_mutated_tars_are_read_skipped_or_refused(tmp_path: Path, trials: int, p
             for batch in TarStream([io.BytesIO(content)], Pairs(2), batch_size=1, on_error="skip"):
                 assert tuple(batch.frames.shape) == assert_size
         except DatasetError as error:
-            told = str(error)
-            assert "\n" not in told
+            message = str(error)
+            assert "\n" not in message
         slowest = max(slowest, time.process_time() - start)
     assert peak_kb() < 300_000 and slowest < 10

@@ -77,8 +77,8 @@ def test_commands_report_such_an_index_in_one_line(
     out = make_dataset(tmp_path, 8)
     declared(INDEX_SCHEMA, out / INDEX)
     assert command.main([str(out)]) != 0
-    said = capsys.readouterr()
-    assert len([line for line in (said.out + said.err).splitlines() if "declare 33,554,432 rows" in line]) == 1
+    output = capsys.readouterr()
+    assert len([line for line in (output.out + output.err).splitlines() if "declare 33,554,432 rows" in line]) == 1
 
 
 def test_markers_and_plans_of_millions_of_equal_rows_are_refused(

@@ -97,9 +97,7 @@ def test_epochs_that_lightning_cuts_short_differ(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_lightning_resumes_from_a_checkpoint_in_the_midst_of_an_epoch(
-    data: Path, epochs: list[Keys], tmp_path: Path, processes: int
-) -> None:
+def test_lightning_resumes_mid_epoch_from_a_checkpoint(data: Path, epochs: list[Keys], tmp_path: Path, processes: int) -> None:
     first = through_lightning(data, tmp_path / "result", processes, "loader", "stopped")
     assert first == numbered(epochs, 5)[:7]
     assert through_lightning(data, tmp_path / "result", processes, "loader", "resumed") == numbered(epochs, 5)[7:]
@@ -109,4 +107,4 @@ def test_lightning_resumes_from_a_checkpoint_in_the_midst_of_an_epoch(
 def test_a_stream_that_was_opened_before_the_process_group_is_refused(data: Path, tmp_path: Path) -> None:
     done = run(SUPPORT / "lightning_program.py", data, tmp_path / "result", 2, "0", "early")
     assert done.returncode != 0
-    assert "open it after the process group is initialised" in done.stderr or "create the stream after" in done.stderr
+    assert "open it after the process group is initialized" in done.stderr or "create the stream after" in done.stderr

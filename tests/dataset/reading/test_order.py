@@ -16,13 +16,13 @@ def all_slots(order: Order, epoch: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("shuffle", ["global", "shard", "none"])
 @pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("epoch", [0, 1, 7])
-def test_an_epoch_has_every_unit_so_often_with_the_turns_that_come_next(shuffle: str, repeats: int, epoch: int) -> None:
+def test_an_epoch_draws_every_unit_repeats_times_with_consecutive_turns(shuffle: str, repeats: int, epoch: int) -> None:
     wanted = [(unit, epoch * repeats + repeat) for unit in range(600) for repeat in range(repeats)]
     assert sorted(all_slots(Order(SHARDS, 5, shuffle, repeats, window=3), epoch)) == wanted
 
 
 @pytest.mark.parametrize("shuffle", ["global", "shard"])
-def test_seed_and_epoch_decide_the_order_and_nothing_else_does(shuffle: str) -> None:
+def test_the_order_depends_on_seed_and_epoch_only(shuffle: str) -> None:
     first = all_slots(Order(SHARDS, 5, shuffle, 2), 3)
     assert first == all_slots(Order(SHARDS.copy(), 5, shuffle, 2), 3)
     units = [unit for unit, _ in first]
@@ -39,7 +39,7 @@ def test_the_order_is_fixed_for_ever() -> None:
 
 @pytest.mark.parametrize("shuffle", ["global", "shard", "none"])
 @pytest.mark.parametrize("repeats", [1, 4])
-def test_slots_can_be_asked_for_one_by_one(shuffle: str, repeats: int) -> None:
+def test_slots_can_be_computed_one_by_one(shuffle: str, repeats: int) -> None:
     order = Order(SHARDS, 5, shuffle, repeats, window=3)
     whole = order.slots(1, np.arange(len(order)))
     for number in np.random.default_rng(0).integers(0, len(order), 50):
@@ -69,7 +69,7 @@ def test_windows_of_shards_of_different_sizes_end_where_their_units_end() -> Non
         assert shard[units[number]] in order.shards(0, order.window_of(0, number))
 
 
-def test_stand_ins_are_slots_of_the_same_window() -> None:
+def test_substitutes_are_slots_of_the_same_window() -> None:
     order = Order(SHARDS, 5, "shard", 2, window=4)
     numbers = np.arange(len(order))
     near = order.near(1, numbers, 6)
@@ -80,14 +80,14 @@ def test_stand_ins_are_slots_of_the_same_window() -> None:
     assert np.array_equal(anywhere[70:80], Order(SHARDS, 5, "global", 2).near(1, numbers[70:80], 6))
 
 
-def test_repeated_turns_of_a_unit_are_near_but_mixed_with_others() -> None:
+def test_repeats_of_a_unit_are_near_but_interleaved_with_others() -> None:
     units = Order(np.zeros(2000, np.int64), 5, "global", 4).slots(0, np.arange(8000)).unit
     apart = [np.flatnonzero(units == unit) for unit in range(0, 2000, 50)]
     assert all(places[-1] - places[0] < 256 * 4 for places in apart)
     assert np.mean(units[1:] == units[:-1]) < 0.02
 
 
-def test_a_global_shuffle_is_one() -> None:
+def test_the_global_shuffle_has_no_pattern() -> None:
     """Units of a batch come from as many shards as draws without a system would: 16 of 20 for 32 draws, on average."""
     units = Order(SHARDS, 5).slots(0, np.arange(600)).unit
     distinct = [len(set(SHARDS[units[start : start + 32]].tolist())) for start in range(0, 576, 32)]
@@ -104,6 +104,6 @@ def test_hashes_of_neighbouring_numbers_have_nothing_in_common() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"shuffle": "some"}, {"repeats": 0}, {"window": 0}])
-def test_senseless_orders_are_refused(wrong: dict[str, object]) -> None:
+def test_invalid_orders_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Order(SHARDS, 0, **wrong)  # type: ignore[arg-type]

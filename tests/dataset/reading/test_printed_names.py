@@ -1,4 +1,4 @@
-"""Names of a foreign data set reach neither terminal nor report as they are."""
+"""Names of a foreign dataset reach neither terminal nor report as they are."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ EVIL = "id\x1b[2J\x9b31m\u202e\u2066\u2028x"
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set whose index calls everybody EVIL."""
+    """A dataset whose index calls everybody EVIL."""
     out = make_dataset(tmp_path_factory.mktemp("evil") / "data", 4, size=16)
     rows = pq.read_table(out / INDEX)
     for name, value in (("identity", EVIL), ("video", EVIL)):
@@ -56,8 +56,8 @@ def commands(out: Path, tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", commands(Path(), Path()))
 def test_commands_print_no_control_characters(out: Path, tmp_path: Path, name: str, capsys: Any) -> None:
     commands(out, tmp_path)[name]()
-    told = capsys.readouterr()
-    assert harmless(told.out + told.err)
+    output = capsys.readouterr()
+    assert harmless(output.out + output.err)
 
 
 def test_logs_of_streams_have_none(out: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -33,7 +33,7 @@ def test_a_state_taken_after_the_last_batch_and_after_the_pass(data: Path) -> No
 
 
 @pytest.mark.parametrize(("size", "batch", "processes"), [(1, 6, 1), (1, 2, 2), (2, 4, 1), (3, 12, 1)])
-def test_a_loader_goes_on_with_a_state_of_another_world(data: Path, size: int, batch: int, processes: int) -> None:
+def test_a_loader_resumes_from_a_state_of_another_world(data: Path, size: int, batch: int, processes: int) -> None:
     with make_loader(stream_of(data)) as first:
         whole = seen(first)
         first.set_epoch(0)
@@ -57,9 +57,9 @@ def test_a_loader_goes_on_with_a_state_of_another_world(data: Path, size: int, b
         ({"view": KPlusOne(2)}, "view"),
     ],
 )
-def test_a_state_of_another_sequence_is_refused(data: Path, other: dict[str, Any], named: str) -> None:
+def test_a_state_with_different_settings_is_refused(data: Path, other: dict[str, Any], named: str) -> None:
     state = stream_of(data).state_dict()
-    with pytest.raises(ConfigError, match=f"another sequence: .*{named} was"):
+    with pytest.raises(ConfigError, match=f"different settings .*{named}: "):
         stream_of(data, **other).load_state_dict(state)
     for broken in ({}, {**state, "slot": "x"}, {**state, "version": 99}):
         with pytest.raises(ConfigError, match="state"):
@@ -68,7 +68,7 @@ def test_a_state_of_another_sequence_is_refused(data: Path, other: dict[str, Any
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("cut", [0, 1, 5, 9])
-def test_torchdatas_stateful_loader_resumes_with_the_very_rest(data: Path, workers: int, cut: int) -> None:
+def test_torchdatas_stateful_loader_resumes_with_exactly_the_remaining_batches(data: Path, workers: int, cut: int) -> None:
     def loader() -> "StatefulDataLoader[Any]":
         return StatefulDataLoader(stream_of(data), batch_size=None, num_workers=workers)
 
@@ -83,7 +83,7 @@ def test_torchdatas_stateful_loader_resumes_with_the_very_rest(data: Path, worke
     assert seen(second) == whole[cut * 6 :]
 
 
-def test_a_workers_state_is_not_taken_for_a_loaders(data: Path) -> None:
+def test_a_state_of_a_worker_is_refused_by_the_loader(data: Path) -> None:
     state = {**stream_of(data).state_dict(), "yielded": 3}
     with make_loader(stream_of(data)) as loader, pytest.raises(ConfigError, match="worker"):
         loader.load_state_dict(state)

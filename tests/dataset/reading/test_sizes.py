@@ -206,23 +206,23 @@ def test_an_index_that_lists_other_frames_of_a_size_is_refused(sized: Path) -> N
             read_catalog([Dataset.open(sized).index()], None, kind)
 
 
-def test_a_state_is_of_one_size(sized: Path) -> None:
+def test_a_state_belongs_to_one_size(sized: Path) -> None:
     stream = stream_of(sized, size=SMALL)
     whole, first = seen(stream_of(sized)), seen(islice(stream, 1))
     state = stream.state_dict()
     again = stream_of(sized, size=SMALL)
     again.load_state_dict(state)
     assert first + seen(again) == whole
-    with pytest.raises(ConfigError, match="size was 32, is None"):
+    with pytest.raises(ConfigError, match="size: 32 → None"):
         stream_of(sized).load_state_dict(state)
-    with pytest.raises(ConfigError, match="size was None, is 16"):
+    with pytest.raises(ConfigError, match="size: None → 16"):
         stream_of(sized, size=LEAST).load_state_dict(stream_of(sized).state_dict())
     old = stream_of(sized).state_dict()
     del old["sequence"]["size"]  # states that were saved before there were several sizes
     stream_of(sized).load_state_dict(old)
 
 
-def test_the_drop_in_for_fomm_reads_the_size_that_is_asked_for(sized: Path, members: Members) -> None:
+def test_the_drop_in_for_fomm_reads_the_requested_size(sized: Path, members: Members) -> None:
     for side in (SMALL, 24):
         item = FramesDataset(sized, frame_shape=[side, side, 3])[4]
         assert item["source"].shape == (3, side, side)

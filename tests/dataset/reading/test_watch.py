@@ -1,4 +1,4 @@
-"""An open stream notices at its next epoch that the data set was changed, and serves nothing that was removed."""
+"""An open stream detects changes of the dataset at its next epoch, and yields no removed clips."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def stream_of(data: Path | str) -> ClipStream:
 
 
 @pytest.mark.parametrize("reader", ["loader", "stream", "workers"])
-def test_a_stream_ends_at_the_next_epoch_after_a_removal(built: Path, tmp_path: Path, reader: str) -> None:
+def test_a_stream_raises_at_the_next_epoch_after_a_removal(built: Path, tmp_path: Path, reader: str) -> None:
     data = Path(shutil.copytree(built, tmp_path / "data"))
     stream = stream_of(data)
     key = str(stream.catalog.keys[0].as_py())
@@ -55,7 +55,7 @@ def test_a_stream_ends_at_the_next_epoch_after_a_removal(built: Path, tmp_path: 
     assert key not in {found for found, _, _ in seen(stream_of(data))}
 
 
-def test_a_removal_that_is_at_work_is_noticed_too(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_removal_is_detected(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Path(shutil.copytree(built, tmp_path / "data"))
     stream = stream_of(data)
 
@@ -68,7 +68,7 @@ def test_a_removal_that_is_at_work_is_noticed_too(built: Path, tmp_path: Path, m
         next(iter(stream))
 
 
-def test_changes_that_do_not_concern_the_stream_are_none(tmp_path: Path) -> None:
+def test_unrelated_changes_are_ignored(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", 20)
     unfinished = Path(shutil.copytree(data, tmp_path / "unfinished"))
     unfinish(unfinished, 1)
@@ -83,7 +83,7 @@ def test_changes_that_do_not_concern_the_stream_are_none(tmp_path: Path) -> None
         next(iter(stream))
 
 
-def test_a_stream_from_a_url_notices_it_and_outlives_a_server_that_does_not_answer(
+def test_a_stream_from_a_url_detects_changes_and_tolerates_an_unavailable_server(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = make_dataset(tmp_path / "first", 20)
@@ -99,7 +99,7 @@ def test_a_stream_from_a_url_notices_it_and_outlives_a_server_that_does_not_answ
         assert len(seen(stream)) == 20
         server.script.append(Step(status=503))
         assert len(seen(stream)) == 20
-        assert "cannot be checked" in caplog.text
+        assert "cannot check whether" in caplog.text
         server.files.update(files(second))
         with pytest.raises(DatasetError, match="2 of its 2 shards were rewritten"):
             next(iter(stream))

@@ -1,4 +1,4 @@
-"""Damage and edits of a data set: found by `verify`, refused by builds, and no obstacle to a removal that a user cannot clear."""
+"""Damage and edits of a dataset: found by `verify`, refused by builds, and no obstacle to a removal that a user cannot clear."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ PERSON = "id90000"
 
 @pytest.fixture
 def data(made: Path, tmp_path: Path) -> Path:
-    """A data set of eight clips and two rejected ones, free to be changed."""
+    """A dataset of eight clips and two rejected ones, free to be changed."""
     return Path(shutil.copytree(made, tmp_path / "data"))
 
 
@@ -84,10 +84,10 @@ def test_edited_settings_are_found_and_not_built_on(
     assert any("is damaged or was edited" in fault for fault in faults) != sign
     seed = ["--seed", "1"] if Manifest.read(data).config.seed else []
     assert build.main(ask(videos, data, *seed)) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
     if seed:
-        assert ("config or provenance differ" in told) if sign else ("is damaged or was edited" in told)
+        assert ("config or provenance differ" in output) if sign else ("is damaged or was edited" in output)
 
 
 def test_other_edits_are_found_and_not_built_on(data: Path, videos: Path, capsys: Any) -> None:
@@ -103,8 +103,8 @@ def test_other_edits_are_found_and_not_built_on(data: Path, videos: Path, capsys
 def test_the_data_card_may_be_edited(data: Path, capsys: Any) -> None:
     (data / CARD).write_text((data / CARD).read_text() + "\nOurs.\n")
     assert verify.main([str(data), "--quiet", "--fast"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith(f"warning: {CARD}: sha256 is") and told[1].endswith(": ok, 1 warning")
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith(f"warning: {CARD}: sha256 is") and output[1].endswith(": ok, 1 warning")
     (data / CARD).unlink()
     assert verify.verify(data, fast=True).faults == () and "missing" in verify.verify(data, fast=True).warnings[0]
 
@@ -123,9 +123,9 @@ def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, ma
     flip(marker)
     command = [str(data), "--identity", PERSON]
     assert remove.main(command) == 1
-    told = capsys.readouterr().err
-    assert f"{marker} is not a readable marker: it is damaged" in told and "delete it and its tar" in told
-    assert told.count("\n") == 1 and (PERSON.encode() in words(data)) == (whose == PERSON)
+    output = capsys.readouterr().err
+    assert f"{marker} is not a readable marker: it is damaged" in output and "delete it and its tar" in output
+    assert output.count("\n") == 1 and (PERSON.encode() in words(data)) == (whose == PERSON)
     marker.unlink()
     tar.unlink()
     assert remove.main(command) == 0
@@ -141,8 +141,8 @@ def test_a_damaged_plan_is_planned_anew(data: Path, videos: Path, capsys: Any) -
     flip(plan_path(data, 0))
     for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(ask(videos, data))):
         assert command() in (1, 2)
-        told = capsys.readouterr().err
-        assert "plan/plan-000000.parquet is damaged: restore it from a copy, or delete it" in told and told.count("\n") == 1
+        output = capsys.readouterr().err
+        assert "plan/plan-000000.parquet is damaged: restore it from a copy, or delete it" in output and output.count("\n") == 1
     plan_path(data, 0).unlink()
     for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(adding)):
         assert command() in (1, 2)
@@ -280,9 +280,9 @@ def test_readers_refuse_an_index_that_no_build_writes_in_one_line(data: Path, wh
         lambda: ClipStream(data, Pairs(), global_batch_size=1, split=None),
     )
     for read in looks:
-        with pytest.raises(DatasetError) as told:
+        with pytest.raises(DatasetError) as output:
             read()
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(output.value)
     assert preview.main([str(data), "--output", str(data.parent / "sheet.png")]) != 0
     assert capsys.readouterr().err.count("\n") == 1
     assert verify.verify(data, fast=True).faults

@@ -1,4 +1,4 @@
-"""After a removal no byte of the data set has the name, wherever the source had it: archives, paths, csv files, hygiene."""
+"""After a removal no byte of the dataset has the name, wherever the source had it: archives, paths, csv files, hygiene."""
 
 import shutil
 import zipfile

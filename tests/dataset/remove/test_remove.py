@@ -77,8 +77,8 @@ def test_a_later_build_neither_misses_nor_plans_what_was_removed(out: Path, vide
         shutil.copy(next((videos / "test").rglob("*.mp4")), target)
     capsys.readouterr()
     assert build.main([argument for argument in ask(more, out) if argument != "--quiet"]) == 0
-    told = capsys.readouterr().err
-    assert "planned: 1 new clips" in told and "skipped 7 clips (removed on request)" in told
+    printed = capsys.readouterr().err
+    assert "planned: 1 new clips" in printed and "skipped 7 clips (removed on request)" in printed
     assert [key for key in samples(out) if "latevideo00" in key] == ["id90009/latevideo00/00001"]
     assert sound(out) and b"id90000" not in words(out)
 
@@ -99,14 +99,14 @@ def test_videos_and_keys_several_at_once_and_twice(out: Path, capsys: Any) -> No
     before = samples(out)
     command = [str(out), "--video", video, "--key", other["key"], "--key", BAD, "--json"]
     assert remove.main(command) == 0
-    told = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     gone = {row["key"] for row in index if row["video"] == video} | {other["key"]}
-    assert (told["removed_samples"], told["removed_clips"], told["ok"]) == (len(gone), len(gone) + 1, True)
+    assert (printed["removed_samples"], printed["removed_clips"], printed["ok"]) == (len(gone), len(gone) + 1, True)
     assert set(samples(out)) == set(before) - gone and sound(out)
     assert Manifest.read(out).counts["rejected"] == {"not_a_video": 1, "removed": len(gone) + 1}
     after = (tree(out), (out / DATASET_JSON).read_bytes())
     assert remove.main(command[:-1]) == 0, "a command that was done already is done"
-    assert capsys.readouterr().out.startswith("was removed before; 10 planned")
+    assert capsys.readouterr().out.startswith("already removed; 10 planned")
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == after
     # What is left of the person overlaps with what went before, and counts once.
     assert remove.main([str(out), "--identity", index[0]["identity"]]) == 0 and sound(out)
@@ -121,28 +121,28 @@ def test_all_clips_may_go(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "status", "said"),
+    ("extra", "status", "message"),
     [
-        (["--identity", "id9000"], 1, "nothing found of identity id9000"),
-        (["--key", "id90000/nowhere/00001"], 1, "nothing found of key id90000/nowhere/00001"),
-        (["--video", "id90000"], 1, "nothing found of video id90000"),
-        ([], 2, "nothing is named"),
-        (["--identity", ""], 2, "a name is empty"),
+        (["--identity", "id9000"], 1, "identity id9000 not found"),
+        (["--key", "id90000/nowhere/00001"], 1, "key id90000/nowhere/00001 not found"),
+        (["--video", "id90000"], 1, "video id90000 not found"),
+        ([], 2, "nothing to remove"),
+        (["--identity", ""], 2, "must not be empty"),
         (["--identiy", "id1"], 2, "--identiy"),
     ],
 )
-def test_what_matches_nothing_changes_nothing(out: Path, capsys: Any, extra: list[str], status: int, said: str) -> None:
+def test_what_matches_nothing_changes_nothing(out: Path, capsys: Any, extra: list[str], status: int, message: str) -> None:
     before = (tree(out), (out / DATASET_JSON).read_bytes())
     assert run(out, *extra) == status
-    told = capsys.readouterr()
-    assert said in told.err and told.err.count("\n") == 1 and told.out == ""
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1 and printed.out == ""
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
 
 
 def test_what_is_found_goes_though_something_else_is_not(out: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--identity", "id90000", "--identity", "nobody"]) == 1
-    told = capsys.readouterr()
-    assert "nothing found of identity nobody" in told.err and told.out.startswith("removed 6 clips")
+    printed = capsys.readouterr()
+    assert "identity nobody not found" in printed.err and printed.out.startswith("removed 6 clips")
     assert sound(out) and len(Manifest.read(out).removals) == 1
 
 

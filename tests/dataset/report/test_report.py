@@ -155,7 +155,7 @@ def test_an_unreadable_clip_is_reported_on_its_card(tmp_path: Path) -> None:
     damaged.write_bytes(bytes(damaged.stat().st_size))
     page = plain(report(out))
     assert page.count("No such file or directory") == 10
-    assert page.count("is damaged: its crc32 is not that of the index") == 10
+    assert page.count("is damaged: its crc32 does not match the index") == 10
 
 
 def test_a_condition_applies_to_statistics_and_samples_only(tmp_path: Path) -> None:

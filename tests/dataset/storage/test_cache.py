@@ -1,4 +1,4 @@
-"""The cache of shards: what it downloads, keeps and evicts, and what it does where the disk is full."""
+"""The cache of shards: downloads, eviction, and full disks."""
 
 import errno
 import fcntl
@@ -22,7 +22,7 @@ from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError
 
 
-def test_a_shard_is_downloaded_once_and_then_here(cache: ShardCache) -> None:
+def test_a_shard_is_downloaded_once(cache: ShardCache) -> None:
     sha256 = hashlib.sha256(content("a")).hexdigest()
     assert not cache.has("a")
     with cache.hold("a", SIZE, writer("a"), sha256) as held:
@@ -41,7 +41,7 @@ def test_a_closed_shard_has_no_descriptor(cache: ShardCache) -> None:
         held.fileno()
 
 
-def test_the_longest_unused_goes_first(cache: ShardCache) -> None:
+def test_the_least_recently_used_is_evicted_first(cache: ShardCache) -> None:
     for name in "abc":
         hold(cache, name).close()
         time.sleep(0.01)
@@ -53,7 +53,7 @@ def test_the_longest_unused_goes_first(cache: ShardCache) -> None:
     assert names(cache) == {"d", "e"}
 
 
-def test_what_is_held_stays_and_the_limit_is_passed_and_counted(cache: ShardCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_held_shards_stay_and_exceeding_the_limit_is_counted(cache: ShardCache, caplog: pytest.LogCaptureFixture) -> None:
     held = [hold(cache, name) for name in "abc"]
     others = [hold(cache, name) for name in "de"]
     assert [read(one) for one in held] == [content(name) for name in "abc"]
@@ -67,7 +67,7 @@ def test_what_is_held_stays_and_the_limit_is_passed_and_counted(cache: ShardCach
     assert cache.times_over == 2
 
 
-def test_a_shard_larger_than_the_limit_is_held_all_the_same(cache: ShardCache) -> None:
+def test_a_shard_larger_than_the_limit_can_be_held(cache: ShardCache) -> None:
     hold(cache, "a").close()
     with hold(cache, "large", 10 * SIZE) as held:
         assert read(held) == content("large", 10 * SIZE)
@@ -78,13 +78,13 @@ def test_a_shard_larger_than_the_limit_is_held_all_the_same(cache: ShardCache) -
 
 
 @pytest.mark.parametrize(("written", "reason"), [(0, "truncated"), (SIZE - 1, "truncated"), (SIZE + 1, "damaged")])
-def test_a_wrong_size_is_told_and_nothing_is_kept(cache: ShardCache, written: int, reason: str) -> None:
+def test_a_wrong_size_raises_and_nothing_is_kept(cache: ShardCache, written: int, reason: str) -> None:
     with pytest.raises(Unreadable, match=f"a: {written} bytes, expected {SIZE}") as caught:
         cache.hold("a", SIZE, writer("a", written))
     assert (caught.value.reason, names(cache)) == (reason, set())
 
 
-def test_a_wrong_hash_is_told_and_nothing_is_kept(cache: ShardCache) -> None:
+def test_a_wrong_hash_raises_and_nothing_is_kept(cache: ShardCache) -> None:
     right = hashlib.sha256(content("a")).hexdigest()
     with pytest.raises(Unreadable, match="sha256") as caught:
         cache.hold("a", SIZE, writer("b"), right)
@@ -111,7 +111,7 @@ def test_a_cached_file_of_another_size_is_downloaded_again(cache: ShardCache) ->
         assert read(held) == content("a")
 
 
-def test_a_dropped_shard_is_downloaded_again_and_stays_with_who_holds_it(cache: ShardCache) -> None:
+def test_a_dropped_shard_is_downloaded_again_and_stays_with_its_holders(cache: ShardCache) -> None:
     with hold(cache, "a") as held:
         cache.drop("a")
         assert not cache.has("a")
@@ -122,7 +122,7 @@ def test_a_dropped_shard_is_downloaded_again_and_stays_with_who_holds_it(cache: 
 def test_a_shard_that_is_evicted_while_it_is_being_opened_is_downloaded_again(
     cache: ShardCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between open and flock another process may evict it: the lock is then on a file without a name."""
+    """Between open and flock, another process may evict the shard; the lock is then on an unlinked file."""
     hold(cache, "a").close()
     right = fcntl.flock
     evicted: list[int] = []
@@ -154,15 +154,15 @@ def test_a_name_is_a_plain_file_name(cache: ShardCache, name: str) -> None:
         cache.hold(name, SIZE, never)
 
 
-def test_an_unusable_directory_or_limit_is_told(tmp_path: Path) -> None:
+def test_an_invalid_directory_or_limit_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="file/below cannot be a cache"):
+    with pytest.raises(ConfigError, match="file/below cannot be used as a cache"):
         ShardCache(tmp_path / "file" / "below", SIZE)
     with pytest.raises(ConfigError):
         ShardCache(tmp_path, 0)
 
 
-def test_a_directory_that_is_removed_comes_back(cache: ShardCache) -> None:
+def test_a_removed_directory_is_created_again(cache: ShardCache) -> None:
     held = hold(cache, "a")
     shutil.rmtree(cache.directory)
     assert read(held) == content("a")
@@ -172,7 +172,7 @@ def test_a_directory_that_is_removed_comes_back(cache: ShardCache) -> None:
     assert names(cache) == {"a"}
 
 
-def test_a_directory_that_is_removed_during_a_download_costs_the_name_not_the_bytes(cache: ShardCache) -> None:
+def test_a_directory_removed_during_a_download_does_not_lose_the_bytes(cache: ShardCache) -> None:
     def fetch(to: BinaryIO) -> None:
         shutil.rmtree(cache.directory)
         to.write(content("a"))
@@ -184,7 +184,7 @@ def test_a_directory_that_is_removed_during_a_download_costs_the_name_not_the_by
     assert cache.has("a")
 
 
-def test_a_full_disk_makes_more_room_and_one_more_try(cache: ShardCache) -> None:
+def test_a_full_disk_evicts_more_and_retries_once(cache: ShardCache) -> None:
     for name in "ab":
         hold(cache, name).close()
     seen = []
@@ -201,7 +201,7 @@ def test_a_full_disk_makes_more_room_and_one_more_try(cache: ShardCache) -> None
     assert seen == [{"a", "b", "c.shard.part"}, {"b", "c.shard.part"}]
 
 
-def test_a_disk_that_stays_full_is_told_once_tried_again(cache: ShardCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_stays_full_raises_after_one_retry(cache: ShardCache, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def full(_: int, __: int, size: int) -> None:
@@ -233,7 +233,7 @@ except ConfigError as error:
 
 
 def test_a_disk_smaller_than_the_limit(tmp_path: Path) -> None:
-    """A real one of 280 kB, where the machine lets us mount it."""
+    """A real file system of 280 kB, if it can be mounted."""
     mount = f'mount -t tmpfs -o size=280k none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
     try:
         done = subprocess.run(["unshare", "-rm", "sh", "-c", mount, SMALL_DISK], capture_output=True, text=True, cwd=ROOT)
@@ -243,4 +243,4 @@ def test_a_disk_smaller_than_the_limit(tmp_path: Path) -> None:
         pytest.skip("this machine lets nobody mount")
     assert done.stderr == ""
     assert done.stdout.splitlines()[0] == "['e.shard', 'f.shard']"
-    assert done.stdout.splitlines()[1].endswith("the disk is full, 100000 bytes are needed and all other shards are in use")
+    assert done.stdout.splitlines()[1].endswith("the disk is full: 100000 bytes are needed, and all other shards are in use")

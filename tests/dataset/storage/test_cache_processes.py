@@ -80,7 +80,7 @@ def _killed_half_way(cache: ShardCache, name: str) -> Callable[[], None]:
     return kill
 
 
-def test_who_waits_for_a_download_that_is_killed_takes_over(cache: ShardCache) -> None:
+def test_a_waiting_process_takes_over_a_killed_download(cache: ShardCache) -> None:
     kill = _killed_half_way(cache, "a")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(hold, cache, "a")
@@ -92,14 +92,14 @@ def test_who_waits_for_a_download_that_is_killed_takes_over(cache: ShardCache) -
     assert names(cache) == {"a"}
 
 
-def test_what_a_killed_download_left_is_cleared_by_the_next_of_another_shard(cache: ShardCache) -> None:
+def test_leftovers_of_a_killed_download_are_removed_by_the_next_download(cache: ShardCache) -> None:
     _killed_half_way(cache, "a")()
     assert names(cache) == {"a.shard.part"}
     hold(cache, "b").close()
     assert names(cache) == {"b"}
 
 
-def test_downloads_of_others_are_counted_and_not_cleared(cache: ShardCache) -> None:
+def test_running_downloads_are_counted_and_not_removed(cache: ShardCache) -> None:
     for name in "bc":
         hold(cache, name).close()
         time.sleep(0.01)
@@ -111,7 +111,7 @@ def test_downloads_of_others_are_counted_and_not_cleared(cache: ShardCache) -> N
         kill()
 
 
-def test_a_fork_neither_keeps_a_lock_nor_takes_one_away(cache: ShardCache) -> None:
+def test_a_fork_neither_keeps_nor_releases_a_lock(cache: ShardCache) -> None:
     held = {name: hold(cache, name) for name in "ab"}
     go, gone = FORK.Event(), FORK.Event()
 
@@ -145,7 +145,7 @@ def _crowd(directory: Path, limit: int, seed: int, turns: int) -> None:
     os._exit(3 if cache.times_over else 0)
 
 
-def test_a_crowd_never_passes_the_limit_nor_loses_what_it_holds(cache: ShardCache) -> None:
+def test_many_processes_never_exceed_the_limit_nor_lose_held_shards(cache: ShardCache) -> None:
     """Seven processes, of which one is killed somewhere on its way; each holds one shard, and there is room for eight."""
     limit, most = 8 * SIZE, 0
     turns = [60] * 6 + [1_000_000]

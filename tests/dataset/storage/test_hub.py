@@ -13,7 +13,7 @@ from motionshards.schemas.errors import ConfigError, StoreFailed
 NAME = "ada/data"
 
 
-def test_what_is_committed_is_there_and_what_is_deleted_is_gone(hub: Hub, tmp_path: Path) -> None:
+def test_commits_upload_and_delete_files(hub: Hub, tmp_path: Path) -> None:
     files = {name: tmp_path / str(number) for number, name in enumerate(("a.json", "x/a[1].tar", "x/a1.tar", "x/b.tar"))}
     for name, path in files.items():
         path.write_bytes(name.encode() * 50_000)
@@ -40,7 +40,7 @@ def test_what_is_committed_is_there_and_what_is_deleted_is_gone(hub: Hub, tmp_pa
 @pytest.mark.parametrize(
     ("token", "error", "expected"),
     [
-        ("", ConfigError, "there is no token for the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN"),
+        ("", ConfigError, "no token for the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN"),
         ("hf_wrong", ConfigError, "ada/data: Invalid user token. The token from HF_TOKEN environment variable is invalid."),
         (READ_ONLY, StoreFailed, "ada/data: 403 Forbidden: You don't have the rights to create a dataset"),
     ],
@@ -61,9 +61,9 @@ def test_tokens_that_cannot_write(
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("vox", "'vox' does not name its owner"), ("ada/vox/2", "Repo id must be in the form"), ("a/ b", "Repo id must")],
+    [("vox", "'vox' has no owner"), ("ada/vox/2", "Repo id must be in the form"), ("a/ b", "Repo id must")],
 )
-def test_names_of_no_repository(name: str, expected: str) -> None:
+def test_invalid_repository_names(name: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected), open_repository(name) as repository:
         repository.private()
 
@@ -78,7 +78,7 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with (
-        pytest.raises(ConfigError, match="needs the package huggingface_hub, which the extra `hub` brings"),
+        pytest.raises(ConfigError, match="needs the package huggingface_hub: pip install"),
         open_repository(NAME),
     ):
         pass

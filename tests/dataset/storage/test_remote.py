@@ -1,4 +1,4 @@
-"""Bytes from a web server: the right ones, whatever the server does, or Unreadable with the right reason."""
+"""Reads from a web server: the correct bytes, whatever the server does, or Unreadable with the right reason."""
 
 import io
 import multiprocessing
@@ -21,7 +21,7 @@ from motionshards.schemas.errors import ConfigError
     ("http://h/x", True), ("HTTPS://h/x", True), ("s3://bucket/x", True), ("gs://bucket", True), ("hf://datasets/a/b", True),
     ("/data/x", False), ("data", False), ("file:///data", False), ("FILE:///data", False), ("a:b", False), ("./http://x", False),
 ])  # fmt: skip
-def test_a_url_is_told_from_a_path(where: str, expected: bool) -> None:
+def test_urls_are_distinguished_from_paths(where: str, expected: bool) -> None:
     assert is_url(where) is expected
 
 
@@ -60,10 +60,10 @@ def test_credentials_are_sent_and_never_shown(server: FileServer, caplog: pytest
     server.always = Step(status=500)
     with pytest.raises(Unreadable) as caught:
         remote.read_all("dataset.json")
-    told = f"{caught.value} {caught.value!r} {remote!r} {remote.where} {caplog.text}"
-    assert f"{server.url}/data/dataset.json" in told
+    message = f"{caught.value} {caught.value!r} {remote!r} {remote.where} {caplog.text}"
+    assert f"{server.url}/data/dataset.json" in message
     assert not [
-        secret for secret in ("ann", "pa%20ss", "pa ss", "hidden", "covert", "part") if secret in told.replace("partial", "")
+        secret for secret in ("ann", "pa%20ss", "pa ss", "hidden", "covert", "part") if secret in message.replace("partial", "")
     ]
 
 
@@ -76,7 +76,7 @@ def test_an_address_is_shown_without_secrets() -> None:
     ("http://user:secret@host:port/x", {}), ("http://host/", {"key": "secret"}), ("nonsense://secret", {}),
     ("s3://bucket/", {"secret": 1}),
 ])  # fmt: skip
-def test_what_cannot_be_used_is_told_without_secrets(root: str, options: dict[str, object]) -> None:
+def test_invalid_urls_and_options_are_reported_without_secrets(root: str, options: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:
         Remote(root, QUICK, options)
     assert "secret" not in str(caught.value).replace("not secret", "").replace("not key", "")
@@ -99,7 +99,7 @@ def _reads(remote: Remote, into: "multiprocessing.Queue[bool]") -> None:
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
 def test_a_remote_works_in_other_processes(server: FileServer, remote: Remote, how: Literal["fork", "spawn"]) -> None:
-    """Also when it is forked while threads of the parent read with it."""
+    """Even if it is forked while threads of the parent are reading."""
     context, stop = multiprocessing.get_context(how), threading.Event()
 
     def read_on() -> None:
@@ -122,7 +122,7 @@ def test_a_remote_works_in_other_processes(server: FileServer, remote: Remote, h
         task.result()
 
 
-def test_a_fork_does_not_speak_on_connections_of_its_parent(server: FileServer, remote: Remote) -> None:
+def test_a_fork_does_not_use_connections_of_its_parent(server: FileServer, remote: Remote) -> None:
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
     remote.read("train/a.tar", 0, 5)
@@ -148,7 +148,7 @@ def test_waiting_leaves_the_global_random_state_alone(server: FileServer, remote
     assert random.getstate() == state
 
 
-def test_pauses_double_up_to_a_bound_and_are_partly_chance() -> None:
+def test_pauses_double_up_to_a_limit_with_jitter() -> None:
     retry = Retry(first_wait_s=1, most_wait_s=6)
     for failures, most in [(1, 1), (2, 2), (3, 4), (9, 6)]:
         pauses = {retry.wait_s(failures) for _ in range(50)}
@@ -161,7 +161,7 @@ def test_pauses_double_up_to_a_bound_and_are_partly_chance() -> None:
             Retry(**wrong)
 
 
-def test_an_error_of_the_file_written_to_is_no_failure_of_the_network(server: FileServer, remote: Remote) -> None:
+def test_an_error_of_the_target_file_is_not_a_network_failure(server: FileServer, remote: Remote) -> None:
     class Full(io.BytesIO):
         def write(self, _: object) -> int:
             raise OSError(28, "No space left on device")

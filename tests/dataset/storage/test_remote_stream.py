@@ -53,7 +53,7 @@ def test_a_url_gives_the_batches_of_the_disk(data: Path, server: FileServer, tmp
     assert bool(list(tmp_path.iterdir())) == (fetch == "shards")
 
 
-def test_what_is_cached_is_not_asked_for_again_by_other_ranks_and_runs(data: Path, server: FileServer, tmp_path: Path) -> None:
+def test_cached_shards_are_not_downloaded_again_by_other_ranks_and_runs(data: Path, server: FileServer, tmp_path: Path) -> None:
     halves = []
     for rank in range(2):
         with make_loader(remote(server, tmp_path, world=World(rank, 2))) as loader:
@@ -64,7 +64,7 @@ def test_what_is_cached_is_not_asked_for_again_by_other_ranks_and_runs(data: Pat
     assert len(shards_asked(server)) == 6
 
 
-def test_a_cache_smaller_than_the_data_set_holds_what_is_needed(data: Path, server: FileServer, tmp_path: Path) -> None:
+def test_a_cache_smaller_than_the_dataset_holds_the_needed_shards(data: Path, server: FileServer, tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in data.glob("train/*.tar")]
     limit = 3 * max(sizes)
     stream = remote(server, tmp_path, cache_bytes=limit, window=1)
@@ -102,7 +102,7 @@ def test_a_server_that_fails_for_a_while_changes_nothing(
     assert not stream.faults.counts and not server.script
 
 
-def test_a_shard_that_never_comes_is_replaced_clip_by_clip(
+def test_clips_of_an_unavailable_shard_are_substituted(
     data: Path, server: FileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     del server.files[SHARD]
@@ -119,7 +119,7 @@ def test_a_shard_that_never_comes_is_replaced_clip_by_clip(
         list(loader)
 
 
-def test_a_shard_that_cannot_be_had_is_not_waited_for_clip_by_clip(server: FileServer, tmp_path: Path) -> None:
+def test_an_unavailable_shard_is_not_retried_for_each_clip(server: FileServer, tmp_path: Path) -> None:
     server.script += [Step()] * 2  # dataset.json and the index
     server.always = Step(status=503)
     stream = remote(server, tmp_path)
@@ -128,7 +128,7 @@ def test_a_shard_that_cannot_be_had_is_not_waited_for_clip_by_clip(server: FileS
     assert 6 <= len(shards_asked(server)) <= 6 * QUICK.attempts
 
 
-def test_a_shard_with_other_bytes_is_not_trusted(data: Path, server: FileServer, tmp_path: Path) -> None:
+def test_a_shard_with_wrong_bytes_is_rejected(data: Path, server: FileServer, tmp_path: Path) -> None:
     harmed = bytearray(server.files[SHARD])
     harmed[len(harmed) // 2] ^= 1
     server.files[SHARD] = bytes(harmed)
@@ -138,15 +138,15 @@ def test_a_shard_with_other_bytes_is_not_trusted(data: Path, server: FileServer,
     assert set(stream.faults.counts) == {"damaged"}
 
 
-@pytest.mark.parametrize(("gone", "told"), [(DATASET_JSON, "missing"), (INDEX, "missing")])
-def test_a_url_without_a_data_set_is_told_in_a_line(server: FileServer, tmp_path: Path, gone: str, told: str) -> None:
+@pytest.mark.parametrize(("gone", "message"), [(DATASET_JSON, "missing"), (INDEX, "missing")])
+def test_a_url_without_a_dataset_is_reported_in_one_line(server: FileServer, tmp_path: Path, gone: str, message: str) -> None:
     del server.files[f"/data/{gone}"]
-    with pytest.raises(DatasetError, match=told) as raised:
+    with pytest.raises(DatasetError, match=message) as raised:
         remote(server, tmp_path)
     assert "\n" not in str(raised.value)
 
 
-def test_an_unfinished_data_set_at_a_url_is_refused(server: FileServer, tmp_path: Path) -> None:
+def test_an_unfinished_dataset_at_a_url_is_refused(server: FileServer, tmp_path: Path) -> None:
     copy = make_dataset(tmp_path / "copy", 10)
     unfinish(copy, 1)
     server.files["/data/dataset.json"] = (copy / DATASET_JSON).read_bytes()
@@ -154,7 +154,7 @@ def test_an_unfinished_data_set_at_a_url_is_refused(server: FileServer, tmp_path
         remote(server, tmp_path)
 
 
-def test_a_data_set_in_s3(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_in_s3(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = importlib.import_module("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}

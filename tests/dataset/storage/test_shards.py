@@ -12,7 +12,7 @@ from motionshards.dataset.storage.shards import Place, ShardFile, Shards
 COUNT, BYTES = 4, 64
 
 
-def test_threads_get_the_bytes_of_the_shard_that_they_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_get_the_bytes_of_the_requested_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "_MOST_OPEN", 1)  # so that every thread closes the files of the others
     files = tuple(ShardFile(f"{number}.tar", BYTES, "") for number in range(COUNT))
     for number, file in enumerate(files):

@@ -14,7 +14,7 @@ from motionshards.pipeline.planning import plan
 from motionshards.schemas.layout import CROISSANT, DATASET_JSON, INDEX, REJECTIONS, plan_path
 from motionshards.schemas.manifest import Manifest
 
-# Damage to files: (name, what is done to the data set, the place and the words of a line that must be printed).
+# Damage to files: (name, what is done to the dataset, the place and the words of a line that must be printed).
 
 
 def flip_in_jpeg(out: Path) -> str:
@@ -103,7 +103,7 @@ def strange_shard_in_index(out: Path) -> str:
         return pa.concat_tables([rows, strange])
 
     edit_table(out / INDEX, change)
-    return f"{INDEX}: holds 1 rows of a shard 'elsewhere'"
+    return f"{INDEX}: has 1 rows of an unknown shard 'elsewhere'"
 
 
 def corrupt_index(out: Path) -> str:
@@ -202,9 +202,9 @@ def stray(name: str) -> Callable[[Path], str]:
 
 
 def stale_croissant(out: Path) -> str:
-    told = json.loads((out / CROISSANT).read_bytes())
-    told["distribution"] = [{**file, "sha256": "0" * 64} if file["@id"] == INDEX else file for file in told["distribution"]]
-    (out / CROISSANT).write_text(json.dumps(told))
+    message = json.loads((out / CROISSANT).read_bytes())
+    message["distribution"] = [{**file, "sha256": "0" * 64} if file["@id"] == INDEX else file for file in message["distribution"]]
+    (out / CROISSANT).write_text(json.dumps(message))
     return "croissant.json: index.parquet: describes a different file"
 
 

@@ -1,4 +1,4 @@
-"""Flipped bits anywhere in a data set: `verify` reports each that changes what a reader returns."""
+"""Flipped bits anywhere in a dataset: `verify` reports each that changes what a reader returns."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from motionshards.schemas.manifest import Manifest
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of three small clips; what is flipped in it is flipped back."""
+    """A dataset of three small clips; what is flipped in it is flipped back."""
     out = unpack_format1(tmp_path_factory.mktemp("flips") / "data")
     upgraded(out, Manifest.read(out), lambda text: None)
     shutil.rmtree(out / ".work")

@@ -41,8 +41,8 @@ def test_a_clean_dataset_passes_and_is_counted(tmp_path: Path, store: str, capsy
     kinds: dict[str, Any] = {"spans": 2, "fps": Fraction(30_000, 1001), "sound": lambda clip: clip % 2}
     out = make_moving_dataset(tmp_path / "data", 5, store=store, **kinds)
     frames = {"video": 44, "both": 25}[store]
-    said = f"2 shards, 5 clips, {frames} frames, video of 220 frames, sound of 2 clips: ok"
-    assert run(out, capsys, "--workers", "2") == (0, [said])
+    message = f"2 shards, 5 clips, {frames} frames, video of 220 frames, sound of 2 clips: ok"
+    assert run(out, capsys, "--workers", "2") == (0, [message])
 
 
 def replaced(suffix: str, content: bytes) -> Change:

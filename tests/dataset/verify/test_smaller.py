@@ -33,8 +33,8 @@ def samples(clean: dict[str, Path]) -> dict[str, Sample]:
 
 @pytest.mark.parametrize("store", ["video", "both"])
 def test_a_clean_dataset_passes(clean: dict[str, Path], store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    status, (said,) = run(clean[store], capsys, "--workers", "1")
-    assert status == 0 and said.endswith(": ok")
+    status, (message,) = run(clean[store], capsys, "--workers", "1")
+    assert status == 0 and message.endswith(": ok")
 
 
 def video(clip: int, shift: int = 0, size: int = SMALL) -> bytes:
@@ -56,9 +56,9 @@ DAMAGE: list[tuple[str, Callable[[Files], Any], list[str]]] = [
     ("both", lambda files: files.update({"32.000.jpg": b"?"}), ["32.000.jpg: cannot be read"]),
     ("both", lambda files: files.update({"32.mp4": video(0, shift=1)}), ["32.mp4: frame "]),
     *(
-        (store, lambda files, content=content: files.update({"32.mp4": content}), [said])
+        (store, lambda files, content=content: files.update({"32.mp4": content}), [message])
         for store in ("video", "both")
-        for content, said in (
+        for content, message in (
             (video(29), "32.mp4: frame "),
             (video(0, size=64), "32.mp4: cannot be read: frame 0 is 64x64 px"),
             (video(0)[:-100], "32.mp4: cannot be read: "),
@@ -68,14 +68,16 @@ DAMAGE: list[tuple[str, Callable[[Files], Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("store", "change", "said"), DAMAGE, ids=range(len(DAMAGE)))
-def test_damage_is_reported(samples: dict[str, Sample], store: str, change: Callable[[Files], Any], said: list[str]) -> None:
+@pytest.mark.parametrize(("store", "change", "message"), DAMAGE, ids=range(len(DAMAGE)))
+def test_damage_is_reported(samples: dict[str, Sample], store: str, change: Callable[[Files], Any], message: list[str]) -> None:
     members, row, config = samples[store]
     files = dict(members)
     assert list(check_sample(files, row, config)) == []
     change(files)
     faults = list(check_sample(files, row, config))
-    assert len(faults) == len(said) and all(fault.startswith(start) for fault, start in zip(faults, said, strict=True)), faults
+    assert len(faults) == len(message) and all(fault.startswith(start) for fault, start in zip(faults, message, strict=True)), (
+        faults
+    )
 
 
 @pytest.mark.parametrize("name", ["32.mp4", "32.003.jpg"])
@@ -88,5 +90,5 @@ def test_a_missing_member_is_reported(samples: dict[str, Sample], name: str) -> 
 def test_the_command_finds_a_swap(clean: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = Path(shutil.copytree(clean["both"], tmp_path / "data"))
     rewrite(out, swap)
-    status, said = run(out, capsys, "--workers", "1")
-    assert status == 1 and any("32.001.jpg: shows a different image than 001.jpg" in line for line in said)
+    status, message = run(out, capsys, "--workers", "1")
+    assert status == 1 and any("32.001.jpg: shows a different image than 001.jpg" in line for line in message)

@@ -115,7 +115,7 @@ def test_a_target_of_the_same_clip_is_another_valid_frame(catalog: Catalog) -> N
         assert picks.other_frame is not None and np.array_equal(picks.other_clip, clips)  # type: ignore[arg-type]
         assert (picks.frames[:, 0] != picks.other_frame).all()
         assert valid[first[clips] + picks.frames[:, 0]].all() and valid[first[clips] + picks.other_frame].all()
-    with pytest.raises(ConfigError, match="Singles target 'same', must be True, False or 'clip'"):
+    with pytest.raises(ConfigError, match="Singles: target must be True, False or 'clip', not 'same'"):
         Singles("same")
 
 
