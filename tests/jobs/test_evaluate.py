@@ -254,7 +254,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_evaluation(
     (tmp_path / "out").mkdir()
     with only_writer(tmp_path / "out"):
         assert run(checkpoint, data, tmp_path / "out", "--landmarks", "none") == 2
-    assert "is running on" in capsys.readouterr().err
+    assert "is writing to" in capsys.readouterr().err
 
 
 def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(

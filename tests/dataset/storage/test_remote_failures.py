@@ -92,7 +92,7 @@ def test_retry_after_is_honored_and_bounded(server: FileServer) -> None:
 ])  # fmt: skip
 def test_a_permanent_failure_is_raised_after_all_attempts(server: FileServer, step: Step, reason: str) -> None:
     server.always = step
-    remote = Remote(f"{server.url}/data", Retry(attempts=3, first_wait_s=0.001, stall_s=0.15))
+    remote = Remote(f"{server.url}/data", Retry(attempts=3, first_wait_s=0.001, stall_s=0.4))
     with pytest.raises(Unreadable, match="gave up after 3 attempts") as caught:
         remote.read("train/a.tar", 0, 10_000)
     assert caught.value.reason == reason
