@@ -140,7 +140,10 @@ def _batches(report: Report, networks: FoldedNetworks, images: list[Picture], de
 
 
 def _fill(network: nn.Module, chance: torch.Generator) -> None:
-    """Fill in random weights that keep the scale of features through all layers, with non-trivial batch norm statistics."""
+    """Fill in random weights that keep the scale of features through all layers, with non-trivial batch norm statistics.
+
+    Jacobians are near the identity, as those of trained networks are: inverting nearly singular ones would amplify rounding.
+    """
     for name, tensor in network.state_dict().items():
         if name.endswith(("num_batches_tracked", "down.weight")):
             continue
@@ -151,6 +154,8 @@ def _fill(network: nn.Module, chance: torch.Generator) -> None:
             drawn = 0.1 * drawn
         else:
             drawn = drawn * math.sqrt(2 / tensor[0].numel())
+        if name.startswith("jacobian."):
+            drawn = 0.1 * drawn + (torch.eye(2).flatten().repeat(len(tensor) // 4) if name.endswith("bias") else 0)
         tensor.copy_(drawn)
 
 
