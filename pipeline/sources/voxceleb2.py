@@ -50,7 +50,7 @@ def _tops(tree: Tree) -> list[tuple[str, str]]:
     """The directories that contain identities, each with its split."""
     halves = [(split, half) for half, split in SPLITS.items() if tree.is_directory(half)]
     tops = [(split, f"{half}/mp4" if tree.is_directory(f"{half}/mp4") else half) for split, half in halves]
-    # If the root is itself one half, its name tells which.
+    # A root that is itself one half is named after it.
     return tops or [(SPLITS.get(tree.name, "train"), "mp4" if tree.is_directory("mp4") else "")]
 
 
