@@ -33,7 +33,7 @@ from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.normalize import normalize_keypoints
-from motionshards.trainers.video import Picture
+from motionshards.trainers.video import Rgb
 
 _GOAL_TIMES, _GOAL_DIFFERENCE = {"cpu": 2.2, "cuda": 1.5}, {"cpu": 1e-4, "cuda": 3e-4}
 _WARM = 2
@@ -70,7 +70,7 @@ def main(options: AnimateOptions) -> None:
 
 
 def _compare(
-    report: Report, detector: KPDetector, generator: OcclusionAwareGenerator, images: list[Picture], device: str
+    report: Report, detector: KPDetector, generator: OcclusionAwareGenerator, images: list[Rgb], device: str
 ) -> dict[str, Any]:
     source, first, *others = (torch.from_numpy(image).permute(2, 0, 1)[None].to(device).float() / 255 for image in images)
     sides = {
@@ -125,7 +125,7 @@ def _ours(networks: FoldedNetworks, source: Tensor, first: Tensor) -> Side:
     return run
 
 
-def _batches(report: Report, networks: FoldedNetworks, images: list[Picture], device: str) -> dict[str, Any]:
+def _batches(report: Report, networks: FoldedNetworks, images: list[Rgb], device: str) -> dict[str, Any]:
     """Frames per second from uint8 to uint8, by batch size."""
     animator = Animator(networks, images[0], Movement(adapt_scale=True), device)
     rates = {}

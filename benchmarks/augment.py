@@ -29,7 +29,7 @@ from benchmarks.inputs import FramesOptions, Images, average_faces
 from benchmarks.report import Report, benchmark
 from motionshards.transforms.augment.augment import FOMM, Augment
 from motionshards.transforms.augment.clips import Clips
-from motionshards.transforms.augment.drawing import COLOURS, SEED_WIDTH_PX, landmark_images
+from motionshards.transforms.augment.drawing import COLORS, SEED_WIDTH_PX, landmark_images
 from motionshards.transforms.augment.tps import Warp, pixel_grid
 
 _COPY_GOAL, _PLAIN_GOAL = 2.5, 20.0
@@ -195,7 +195,7 @@ def _dense(points: Tensor, size: int) -> Tensor:
     """The same image, [3,size,size], from the distance of every pixel to every segment, color by color."""
     y, x = torch.meshgrid(*[torch.arange(float(size), device=points.device)] * 2, indexing="ij")
     image = points.new_ones(3, size, size)
-    for rgb, lines in COLOURS:
+    for rgb, lines in COLORS:
         (start, end) = (
             torch.cat([points[line][ends] for line in lines])[:, :, None, None] for ends in (slice(-1), slice(1, None))
         )

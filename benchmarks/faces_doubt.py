@@ -106,11 +106,11 @@ def _covered(rgb: Rgb, boxes: Boxes, part: tuple[float, float, float, float]) ->
     """Fill a part of the box (x0 y0 x1 y1 relative to its side) with the box's mean color, like an occluding hand."""
     images = rgb.copy()
     for image, (x0, y0, x1, y1) in zip(images, boxes.clip(0, SIZE_PX).round().astype(int), strict=True):
-        colour = image[y0:y1, x0:x1].mean(axis=(0, 1)).astype(np.uint8)
+        color = image[y0:y1, x0:x1].mean(axis=(0, 1)).astype(np.uint8)
         (left, right), (top, bottom) = (
             (low + np.array(part[axis::2]) * (high - low)).astype(int) for axis, low, high in ((0, x0, x1), (1, y0, y1))
         )
-        image[top:bottom, left:right] = colour
+        image[top:bottom, left:right] = color
     return images
 
 

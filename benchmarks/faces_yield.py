@@ -78,12 +78,12 @@ def look_at(scene: Scene, path: Path) -> Look:
     truth = _in_crop(scene, read)
     (track,), build_ms = _timed(lambda: find_tracks([read], model()))
     (stored,), stored_ms = _timed(lambda: model().detect(read.crop.rgb, own_scale=True))
-    (picture,) = read.crop.search
-    (source,), source_ms = _timed(lambda: model().detect([picture.pixels], own_scale=True))
+    (image,) = read.crop.search
+    (source,), source_ms = _timed(lambda: model().detect([image.pixels], own_scale=True))
     boxes = {
         "build": track.boxes_px[track.found],
         "stored": stored.boxes_px,
-        "source": picture.stored(source.boxes_px),
+        "source": image.stored(source.boxes_px),
     }
     (done,) = finish_clips([read], model(), _CONFIG) if not track.found.any() else (None,)
     reason = done.reason if isinstance(done, Rejected) else ""

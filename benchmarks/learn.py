@@ -134,24 +134,24 @@ def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned
     work.mkdir()
     for stage in course.stages:
         (work / f"{stage.name}.yaml").write_text(yaml.safe_dump(dict(stage.settings)))
-    wanted = plan(model, str(work / f"{course.stages[-1].name}.yaml"))
-    task, checkpoint = _untrained(wanted, data), work / "untrained.pt"
+    model_plan = plan(model, str(work / f"{course.stages[-1].name}.yaml"))
+    task, checkpoint = _untrained(model_plan, data), work / "untrained.pt"
     save(checkpoint, task, Place(0, 0, {}))
-    before = _evaluate(course.reconstructor(task.networks, wanted.config), data, options.clips)
+    before = _evaluate(course.reconstructor(task.networks, model_plan.config), data, options.clips)
     stages = []
     for stage in course.stages:
         stages.append(_train(model, stage, data, work, checkpoint, options.steps or stage.steps))
         checkpoint = work / stage.name / LAST
     task.begin(read(checkpoint), checkpoint)
-    return Learned(tuple(stages), before, _evaluate(course.reconstructor(task.networks, wanted.config), data, options.clips))
+    return Learned(tuple(stages), before, _evaluate(course.reconstructor(task.networks, model_plan.config), data, options.clips))
 
 
-def _untrained(wanted: Plan[Any], data: Path) -> Task:
+def _untrained(model_plan: Plan[Any], data: Path) -> Task:
     torch.manual_seed(_SEED)
-    training, size_px = wanted.config.training, wanted.config.architecture.size
+    training, size_px = model_plan.config.training, model_plan.config.architecture.size
     batch, repeats = training.global_batch_size, training.repeats
-    stream = ClipStream(data, wanted.view, global_batch_size=batch, repeats=repeats, size=size_px)
-    return wanted.task(Means(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
+    stream = ClipStream(data, model_plan.view, global_batch_size=batch, repeats=repeats, size=size_px)
+    return model_plan.task(Means(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
 
 
 def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, steps: int) -> Trained:

@@ -74,8 +74,8 @@ def _intensities(sample: Sample) -> NDArray[np.float64]:
     """[F,3] of AU25, AU26 and AU45 in all frames of the clip's file; NaN where the nearest stored frames have no landmarks."""
     assert sample.landmarks is not None
     left, right, mouth = expression(torch.from_numpy(sample.landmarks.copy())).numpy().T
-    stored, wanted = sample.meta["frame_index"], np.arange(sample.meta["file_frames"][0])
-    return MOST * np.stack([np.interp(wanted, stored, values) for values in (mouth, mouth, (left + right) / 2)], axis=1)
+    stored, requested = sample.meta["frame_index"], np.arange(sample.meta["file_frames"][0])
+    return MOST * np.stack([np.interp(requested, stored, values) for values in (mouth, mouth, (left + right) / 2)], axis=1)
 
 
 def _as_csv(intensities: NDArray[np.float64]) -> str:

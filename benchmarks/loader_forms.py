@@ -132,6 +132,6 @@ def _places(data: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read(path: str, row: dict[str, Any]) -> list[bytes]:
-    wanted = [member for member in row["members"] if is_main_frame(member["suffix"])]
+    requested = [member for member in row["members"] if is_main_frame(member["suffix"])]
     with open(path, "rb") as stream:
-        return list(read_members(stream, wanted).values())
+        return list(read_members(stream, requested).values())

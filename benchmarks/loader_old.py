@@ -18,7 +18,7 @@ from benchmarks.loader_run import Order
 _ENDLESS = 200_000
 _SHARE, _FACTOR = 0.5, 0.1
 _LINES = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60))
-_COLOURS = ("green", "orange", "orange", "blue", "blue", "red", "red", "purple")
+_COLORS = ("green", "orange", "orange", "blue", "blue", "red", "red", "purple")
 _DPI = 100
 
 
@@ -120,9 +120,9 @@ def _drawn(points: Any, size: int) -> Any:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.imshow(np.full((size, size, 3), 255, np.uint8))
-    for (start, end), colour in zip(_LINES, _COLOURS, strict=True):
-        axes.plot(points[start:end, 0], points[start:end, 1], color=colour, linestyle="-", linewidth=2)
+    for (start, end), color in zip(_LINES, _COLORS, strict=True):
+        axes.plot(points[start:end, 0], points[start:end, 1], color=color, linestyle="-", linewidth=2)
     figure.canvas.draw()
-    picture = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
     pyplot.close(figure)
-    return picture
+    return image

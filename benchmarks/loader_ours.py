@@ -15,7 +15,7 @@ from benchmarks.loader_run import Order
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs
-from motionshards.transforms.augment.drawing import COLOURS, landmark_images
+from motionshards.transforms.augment.drawing import COLORS, landmark_images
 
 _REPEATS = 1000  # an epoch longer than the measurement: a DataLoader idles between epochs
 
@@ -117,7 +117,7 @@ def _draw(image: Any, points: Any) -> None:
     if not np.isfinite(points).all():
         return
     sixteenths = np.round(points * 16).astype(np.int32)
-    for color, lines in COLOURS:
+    for color, lines in COLORS:
         parts = [sixteenths[list(line)] for line in lines]
         cv2.polylines(image, parts, False, color, thickness=3, lineType=cv2.LINE_AA, shift=4)
 

@@ -146,11 +146,11 @@ def _seconds_per_step(task: Task, stream: ClipStream, training: Any, steps: int)
     return statistics.median(_timed_s(partial(take, 2 + turn * cycle)) for turn in range(steps)) / cycle
 
 
-def _task(wanted: Plan[Any], data: Path) -> tuple[Task, ClipStream]:
-    config = wanted.config
+def _task(model_plan: Plan[Any], data: Path) -> tuple[Task, ClipStream]:
+    config = model_plan.config
     size_px, repeats = config.architecture.size, config.training.repeats
-    stream = ClipStream(data, wanted.view, global_batch_size=1, repeats=repeats, size=size_px)
-    return wanted.task(Means(world=World(), device=torch.device("cpu"), vgg="none", vggface="none"), stream), stream
+    stream = ClipStream(data, model_plan.view, global_batch_size=1, repeats=repeats, size=size_px)
+    return model_plan.task(Means(world=World(), device=torch.device("cpu"), vgg="none", vggface="none"), stream), stream
 
 
 @torch.inference_mode()

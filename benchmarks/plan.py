@@ -28,7 +28,7 @@ from cyclopts.types import PositiveInt
 from benchmarks.report import ROOT, Report, WorkOptions, benchmark, peak_mib
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.planning.hygiene import hygiene
-from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.planning.plan import Subset, listing_table, plan_new, read_unit, units
 from motionshards.pipeline.sources import voxceleb2
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
@@ -97,7 +97,7 @@ def plan_listing(out: Path, clips: Iterator[ClipSpec], config: BuildConfig) -> i
     """Plan as `dataset.build` does, with the hygiene report."""
     listed = listing_table(clips, config)
     hygiene(listed, [])
-    return plan_new(out, listed, config, Wanted())
+    return plan_new(out, listed, config, Subset())
 
 
 def measure(order: dict[str, Any]) -> dict[str, float]:

@@ -29,12 +29,12 @@ from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.layout import uri_to_path
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import OutputImage
 from motionshards.transforms.extract.shots import finder
 from motionshards.transforms.extract.shots.finder import ShotFinder, Shots
 from motionshards.transforms.extract.shots.windows import STEP, THUMBNAIL_PX
-from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.stream import decode_images
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import Wanted
 
 _KINDS = [*map(str, LENGTHS), FADE]
 _WITHIN = 2
@@ -102,8 +102,8 @@ def _ungated(frames: Clip) -> Run:
 
 def _difference(frames: Clip) -> Run:
     """The measure of ffmpeg's `scdet`: the minimum of a frame's change and of its difference from the previous change."""
-    start, grey = time.process_time(), frames.mean(axis=3)
-    change = np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)) / 255
+    start, gray = time.process_time(), frames.mean(axis=3)
+    change = np.abs(np.diff(gray, axis=0)).mean(axis=(1, 2)) / 255
     score = np.minimum(change, np.abs(np.diff(change, prepend=0)))
     starts = np.array([0, *np.flatnonzero(score > _CUT) + 1])
     return Run(Shots(starts, np.zeros(len(frames), np.bool_)), 0, time.process_time() - start)
@@ -117,8 +117,8 @@ def _clips(source: Path) -> list[Thumbnails]:
     for spec in list_clips(Listing(DirectoryTree(source))):
         media = Media.at(source / uri_to_path(spec.spans[0].uri))
         line, (width, height) = timeline_from_packets(media, 60), THUMBNAIL_PX
-        wanted = [Wanted((scaled(width * times, height * times), RGB)) for times in (1, 2)]
-        frames = list(pictures(media, line, 0, len(line.raw_s), wanted, 60))
+        outputs = [OutputImage((scaled(width * times, height * times), RGB)) for times in (1, 2)]
+        frames = list(decode_images(media, line, 0, len(line.raw_s), outputs, 60))
         small, large = (np.stack([one for one in sizes if one is not None]) for sizes in zip(*frames, strict=True))
         found.append(Thumbnails(spec.identity, small, large))
     return found

@@ -2,7 +2,7 @@
 
     python -m benchmarks.shuffle [--clips 1100000]
 
-Two figures per order, over batches of 32, means of eight epochs. `neighbours`: number of pairs of a batch from the same video,
+Two figures per order, over batches of 32, means of eight epochs. `neighbors`: number of pairs of a batch from the same video,
 relative to draws from all clips (1 is ideal, more is worse; random variation is about 0.05). `moved`: how far clips that were
 adjacent in one epoch are apart in the next, relative to a third of the epoch, as in independent orders (1 is ideal, less is
 worse). Two corpora: clips of a video adjacent, as on a disk, and in random order, as planned by `dataset.build`.
@@ -57,7 +57,7 @@ def webdatasets(clips: int, buffer: int) -> Draw:
     return draw
 
 
-def neighbours(order: NDArray[np.int64], video: NDArray[np.int64]) -> float:
+def neighbors(order: NDArray[np.int64], video: NDArray[np.int64]) -> float:
     """Number of pairs of a batch from the same video, relative to independent draws."""
     batches = np.sort(video[order[: len(order) // BATCH * BATCH]].reshape(-1, BATCH), axis=1)
     same = sum(int((batches[:, apart:] == batches[:, :-apart]).sum()) for apart in range(1, CLIPS_PER_VIDEO))
@@ -92,11 +92,11 @@ def main(options: ShuffleOptions) -> None:
     for name, draw in draws.items():
         drawn = [draw(epoch) for epoch in range(EPOCHS)]
         figures[name] = (
-            float(np.mean([neighbours(order, grouped) for order in drawn])),
-            float(np.mean([neighbours(order, planned) for order in drawn])),
+            float(np.mean([neighbors(order, grouped) for order in drawn])),
+            float(np.mean([neighbors(order, planned) for order in drawn])),
             float(np.mean([moved(one, other) for one, other in itertools.pairwise(drawn)])),
         )
-    columns = ("order", "neighbours, clips of a video together", "neighbours, as planned", "moved")
+    columns = ("order", "neighbors, clips of a video together", "neighbors, as planned", "moved")
     report.table("Mixing", columns, [(name, *values) for name, values in figures.items()])
     best = figures["ours, global"]
     report.finish(

@@ -62,18 +62,21 @@ def main(options: TrainOptions) -> None:
     device = torch.device(option)
     torch.backends.cudnn.benchmark = True
     config = options.config or next(iter(MODELS[options.model].configs))
-    wanted = plan(options.model, config, batch=options.batch)
+    model_plan = plan(options.model, config, batch=options.batch)
     fast = device.type == "cuda"
     stream = ClipStream(
         options.data,
-        wanted.view,
-        global_batch_size=wanted.config.training.global_batch_size,
+        model_plan.view,
+        global_batch_size=model_plan.config.training.global_batch_size,
         repeats=1000,
-        size=wanted.config.architecture.size,
+        size=model_plan.config.architecture.size,
     )
     ours = {"precision": "bf16" if fast else "fp32", "compiled": fast and not options.eager, "channels_last": fast}
-    tasks = {"plain": _task(wanted, stream, device, options.vgg), "ours": _task(wanted, stream, device, options.vgg, **ours)}
-    with make_loader(stream, device=device, augment=wanted.config.training.augment()) as loader:
+    tasks = {
+        "plain": _task(model_plan, stream, device, options.vgg),
+        "ours": _task(model_plan, stream, device, options.vgg, **ours),
+    }
+    with make_loader(stream, device=device, augment=model_plan.config.training.augment()) as loader:
         batches = iter(loader)
         held = cycle([next(batches) for _ in range(2)])
         sides = {"plain": (tasks["plain"], held), "ours": (tasks["ours"], batches), _UNFED: (tasks["ours"], held)}
@@ -82,7 +85,7 @@ def main(options: TrainOptions) -> None:
         for _ in range(options.rounds):
             for side, (task, source) in sides.items():
                 found[side].append(_steps(task, source, options.steps))
-    samples, size_px = wanted.config.training.global_batch_size, wanted.config.architecture.size
+    samples, size_px = model_plan.config.training.global_batch_size, model_plan.config.architecture.size
     report = Report("benchmarks/train.py: a training step", options)
     report.note(
         f"{name}; {options.model}, batches of {samples} samples of {size_px} px, VGG: {Path(options.vgg).name}; "
@@ -95,9 +98,9 @@ def _named(how: Mapping[str, Any]) -> str:
     return ", ".join(str(value) if isinstance(value, str) else name for name, value in how.items() if value)
 
 
-def _task(wanted: Plan[Any], stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
+def _task(model_plan: Plan[Any], stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
     torch.manual_seed(0)
-    return wanted.task(Means(world=World(), device=device, vgg=vgg, vggface="none", **how), stream)  # type: ignore[arg-type]
+    return model_plan.task(Means(world=World(), device=device, vgg=vgg, vggface="none", **how), stream)  # type: ignore[arg-type]
 
 
 def _steps(task: Task, batches: Iterator[Batch], count: int) -> tuple[float, float]:

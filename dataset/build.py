@@ -26,7 +26,7 @@ from motionshards.pipeline.build import Ledger, build
 from motionshards.pipeline.inputs.accounting import as_text
 from motionshards.pipeline.inputs.input import Input, open_input, resolved, shown
 from motionshards.pipeline.order import BuildOrder
-from motionshards.pipeline.planning.plan import Wanted
+from motionshards.pipeline.planning.plan import Subset
 from motionshards.pipeline.shards.bucket import mirrored
 from motionshards.pipeline.sources import SOURCES
 from motionshards.pipeline.sources.listing import Listing
@@ -142,7 +142,7 @@ def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tupl
         input=opened,
         out=out,
         metadata=options.metadata,
-        wanted=Wanted(frozenset(options.split) or None, options.limit),
+        subset=Subset(frozenset(options.split) or None, options.limit),
         retry=options.retry,
         weights=options.running.weights,
         compile=options.running.compile,

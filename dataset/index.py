@@ -100,11 +100,11 @@ class Dataset:
         """Like `read`, without decoding the frames."""
         config = self.manifest.config
         smaller_px = smaller_of(config.sizes, size)
-        wanted = [member for member in row["members"] if suffix_at(member["suffix"], smaller_px)]
+        requested = [member for member in row["members"] if suffix_at(member["suffix"], smaller_px)]
         path = tar_path(self.out, row["split"], row["shard"])
         try:
             with open_regular(path) as stream, naming(f"{path}: {row['key']}"):
-                members = read_members(stream, wanted)
+                members = read_members(stream, requested)
                 read = {name: content for suffix, content in members.items() if (name := suffix_at(suffix, smaller_px))}
                 sample = sample_of(row["key"], read, str(path), smaller_px)
                 return sample if smaller_px is None else at_size(sample, config.size, smaller_px)

@@ -31,7 +31,7 @@ from cyclopts.validators import Number
 from PIL import Image
 
 from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
-from motionshards.dataset.drawing.animation import in_shared_colours, of_stills, of_video
+from motionshards.dataset.drawing.animation import in_shared_colors, of_stills, of_video
 from motionshards.dataset.drawing.contact_sheet import Look, draw_block
 from motionshards.dataset.drawing.motion import Motion, read_clip
 from motionshards.dataset.drawing.source_frames import Sources
@@ -229,9 +229,9 @@ def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motio
     """Write the stored video with its waveform, or the stills. Raises ConfigError: it would be too large; DatasetError."""
     look = (options.gif_px or sample.frames.shape[1], not options.no_landmarks)
     animation = of_stills(sample, *look) if motion is None else of_video(motion, *look)
-    first, *others = in_shared_colours(animation.pictures)
+    first, *others = in_shared_colors(animation.images)
     _write(gif, first, save_all=True, append_images=others, duration=animation.delays_ms, loop=0, disposal=1)
-    return Drawn(str(gif), 1, len(animation.pictures), first.width, first.height, sum(animation.delays_ms) / 1000)
+    return Drawn(str(gif), 1, len(animation.images), first.width, first.height, sum(animation.delays_ms) / 1000)
 
 
 def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:

@@ -38,7 +38,7 @@ from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.restore import restore
 from motionshards.trainers.images import BACKGROUND, read_image, read_square
 from motionshards.trainers.parallel import choose_device
-from motionshards.trainers.video import Driving, Picture, cut_window, write
+from motionshards.trainers.video import Driving, Rgb, cut_window, write
 from motionshards.transforms.extract.landmarks import models
 
 _MOTION = Group("Motion", sort_key=1, validator=validators.LimitedChoice())
@@ -139,14 +139,14 @@ def _animate(options: AnimateOptions) -> Done:
     best = _best(options, driving) if options.best_frame else None
     animator = Animator(networks, source, Movement(relative=not options.absolute, adapt_scale=options.adapt_scale), device)
     shown, start = driving.shown(rate), time.monotonic()
-    first = cut_window(best.picture, (0, 0, best.picture.shape[1], best.picture.shape[0]), size) if best else None
+    first = cut_window(best.image, (0, 0, best.image.shape[1], best.image.shape[0]), size) if best else None
     with options.bar("frame", int((shown > 0).sum())) as bar:
         # Frames that a lower rate drops are not animated.
-        wanted = _seen(compress(driving.frames(size), shown > 0), bar)
-        beside: Iterator[Picture] | None = None
+        requested = _seen(compress(driving.frames(size), shown > 0), bar)
+        beside: Iterator[Rgb] | None = None
         if options.side_by_side:
-            wanted, beside = tee(wanted)  # which holds the frames of one batch
-        made = animator.animate(wanted, first=first, batch=options.batch_size(device))
+            requested, beside = tee(requested)  # which holds the frames of one batch
+        made = animator.animate(requested, first=first, batch=options.batch_size(device))
         if beside is not None:
             made = (np.hstack((source, frame, result)) for result, frame in zip(made, beside, strict=True))
         sound = None if options.no_audio else driving
@@ -180,13 +180,13 @@ def _best(options: AnimateOptions, driving: Driving) -> Best:
         return find_best_frame(read_image(options.image, options.background), _seen(driving.whole_frames(), bar), model)
 
 
-def _seen(frames: Iterable[Picture], bar: "tqdm[object]") -> Iterator[Picture]:
+def _seen(frames: Iterable[Rgb], bar: "tqdm[object]") -> Iterator[Rgb]:
     for frame in frames:
         yield frame
         bar.update()
 
 
-def _repeated(frames: Iterable[Picture], times: list[int]) -> Iterator[Picture]:
+def _repeated(frames: Iterable[Rgb], times: list[int]) -> Iterator[Rgb]:
     for frame, count in zip(frames, times, strict=True):
         for _ in range(count):
             yield frame

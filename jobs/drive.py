@@ -30,7 +30,7 @@ from motionshards.trainers.talking_heads.adapt import Adaptation
 from motionshards.trainers.talking_heads.episodes import draw
 from motionshards.trainers.talking_heads.person import Person, load_person
 from motionshards.trainers.talking_heads.portraits import CROPS, LANDMARKS, Points, Poses, face_model
-from motionshards.trainers.video import Driving, Picture, write
+from motionshards.trainers.video import Driving, Rgb, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def _drive(options: DriveOptions) -> Done:
 
 
 @torch.inference_mode()
-def paint(person: Person, landmarks_px: Iterable[Points], size_px: int, batch: int) -> Iterator[Picture]:
+def paint(person: Person, landmarks_px: Iterable[Points], size_px: int, batch: int) -> Iterator[Rgb]:
     """The person in each pose, uint8 [size,size,3]; `batch` of them go through the generator together, and no more are held."""
     device, landmarks_px = person.style.device, iter(landmarks_px)
     while part := [*islice(landmarks_px, batch)]:

@@ -31,7 +31,7 @@ from motionshards.trainers.ganimation.edit import Editor, Intensities, Strip, au
 from motionshards.trainers.ganimation.restore import restore
 from motionshards.trainers.images import BACKGROUND, read_image
 from motionshards.trainers.parallel import choose_device
-from motionshards.trainers.video import Picture, write_picture
+from motionshards.trainers.video import Rgb, write_image
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.landmarks import models
 
@@ -113,11 +113,11 @@ def _edit(options: EditOptions) -> Done:
     strip = None if options.strip is None else _strip(options.strip)
     target = _target(options, strip)
     config, generator = restore(options.checkpoint, options.config)
-    picture, start, size = read_image(options.image, options.background), time.monotonic(), config.architecture.size
-    window = _window(options, picture, size)
+    image, start, size = read_image(options.image, options.background), time.monotonic(), config.architecture.size
+    window = _window(options, image, size)
     editor = Editor(generator, size, device)
-    made = editor.edit(picture, window, target) if strip is None else editor.strip(picture, window, strip, target)
-    write_picture(options.output, made)
+    made = editor.edit(image, window, target) if strip is None else editor.strip(image, window, strip, target)
+    write_image(options.output, made)
     requested = {name: round(float(value), 4) for name, value in zip(INTENSITIES, target, strict=True)}
     if strip is not None:
         del requested[strip.au]
@@ -153,13 +153,13 @@ def _strip(text: str) -> Strip:
     return Strip(au_name(name), tuple(np.linspace(intensity(parts[0]), intensity(parts[1]), count).tolist()))
 
 
-def _window(options: EditOptions, picture: Picture, size: int) -> Window:
+def _window(options: EditOptions, image: Rgb, size: int) -> Window:
     """Find the face to edit."""
     if options.crop == "none":
-        return 0, 0, picture.shape[1], picture.shape[0]
+        return 0, 0, image.shape[1], image.shape[0]
     model = models.load("dlib")
     assert model is not None
-    face = find_face(picture, model, size)
+    face = find_face(image, model, size)
     if face is None:
         raise ConfigError(f"no face was found in {options.image}; --crop none uses the whole image")
     return face.window

@@ -31,8 +31,8 @@ from motionshards.trainers.parallel import choose_device
 from motionshards.trainers.talking_heads.config import CONFIGS
 from motionshards.trainers.talking_heads.finetune import Trained, acquaint, finetune, restore
 from motionshards.trainers.talking_heads.person import Acquainted, Person, save_person
-from motionshards.trainers.talking_heads.portraits import CROPS, LANDMARKS, Portraits, face_model, of_pictures, of_video
-from motionshards.trainers.talking_heads.training import picture_loss
+from motionshards.trainers.talking_heads.portraits import CROPS, LANDMARKS, Portraits, face_model, of_images, of_video
+from motionshards.trainers.talking_heads.training import image_loss
 from motionshards.trainers.video import Driving
 
 _PERSON = Group("Images of the person", sort_key=-1, validator=validators.LimitedChoice(min=1, max=1))
@@ -110,7 +110,7 @@ def _portraits(options: FinetuneOptions, size_px: int) -> Portraits:
     model = face_model(options.landmarks)
     if options.input:
         return of_video(Driving.at(options.input), options.t, model, size_px, options.crop)
-    return of_pictures(options.images, model, size_px, options.crop, options.background)
+    return of_images(options.images, model, size_px, options.crop, options.background)
 
 
 def _taught(
@@ -121,7 +121,7 @@ def _taught(
     person = acquaint(trained, goals)
     if options.steps == 0:
         return person, []
-    loss = picture_loss(trained.config, options.vgg, options.vggface).to(device)
+    loss = image_loss(trained.config, options.vgg, options.vggface).to(device)
     plan = {"steps": options.steps, "batch": options.batch, "seed": options.seed}
     losses: list[dict[str, float]] = []
     with options.bar("step", options.steps) as bar:

@@ -31,7 +31,7 @@ from motionshards.trainers.face_rotator.restore import Restored, restore
 from motionshards.trainers.faces import face_window, find_landmarks, to_window
 from motionshards.trainers.images import read_image, read_rgba
 from motionshards.trainers.parallel import choose_device
-from motionshards.trainers.video import Picture, cut_window, write_picture
+from motionshards.trainers.video import Rgb, cut_window, write_image
 from motionshards.transforms.extract.landmarks import models
 
 _SHEET_DEG = tuple(np.linspace(-MOST_DEG, MOST_DEG, 5).tolist())
@@ -44,11 +44,11 @@ _POSE_HELP = f"Degrees of up to {MOST_DEG:g}, such as yaw=10,pitch=-5,roll=0."
 class Subject:
     """What the networks see.
 
-    picture: uint8 [size,size,3 or 4]
+    image: uint8 [size,size,3 or 4]
     landmarks_px: float32 [68,2] in its pixels; None where no face was searched for
     """
 
-    picture: Picture
+    image: Rgb
     landmarks_px: NDArray[np.float32] | None
 
 
@@ -140,9 +140,9 @@ def main(options: RotateOptions) -> None:
 def _rotate(options: RotateOptions) -> Done:
     device, restored, start = choose_device(options.device), _restored(options), time.monotonic()
     subject = _subject(options, restored.architecture.size)
-    puppet = Puppet(restored, subject.picture, _expression(options, subject), device)
+    puppet = Puppet(restored, subject.image, _expression(options, subject), device)
     made = _sheet(puppet, options.pose.roll) if options.sheet else puppet.posed(options.pose)
-    write_picture(options.output, made)
+    write_image(options.output, made)
     height, width, channels = made.shape
     return Done(str(options.output), width, height, channels == 4, round(time.monotonic() - start, 3))
 
@@ -161,26 +161,26 @@ def _restored(options: RotateOptions) -> Restored:
 
 def _subject(options: RotateOptions, size: int) -> Subject:
     """Scale the image, or the face in it, to the networks' size."""
-    picture = read_rgba(options.image) if options.background is None else read_image(options.image, options.background)
-    if picture.shape[2] == 4 and (picture[..., 3] == 255).all():
-        picture = np.ascontiguousarray(picture[..., :3])
-    whole = (0, 0, picture.shape[1], picture.shape[0])
-    if (options.crop or ("none" if picture.shape[2] == 4 else "face")) == "none":
-        return Subject(_scaled(picture, whole, size), None)
+    image = read_rgba(options.image) if options.background is None else read_image(options.image, options.background)
+    if image.shape[2] == 4 and (image[..., 3] == 255).all():
+        image = np.ascontiguousarray(image[..., :3])
+    whole = (0, 0, image.shape[1], image.shape[0])
+    if (options.crop or ("none" if image.shape[2] == 4 else "face")) == "none":
+        return Subject(_scaled(image, whole, size), None)
     model = models.load("dlib")
     assert model is not None
-    points = find_landmarks(np.ascontiguousarray(picture[..., :3]), model)
+    points = find_landmarks(np.ascontiguousarray(image[..., :3]), model)
     if points is None:
         raise ConfigError(f"no face was found in {options.image}; --crop none uses the whole image")
-    window = face_window(points, (picture.shape[1], picture.shape[0]))
-    return Subject(_scaled(picture, window, size), to_window(points, window, size))
+    window = face_window(points, (image.shape[1], image.shape[0]))
+    return Subject(_scaled(image, window, size), to_window(points, window, size))
 
 
-def _scaled(picture: Picture, window: tuple[int, int, int, int], size: int) -> Picture:
+def _scaled(image: Rgb, window: tuple[int, int, int, int], size: int) -> Rgb:
     """Cut a window as datasets do; with transparency by Pillow, which weights colors by alpha."""
-    if picture.shape[2] == 3:
-        return cut_window(picture, window, size)
-    return np.asarray(Image.fromarray(picture).crop(window).resize((size, size), Image.Resampling.BICUBIC))
+    if image.shape[2] == 3:
+        return cut_window(image, window, size)
+    return np.asarray(Image.fromarray(image).crop(window).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _expression(options: RotateOptions, subject: Subject) -> tuple[float, float, float] | None:
@@ -193,7 +193,7 @@ def _expression(options: RotateOptions, subject: Subject) -> tuple[float, float,
     return (*eyes, mouth if options.mouth is None else options.mouth)
 
 
-def _sheet(puppet: Puppet, roll: float) -> Picture:
+def _sheet(puppet: Puppet, roll: float) -> Rgb:
     """Arrange poses: pitch in rows, looking up at the top; yaw in columns, to the image's right at the right."""
     rows = [[puppet.posed(Pose(yaw=yaw, pitch=-pitch, roll=roll)) for yaw in _SHEET_DEG] for pitch in _SHEET_DEG]
     return np.concatenate([np.concatenate(row, axis=1) for row in rows])

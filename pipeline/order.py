@@ -18,7 +18,7 @@ class BuildOrder:
     out: the output directory
     bucket: the object store that `out` mirrors, see `shards.bucket.mirrored`
     metadata: a csv of clips, for sources that support one
-    wanted: which listed clips to plan
+    subset: which listed clips to plan
     retry: reason codes whose rejected clips are planned again
     weights, compile: directory that is searched first for weight files; whether to compile the networks
     aus: source of action units, if any
@@ -27,7 +27,7 @@ class BuildOrder:
 
     input: Input
     out: Path
-    wanted: plan.Wanted
+    subset: plan.Subset
     metadata: Path | None = None
     retry: tuple[str, ...] = ()
     weights: Path | None = None

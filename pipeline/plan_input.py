@@ -41,7 +41,7 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     removed = matching(listed, manifest.removals)
     report = hygiene(plan.only(listed, ~removed), [text_of(line) for line in listing.malformed])
     left_out = listing.tree.left_out(_uris(listed))
-    new = plan.plan_new(order.out, listed, config, order.wanted, manifest.removals)
+    new = plan.plan_new(order.out, listed, config, order.subset, manifest.removals)
     if not plan.plan_files(order.out):
         raise ConfigError(_nothing_planned(order, config, listing.malformed, left_out))
     say(f"planned: {new} new clips")

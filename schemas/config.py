@@ -222,7 +222,7 @@ class BuildConfig(Settings):
         return self.detect_min_px if self.recipe == "face" else self.tube_min_px
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-serialisable dict; inverse of `from_json`. Omits `smaller_sizes` if it is empty."""
+        """JSON-serializable dict; inverse of `from_json`. Omits `smaller_sizes` if it is empty."""
         stored = dataclasses.asdict(self)
         return stored if self.smaller_sizes else {name: value for name, value in stored.items() if name != "smaller_sizes"}
 

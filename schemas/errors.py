@@ -58,6 +58,6 @@ class ClipRejected(MotionShardsError):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error in one line, without terminal colours and unprintable characters."""
+    """The message of an error in one line, without terminal colors and unprintable characters."""
     text = " ".join(_ANSI.sub("", str(error)).split())
     return "".join(one if one.isprintable() else "?" for one in text) or type(error).__name__

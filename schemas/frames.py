@@ -21,7 +21,7 @@ class Display:
     """Display metadata of a video, as of its first frame.
 
     pixel_aspect: width over height of a source pixel
-    transfer, primaries: colour characteristics by ffmpeg's names (`arib-std-b67` is HLG, `smpte2084` PQ); None if unspecified
+    transfer, primaries: color characteristics by ffmpeg's names (`arib-std-b67` is HLG, `smpte2084` PQ); None if unspecified
     """
 
     pixel_aspect: float = 1.0
@@ -30,10 +30,10 @@ class Display:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchPicture:
+class SearchImage:
     """The image on which faces of a stored frame are detected: the same region of the source, often at a higher resolution.
 
-    pixels: uint8 [H,W] greyscale, or [H,W,3] RGB
+    pixels: uint8 [H,W] grayscale, or [H,W,3] RGB
     covers_px: the region of the stored frame that it shows, edges x0 y0 x1 y1 in stored pixels
     """
 
@@ -83,7 +83,7 @@ class Frames:
     source_size_px: NDArray[np.int32]
     content_px: NDArray[np.int32]
     display: Display = Display()
-    search: tuple[SearchPicture, ...] = ()
+    search: tuple[SearchImage, ...] = ()
     video: Encoded | None = field(default=None, repr=False)
     smaller: tuple[SmallerFrames, ...] = ()
 
@@ -155,7 +155,7 @@ class Crop:
     rgb: NDArray[np.uint8] = field(repr=False)
     placement: Placement
     display: Display = Display()
-    search: tuple[SearchPicture, ...] = field(default=(), repr=False)
+    search: tuple[SearchImage, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         require(self.rgb.ndim == 4 and self.rgb.dtype == np.uint8, "rgb is not uint8 [T,H,W,3]")

@@ -102,7 +102,7 @@ def size_of(units: int, offset_px: float) -> int:
     return round(2**16 / units - 2 * offset_px)
 
 
-def quantised(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.uint16]:
+def quantized(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.uint16]:
     """Encode points, float32 [L,68,2] in stored pixels, as uint16; NaN becomes NO_POINT, out-of-range values are clipped."""
     units, offset = point_scale(size_px)
     steps = np.rint((points_px.astype(np.float64) + offset) * units)
@@ -113,7 +113,7 @@ def quantised(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.uint16
 
 
 def restored_px(stored: NDArray[np.uint16], units: int, offset_px: float) -> NDArray[np.float32]:
-    """Inverse of `quantised`, given units and offset of `point_scale`: float32 in stored pixels."""
+    """Inverse of `quantized`, given units and offset of `point_scale`: float32 in stored pixels."""
     points: NDArray[np.float32] = (stored / units - offset_px).astype(np.float32)
     points[stored == NO_POINT] = np.nan
     return points
@@ -127,13 +127,13 @@ def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArr
     return scaled
 
 
-def quantised_scores(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Quantise scores from [0, 1] to uint8, in steps of 1/255."""
+def quantized_scores(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Quantize scores from [0, 1] to uint8, in steps of 1/255."""
     steps: NDArray[np.uint8] = np.rint(scores.astype(np.float64).clip(0, 1) * 255).astype(np.uint8)
     return steps
 
 
 def restored_scores(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Inverse of `quantised_scores`."""
+    """Inverse of `quantized_scores`."""
     scores: NDArray[np.float32] = (stored / 255).astype(np.float32)
     return scores

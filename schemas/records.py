@@ -138,8 +138,8 @@ class Landmarks:
 class Quality:
     """Per-frame measures, all float32 [T]. Measures of the face are NaN where there is none.
 
-    blur: variance of the Laplacian of the greyscale image (low means blurred), in crop pixels, without padding
-    brightness: mean grey level of the image, 0 to 255
+    blur: variance of the Laplacian of the grayscale image (low means blurred), in crop pixels, without padding
+    brightness: mean gray level of the image, 0 to 255
     face_size_px: longer side of the face box in source pixels
     faces: number of faces in the frame
     yaw_deg, pitch_deg, roll_deg: head pose, see `transforms.extract.quality.pose`

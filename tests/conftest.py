@@ -97,8 +97,8 @@ def openface(tmp_path: Path) -> Callable[..., list[str]]:
     """openface(**orders) -> command line of a program that speaks OpenFace; called again it changes how the program behaves."""
     orders = tmp_path / "openface.json"
 
-    def command(**behaviour: object) -> list[str]:
-        orders.write_text(json.dumps({"log": str(tmp_path / "openface.log"), **behaviour}))
+    def command(**behavior: object) -> list[str]:
+        orders.write_text(json.dumps({"log": str(tmp_path / "openface.log"), **behavior}))
         return [sys.executable, openface_program.__file__, str(orders)]
 
     return command

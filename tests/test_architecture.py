@@ -30,7 +30,7 @@ def test_everything_of_ours_is_imported_from_the_package() -> None:
         assert not bare, f"{path} imports {bare}, and not through motionshards"
 
 
-def test_the_picture_of_the_house_is_that_of_the_imports() -> None:
+def test_the_image_of_the_house_is_that_of_the_imports() -> None:
     assert (ROOT / "docs" / "house.svg").read_text() == draw_house.svg(), "run python docs/draw_house.py"
 
 

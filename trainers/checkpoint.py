@@ -110,9 +110,9 @@ def _states(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Module],
     for name, network in networks.items():
         if name not in content:
             raise ConfigError(f"{path} has no {name}; it has {_some(sorted(content))}")
-        wanted = network.state_dict()
-        states[name] = plain_state(content[name], wanted)
-        if difference := _difference(wanted, states[name]):
+        expected = network.state_dict()
+        states[name] = plain_state(content[name], expected)
+        if difference := _difference(expected, states[name]):
             raise ConfigError(f"{path}: {name} has another architecture: {difference}")
     return states
 
@@ -165,15 +165,15 @@ def resume(path: Path, task: Task, device: torch.device) -> Place:
         raise ConfigError(f"{path} cannot be resumed from: {one_line(error)}") from error
 
 
-def _difference(wanted: Mapping[str, torch.Tensor], found: Any) -> str:
+def _difference(expected: Mapping[str, torch.Tensor], found: Any) -> str:
     """Describe missing keys, unknown keys and different shapes; empty if there are none."""
     if not isinstance(found, Mapping):
         return f"it is a {type(found).__name__}"
-    missing, more = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    missing, more = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     shapes = [
-        f"{name} is {list(getattr(found[name], 'shape', ()))}, not {list(wanted[name].shape)}"
-        for name in wanted.keys() & found.keys()
-        if getattr(found[name], "shape", None) != wanted[name].shape
+        f"{name} is {list(getattr(found[name], 'shape', ()))}, not {list(expected[name].shape)}"
+        for name in expected.keys() & found.keys()
+        if getattr(found[name], "shape", None) != expected[name].shape
     ]
     parts = [("missing", missing), ("unknown", more), ("shapes", sorted(shapes))]
     return "; ".join(f"{word}: {_some(names)}" for word, names in parts if names)
@@ -185,11 +185,11 @@ def names_in(ours: Mapping[str, Any], kind: str) -> list[str]:
     return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
 
-def _other_names(stored: Sequence[str], wanted: Sequence[str]) -> str:
+def _other_names(stored: Sequence[str], expected: Sequence[str]) -> str:
     """Describe how two lists of names differ; empty if they are equal."""
-    if list(stored) == list(wanted):
+    if list(stored) == list(expected):
         return ""
-    gone, new = sorted({*stored} - {*wanted}), sorted({*wanted} - {*stored})
+    gone, new = sorted({*stored} - {*expected}), sorted({*expected} - {*stored})
     parts = [("missing", gone), ("new", new)]
     return "; ".join(f"{len(names):,} {word}: {_some(names)}" for word, names in parts if names) or "their order differs"
 
@@ -199,12 +199,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _other_settings(stored: Any, wanted: Any, name: str = "") -> list[str]:
+def _other_settings(stored: Any, expected: Any, name: str = "") -> list[str]:
     """Describe the differences between two nested dicts of plain values."""
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        keys = sorted(stored.keys() | wanted.keys())
+    if isinstance(stored, dict) and isinstance(expected, dict):
+        keys = sorted(stored.keys() | expected.keys())
         return [
-            line for key in keys for line in _other_settings(stored.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+            line for key in keys for line in _other_settings(stored.get(key), expected.get(key), f"{name}.{key}" if name else key)
         ]
-    as_list = [list(value) if isinstance(value, tuple) else value for value in (stored, wanted)]
-    return [] if as_list[0] == as_list[1] else [f"{name}: {reprlib.repr(stored)} → {wanted!r}"]
+    as_list = [list(value) if isinstance(value, tuple) else value for value in (stored, expected)]
+    return [] if as_list[0] == as_list[1] else [f"{name}: {reprlib.repr(stored)} → {expected!r}"]

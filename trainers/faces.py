@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.frames import SearchPicture
-from motionshards.trainers.video import Picture, cut_window
+from motionshards.schemas.frames import SearchImage
+from motionshards.trainers.video import Rgb, cut_window
 from motionshards.transforms.extract.crop import Window, square_window
 from motionshards.transforms.extract.landmarks.models import FaceModel
 
@@ -28,35 +28,35 @@ _FEATHER = 0.08  # fraction of the window over which a face is blended with the 
 class Face:
     """A cropped face.
 
-    picture: uint8 [size,size,3]
-    landmarks_px: float32 [68,2], x y in pixels of `picture`
+    image: uint8 [size,size,3]
+    landmarks_px: float32 [68,2], x y in pixels of `image`
     window: window of the crop in the original image
     """
 
-    picture: Picture
+    image: Rgb
     landmarks_px: NDArray[np.float32]
     window: Window
 
 
-def find_boxes(picture: Picture, model: FaceModel) -> NDArray[np.float32]:
+def find_boxes(image: Rgb, model: FaceModel) -> NDArray[np.float32]:
     """Detect faces in an image uint8 [H,W,3]: boxes float32 [n,4] in descending order of confidence.
 
     Images with more than MOST_SEARCHED_PX are halved until they are smaller.
     """
     step = 1
-    while picture.shape[0] * picture.shape[1] > MOST_SEARCHED_PX * step**2:
+    while image.shape[0] * image.shape[1] > MOST_SEARCHED_PX * step**2:
         step *= 2
-    height, width = (max(1, side // step) for side in picture.shape[:2])
-    small = picture if step == 1 else np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
-    return SearchPicture(small, (0, 0, picture.shape[1], picture.shape[0])).stored(model.detect([small])[0].boxes_px)
+    height, width = (max(1, side // step) for side in image.shape[:2])
+    small = image if step == 1 else np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+    return SearchImage(small, (0, 0, image.shape[1], image.shape[0])).stored(model.detect([small])[0].boxes_px)
 
 
-def find_landmarks(picture: Picture, model: FaceModel) -> NDArray[np.float32] | None:
+def find_landmarks(image: Rgb, model: FaceModel) -> NDArray[np.float32] | None:
     """Return the landmarks of the most confident face in uint8 [H,W,3], float32 [68,2]; None if no face is found."""
-    boxes_px = find_boxes(picture, model)
+    boxes_px = find_boxes(image, model)
     if not len(boxes_px):
         return None
-    points = model.landmarks(picture[None], boxes_px[:1]).points_px[0]
+    points = model.landmarks(image[None], boxes_px[:1]).points_px[0]
     return points if np.isfinite(points).all() else None
 
 
@@ -69,25 +69,25 @@ def face_window(landmarks_px: NDArray[np.float32], size_px: tuple[int, int]) -> 
     points = landmarks_px.reshape(-1, 2).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     side = float((high - low).max()) / _EXTENT
-    centre = (low + high) / 2 - [0, (_MIDDLE - 0.5) * side]
-    return square_window(np.concatenate([centre - side / 2, centre + side / 2]), size_px)
+    center = (low + high) / 2 - [0, (_MIDDLE - 0.5) * side]
+    return square_window(np.concatenate([center - side / 2, center + side / 2]), size_px)
 
 
-def find_face(picture: Picture, model: FaceModel, size_px: int) -> Face | None:
+def find_face(image: Rgb, model: FaceModel, size_px: int) -> Face | None:
     """Crop the most confident face of an image, scaled to `size_px`; None if no face is found."""
-    points = find_landmarks(picture, model)
+    points = find_landmarks(image, model)
     if points is None:
         return None
-    window = face_window(points, (picture.shape[1], picture.shape[0]))
-    return Face(cut_window(picture, window, size_px), to_window(points, window, size_px), window)
+    window = face_window(points, (image.shape[1], image.shape[0]))
+    return Face(cut_window(image, window, size_px), to_window(points, window, size_px), window)
 
 
-def shared_window(pictures: Iterable[Picture], model: FaceModel) -> Window:
+def shared_window(images: Iterable[Rgb], model: FaceModel) -> Window:
     """Return one window for the face of a video, from some of its frames. Raises ConfigError: none has a face."""
     found, size = [], (0, 0)
-    for picture in pictures:
-        size = (picture.shape[1], picture.shape[0])
-        points = find_landmarks(picture, model)
+    for image in images:
+        size = (image.shape[1], image.shape[0])
+        points = find_landmarks(image, model)
         if points is not None:
             found.append(points)
     if not found:
@@ -102,19 +102,19 @@ def to_window(points_px: NDArray[np.float32], window: Window, size_px: int) -> N
     return scaled
 
 
-def lay_back(picture: Picture, face: Picture, window: Window) -> Picture:
+def lay_back(image: Rgb, face: Rgb, window: Window) -> Rgb:
     """Paste a changed face [size,size,3] into its window of an image uint8 [H,W,3], blended along the window's border.
 
     Parts of the window outside the image are ignored. Borders on the edge of the image are not blended.
     """
     x0, y0, x1, y1 = window
     scaled = np.asarray(Image.fromarray(face).resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC)).astype(np.float32)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     share = _ramp(y0, y1, height)[:, None, None] * _ramp(x0, x1, width)[None, :, None]
     rows, columns = slice(max(0, y0), min(height, y1)), slice(max(0, x0), min(width, x1))
     inside = slice(rows.start - y0, rows.stop - y0), slice(columns.start - x0, columns.stop - x0)
-    result = picture.copy()
-    old = picture[rows, columns].astype(np.float32)
+    result = image.copy()
+    old = image[rows, columns].astype(np.float32)
     result[rows, columns] = (old + share[inside] * (scaled[inside] - old)).round().astype(np.uint8)
     return result
 

@@ -16,7 +16,7 @@ def as_array(value: Any, dtype: type) -> Array:
     return np.ascontiguousarray(value, dtype).reshape(np.shape(value))
 
 
-def check_shape(name: str, wanted: Sequence[int | str], found: tuple[int, ...]) -> None:
+def check_shape(name: str, expected: Sequence[int | str], found: tuple[int, ...]) -> None:
     """Raise ValueError if a shape is not that of the graph, in which a string is any size of at least 1."""
-    if len(wanted) != len(found) or any(b < 1 if isinstance(a, str) else a != b for a, b in zip(wanted, found, strict=True)):
-        raise ValueError(f"{name} is {list(found)}, must be {list(wanted)}")
+    if len(expected) != len(found) or any(b < 1 if isinstance(a, str) else a != b for a, b in zip(expected, found, strict=True)):
+        raise ValueError(f"{name} is {list(found)}, must be {list(expected)}")

@@ -13,7 +13,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from motionshards.schemas.errors import ConfigError, one_line
 from motionshards.schemas.regular_file import open_regular
-from motionshards.trainers.video import Picture, cut_window
+from motionshards.trainers.video import Rgb, cut_window
 
 logger = logging.getLogger("motionshards")
 
@@ -25,7 +25,7 @@ _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339  # tags of TIFF
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
-def read_image(path: Path, background: str = BACKGROUND) -> Picture:
+def read_image(path: Path, background: str = BACKGROUND) -> Rgb:
     """Read an image upright and without transparency: uint8 [H,W,3].
 
     Integers of more than 8 bits are scaled by the range of their type. The first frame of animations is read.
@@ -44,13 +44,13 @@ def read_image(path: Path, background: str = BACKGROUND) -> Picture:
     return np.asarray(below)[..., :3].copy()
 
 
-def read_square(path: Path, size_px: int, background: str = BACKGROUND) -> Picture:
+def read_square(path: Path, size_px: int, background: str = BACKGROUND) -> Rgb:
     """Read an image as `read_image`, scaled to a square without keeping the aspect ratio: uint8 [size,size,3]."""
     rgb = read_image(path, background)
     return cut_window(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), size_px)
 
 
-def read_rgba(path: Path) -> Picture:
+def read_rgba(path: Path) -> Rgb:
     """Read an image as `read_image`, with its transparency: uint8 [H,W,4]."""
     try:
         with open_regular(path) as stream, warnings.catch_warnings():
@@ -66,15 +66,15 @@ def read_rgba(path: Path) -> Picture:
         raise ConfigError(f"{path} cannot be read as an image: {what}") from error
 
 
-def _rgba(opened: Image.Image, path: Path) -> Picture:
+def _rgba(opened: Image.Image, path: Path) -> Rgb:
     if opened.width * opened.height > MOST_PX:
         raise ConfigError(f"{path} has {opened.width}x{opened.height} px, more than {MOST_PX:,}")
     if getattr(opened, "is_animated", False) and opened.format != "MPO":  # photos with a preview
         logger.warning("%s is an animation; only its first frame is used", path)
     upright = ImageOps.exif_transpose(opened)
     if upright.mode.startswith(("I", "F")):
-        grey = _to_8_bit(np.asarray(upright), opened, path)
-        return np.asarray(Image.fromarray(grey).convert("RGBA"))
+        gray = _to_8_bit(np.asarray(upright), opened, path)
+        return np.asarray(Image.fromarray(gray).convert("RGBA"))
     return np.asarray(upright.convert("RGBA"))
 
 

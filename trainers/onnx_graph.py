@@ -25,14 +25,14 @@ class OnnxGraph:
     def __init__(self, path: Path, device: str = "cpu", threads: int = 0) -> None:
         runtime = _runtime()
         kind, _, number = device.partition(":")
-        wanted = _PROVIDERS.get(kind)
-        if wanted is None or wanted[0] not in runtime.get_available_providers():
+        requested = _PROVIDERS.get(kind)
+        if requested is None or requested[0] not in runtime.get_available_providers():
             raise ConfigError(f"onnxruntime cannot run on {device!r} here: pip install onnxruntime-gpu, or use cpu")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
-        how = [{"device_id": number} if number and name == wanted[0] else {} for name in wanted]
+        how = [{"device_id": number} if number and name == requested[0] else {} for name in requested]
         try:
-            self._session = runtime.InferenceSession(path, options, providers=wanted, provider_options=how)
+            self._session = runtime.InferenceSession(path, options, providers=requested, provider_options=how)
         except Exception as error:  # the errors of its C++ module have no common base class
             raise ConfigError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
         self._inputs = [(each.name, _DTYPES[each.type]) for each in self._session.get_inputs()]

@@ -128,15 +128,15 @@ def find(choice: str | None, net: Net = VGG19) -> Path:
     return path
 
 
-def _weights(path: Path, net: Net, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Read the entries of `wanted` from the file, which has more. Raises ConfigError: one is missing."""
+def _weights(path: Path, net: Net, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Read the entries of `expected` from the file, which has more. Raises ConfigError: one is missing."""
     stored = plain_state(read(path))
     if "conv1_1.weight" in stored:
         stored = {**stored, **_renumbered(stored, net)}
-    for name, tensor in wanted.items():
+    for name, tensor in expected.items():
         if name not in stored or getattr(stored[name], "shape", None) != tensor.shape:
             raise ConfigError(f"{path} is not {net.whose} {net.name}: {name} {[*tensor.shape]} is missing (expected {net.file})")
-    return {name: stored[name] for name in wanted}
+    return {name: stored[name] for name in expected}
 
 
 def _renumbered(stored: dict[str, Any], net: Net) -> dict[str, Any]:

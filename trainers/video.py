@@ -29,13 +29,13 @@ from motionshards.transforms.extract.decoder.filters import RGB, SCALER, scaled
 from motionshards.transforms.extract.decoder.limits import MEMORY_BYTES
 from motionshards.transforms.extract.ffmpeg import Running, run_ffmpeg, safe_input_options
 from motionshards.transforms.extract.media import Media, check_file
-from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.output_images import OutputImage
+from motionshards.transforms.extract.stream import decode_images
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding
-from motionshards.transforms.extract.wanted import Wanted
 
 logger = logging.getLogger("motionshards")
 
-Picture = NDArray[np.uint8]
+Rgb = NDArray[np.uint8]
 """[H,W,3], RGB."""
 
 _PATIENCE_S = 3600.0  # for ffmpeg to read a whole video
@@ -102,43 +102,43 @@ class Driving:
         end = max(starts[-1], np.ceil(self.timeline.duration_s * float(rate) - half), 1)
         return np.diff(starts, append=end).astype(np.int64)
 
-    def frames(self, size_px: int) -> Iterator[Picture]:
+    def frames(self, size_px: int) -> Iterator[Rgb]:
         """Yield all frames in order, uint8 [size,size,3]. Raises ConfigError: the file has changed or ffmpeg fails."""
         # Scaled to whole frames first, like images that were saved from the video.
         yield from self._scaled(self.timeline.display_px, (size_px, size_px))
 
-    def whole_frames(self) -> Iterator[Picture]:
+    def whole_frames(self) -> Iterator[Rgb]:
         """Yield all frames in order as displayed, with square pixels, uint8 [H,W,3]. Raises ConfigError as `frames`."""
         yield from self._scaled(self.timeline.display_px)
 
-    def _scaled(self, *sizes_px: tuple[int, int]) -> Iterator[Picture]:
+    def _scaled(self, *sizes_px: tuple[int, int]) -> Iterator[Rgb]:
         """Yield all frames in order, scaled to the sizes one after the other."""
-        wanted = Wanted(tuple(one for size_px in sizes_px for one in (scaled(*size_px), RGB)))
+        outputs = OutputImage(tuple(one for size_px in sizes_px for one in (scaled(*size_px), RGB)))
         with _as_config_error(self.path):
-            for (frame,) in pictures(Media.at(self.path), self.timeline, 0, len(self), (wanted,), _PATIENCE_S):
+            for (frame,) in decode_images(Media.at(self.path), self.timeline, 0, len(self), (outputs,), _PATIENCE_S):
                 assert frame is not None, "requested for all frames"
                 yield frame
 
 
-def write_picture(path: Path, picture: Picture) -> None:
+def write_image(path: Path, image: Rgb) -> None:
     """Write an image uint8 [H,W,3 or 4] atomically in the format of the suffix. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        Image.fromarray(picture).save(temporary, quality=95)
+        Image.fromarray(image).save(temporary, quality=95)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def cut_window(rgb: Picture, window: Window, size_px: int) -> Picture:
+def cut_window(rgb: Rgb, window: Window, size_px: int) -> Rgb:
     """Crop and scale a window of an image as a build does: uint8 [size,size,3]."""
-    cropped: Picture = cut(rgb[None], window, size_px, _PATIENCE_S)[0]
+    cropped: Rgb = cut(rgb[None], window, size_px, _PATIENCE_S)[0]
     return cropped
 
 
 def write(
-    path: Path, frames: Iterable[Picture], size_px: int, rate: Fraction, sound: Driving | None = None, *, columns: int = 1
+    path: Path, frames: Iterable[Rgb], size_px: int, rate: Fraction, sound: Driving | None = None, *, columns: int = 1
 ) -> int:
     """Write frames as an MP4 of H.264, atomically, and return their number.
 
@@ -154,7 +154,7 @@ def write(
         return _encode(_arguments(temporary, (columns * size_px, size_px), rate, sound), frames, path, columns * size_px**2)
 
 
-def _encode(arguments: list[str], frames: Iterable[Picture], path: Path, area_px: int) -> int:
+def _encode(arguments: list[str], frames: Iterable[Rgb], path: Path, area_px: int) -> int:
     """Send the frames to ffmpeg, and return their number."""
     count = 0
     memory_bytes = MEMORY_BYTES + _ENCODER_BYTES_PER_PX * area_px

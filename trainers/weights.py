@@ -20,16 +20,16 @@ def networks_of(content: Mapping[str, Any], names: Mapping[str, Any]) -> dict[st
     return {**content, **{name: state for name, state in found.items() if state}}
 
 
-def plain_state(state: Any, wanted: Mapping[str, Any] | None = None) -> Any:
+def plain_state(state: Any, expected: Mapping[str, Any] | None = None) -> Any:
     """Remove the prefixes of DataParallel (`module.`) and torch.compile (`_orig_mod.`) from a state dict.
 
-    wanted: state dict of the network to load into; it provides the counters of batch norms, which torch before 0.4.1 did not save
+    expected: state dict of the network to load into; provides the counters of batch norms, which torch < 0.4.1 did not save
     """
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping):
         return state
-    own = wanted or {}
+    own = expected or {}
     plain = state if own and own.keys() <= state.keys() else _renamed(state, _WRAPPERS)
     counters = {name: value for name, value in own.items() if name.endswith(_COUNTER) and name not in plain}
     if counters:

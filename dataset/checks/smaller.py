@@ -15,7 +15,7 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.layout import VIDEO, VIDEO_FRAMES, frame_suffix, video_suffix
 from motionshards.schemas.samples.members import array_member
-from motionshards.transforms.extract.wanted import content_sizes
+from motionshards.transforms.extract.output_images import content_sizes
 
 Box = tuple[int, int, int, int]
 

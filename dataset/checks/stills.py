@@ -8,7 +8,7 @@ import simplejpeg
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import frame_suffix
 
-# JPEG colour spaces with three channels; the others are Gray, CMYK and YCCK.
+# JPEG color spaces with three channels; the others are Gray, CMYK and YCCK.
 _THREE_CHANNELS = ("YCbCr", "RGB")
 
 
@@ -29,9 +29,9 @@ def check_still(jpeg: bytes, size_px: int) -> Iterator[str]:
     if isinstance(header, _Unreadable):
         yield header
         return
-    height, width, colours, _ = header
-    if (height, width) != (size_px, size_px) or colours not in _THREE_CHANNELS:
-        yield f"is {width}x{height} px in {colours}, must be {size_px}x{size_px} px with 3 channels"
+    height, width, colors, _ = header
+    if (height, width) != (size_px, size_px) or colors not in _THREE_CHANNELS:
+        yield f"is {width}x{height} px in {colors}, must be {size_px}x{size_px} px with 3 channels"
         return
     frame = _loaded(jpeg, simplejpeg.decode_jpeg)
     if isinstance(frame, _Unreadable):

@@ -166,7 +166,7 @@ def _error(image: NDArray[np.uint8], jpeg: bytes) -> float:
 
 
 def _check_stills(errors: Mapping[tuple[int, int], float]) -> Iterator[str]:
-    """Check that stills are similar to the frames that show them, and not to their neighbours.
+    """Check that stills are similar to the frames that show them, and not to their neighbors.
 
     errors: (frame that shows a still, offset) -> error between the still and the frame at that offset
     """
@@ -189,7 +189,7 @@ def decoded(
     order["longest_group"] = None if video["crf"] is None else GROUP_FRAMES
     with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="check", **order) as answers:
         while message := answers.next():
-            image = np.empty(message["picture"], np.uint8)
+            image = np.empty(message["image"], np.uint8)
             answers.fill(image.data.cast("B"))
             yield image
 

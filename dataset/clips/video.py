@@ -58,13 +58,13 @@ class Video:
         Raises:
             ValueError: the file is damaged, or the frames would take too much memory
         """
-        wanted = np.arange(len(self)) if numbers is None else np.fromiter(numbers, np.int64)
-        if max(len(wanted), 1) * self.size_px**2 * 3 > MOST_DECODED_BYTES:
-            raise ValueError(f"{len(wanted)} frames of {self.size_px} px exceed the limit of {MOST_DECODED_BYTES:,} bytes")
+        requested = np.arange(len(self)) if numbers is None else np.fromiter(numbers, np.int64)
+        if max(len(requested), 1) * self.size_px**2 * 3 > MOST_DECODED_BYTES:
+            raise ValueError(f"{len(requested)} frames of {self.size_px} px exceed the limit of {MOST_DECODED_BYTES:,} bytes")
         from motionshards.transforms.extract.stored_video import FrameReader
 
-        frames = np.empty((len(wanted), self.size_px, self.size_px, 3), np.uint8)
-        FrameReader().into(self.mp4, wanted, frames)
+        frames = np.empty((len(requested), self.size_px, self.size_px, 3), np.uint8)
+        FrameReader().into(self.mp4, requested, frames)
         return frames
 
 

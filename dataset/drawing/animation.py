@@ -26,7 +26,7 @@ _STRIP = 4  # height of a frame relative to the waveform
 class Animation:
     """RGB images of one size, and the delay of each in multiples of 10 ms, the resolution of GIF."""
 
-    pictures: Sequence[Image.Image] = field(repr=False)
+    images: Sequence[Image.Image] = field(repr=False)
     delays_ms: Sequence[int]
 
 
@@ -72,13 +72,13 @@ def _above(image: Image.Image, strip: Image.Image) -> Image.Image:
     return whole
 
 
-def in_shared_colours(images: Sequence[Image.Image]) -> list[Image.Image]:
-    """Quantize images to a shared palette of 256 colours; with separate palettes, colours would flicker."""
+def in_shared_colors(images: Sequence[Image.Image]) -> list[Image.Image]:
+    """Quantize images to a shared palette of 256 colors; with separate palettes, colors would flicker."""
     small: list[NDArray[np.uint8]] = [np.asarray(image.resize((_PALETTE_PX, _PALETTE_PX))) for image in images]
-    colours = Image.fromarray(np.concatenate(small)).quantize(256 - len(DRAWN))
-    # Marks cover few pixels, so their colours would be lost.
-    colours.putpalette([*(colours.getpalette() or []), *(value for colour in DRAWN for value in colour)])
-    return [image.quantize(palette=colours) for image in images]
+    colors = Image.fromarray(np.concatenate(small)).quantize(256 - len(DRAWN))
+    # Marks cover few pixels, so their colors would be lost.
+    colors.putpalette([*(colors.getpalette() or []), *(value for color in DRAWN for value in color)])
+    return [image.quantize(palette=colors) for image in images]
 
 
 def delays_ms(meta: dict[str, Any]) -> list[int]:

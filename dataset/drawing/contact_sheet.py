@@ -52,7 +52,7 @@ class Look:
 
     @property
     def gap(self) -> int:
-        """Space between neighbouring elements."""
+        """Space between neighboring elements."""
         return max(6, self.frame_px // 16)
 
     @property

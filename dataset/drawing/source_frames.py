@@ -1,6 +1,6 @@
 """Frames of the source videos for display, located by the index and decoded as in a build.
 
-A video may be on disk, in an archive or in an object store. Pixels: x right, y down, the centre of the top left pixel is (0, 0).
+A video may be on disk, in an archive or in an object store. Pixels: x right, y down, the center of the top left pixel is (0, 0).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +24,10 @@ from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.decoder.client import ordered
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import OutputImage
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
-from motionshards.transforms.extract.wanted import Wanted
 
-Picture = NDArray[np.uint8]
+Rgb = NDArray[np.uint8]
 """uint8 [H,W,3], RGB."""
 
 _TIMEOUT_S = 120.0
@@ -63,14 +63,14 @@ def _root(place: str) -> Root:
 
 
 def source_frames(
-    root: Root, spans: Sequence[Mapping[str, Any]], wanted: Sequence[tuple[int, int]], longest_px: int, hdr: str = "tonemap"
-) -> list[Picture]:
-    """Decode source frames of a clip, uncropped and upright, in the order of `wanted`.
+    root: Root, spans: Sequence[Mapping[str, Any]], requested: Sequence[tuple[int, int]], longest_px: int, hdr: str = "tonemap"
+) -> list[Rgb]:
+    """Decode source frames of a clip, uncropped and upright, in the order of `requested`.
 
     Args:
         root: directory (also that of archives) or object store that the paths of the input are relative to
         spans: `spans` of a row of the index
-        wanted: (number of the span, number of the frame in its file), as in `span` and `frame_index` of meta.json
+        requested: (number of the span, number of the frame in its file), as in `span` and `frame_index` of meta.json
         longest_px: larger images are scaled down to this longer side
         hdr: `tonemap` or `keep`, as set for the dataset
 
@@ -78,17 +78,19 @@ def source_frames(
         ClipRejected: a video cannot be read, or lacks a frame; see `reason` and `detail`
         StoreFailed: an object store cannot be read
     """
-    found: dict[tuple[int, int], Picture] = {}
-    for _, group in groupby(sorted(set(wanted), key=lambda one: (spans[one[0]]["uri"], one)), lambda one: spans[one[0]]["uri"]):
+    found: dict[tuple[int, int], Rgb] = {}
+    for _, group in groupby(
+        sorted(set(requested), key=lambda one: (spans[one[0]]["uri"], one)), lambda one: spans[one[0]]["uri"]
+    ):
         of_file = list(group)
         with _opened(spans[of_file[0][0]], root) as file:
             numbers = sorted({index for _, index in of_file})
             images = dict(zip(numbers, _frames(file, numbers, longest_px, hdr), strict=True))
         found |= {one: images[one[1]] for one in of_file}
-    return [found[one] for one in wanted]
+    return [found[one] for one in requested]
 
 
-def middle_frame(root: Root, spans: Sequence[Mapping[str, Any]], longest_px: int) -> Picture | None:
+def middle_frame(root: Root, spans: Sequence[Mapping[str, Any]], longest_px: int) -> Rgb | None:
     """The middle frame of the first span that can be decoded, else the first frame of its video; None if no span can be.
 
     Arguments and StoreFailed as for `source_frames`. Rejected clips are often damaged, so None is common.
@@ -102,7 +104,7 @@ def middle_frame(root: Root, spans: Sequence[Mapping[str, Any]], longest_px: int
     return None
 
 
-def source_to_shown(source_size_px: Sequence[int], shown: Picture) -> NDArray[np.float64]:
+def source_to_shown(source_size_px: Sequence[int], shown: Rgb) -> NDArray[np.float64]:
     """Affine from pixels of the source frame, of this width and height, to pixels of the scaled image: float64 [2,3]."""
     scale = np.array([shown.shape[1], shown.shape[0]]) / np.asarray(source_size_px, np.float64)
     return np.column_stack([np.diag(scale), 0.5 * scale - 0.5])
@@ -117,7 +119,7 @@ def _opened(row: Mapping[str, Any], root: Root) -> Iterator[Media]:
         yield file
 
 
-def _frames(file: Media, numbers: list[int], longest_px: int, hdr: str = "tonemap") -> list[Picture]:
+def _frames(file: Media, numbers: list[int], longest_px: int, hdr: str = "tonemap") -> list[Rgb]:
     """Frames by ascending number; as in a build, by the packets' timeline if the decoder agrees with it."""
     try:
         return _decoded(file, timeline_from_packets(file, _TIMEOUT_S), numbers, longest_px, hdr)
@@ -127,7 +129,7 @@ def _frames(file: Media, numbers: list[int], longest_px: int, hdr: str = "tonema
     return _decoded(file, timeline_by_decoding(file, _TIMEOUT_S), numbers, longest_px, hdr)
 
 
-def _decoded(file: Media, line: Timeline, numbers: list[int], longest_px: int, hdr: str) -> list[Picture]:
+def _decoded(file: Media, line: Timeline, numbers: list[int], longest_px: int, hdr: str) -> list[Rgb]:
     if not 0 <= numbers[0] <= numbers[-1] < len(line.raw_s):
         raise ClipRejected("frame_mismatch", f"requested frames {numbers[0]} to {numbers[-1]} of {len(line.raw_s)}")
     size = min(longest_px, max(line.size_px))
@@ -136,7 +138,7 @@ def _decoded(file: Media, line: Timeline, numbers: list[int], longest_px: int, h
     return [rgb[y0:y1, x0:x1].copy() for rgb, (x0, y0, x1, y1) in zip(frames.rgb, boxes, strict=True)]
 
 
-def _middle_of(file: Media, span: Span, root: Root, longest_px: int) -> Picture:
+def _middle_of(file: Media, span: Span, root: Root, longest_px: int) -> Rgb:
     """The middle frame of a span, else the first of its file. Raises ClipRejected if that cannot be decoded either."""
     try:
         line = timeline_from_packets(file, _TIMEOUT_S)
@@ -154,11 +156,11 @@ def _middle_number(span: Span, root: Root, line: Timeline) -> int:
     return int(frames[len(frames) // 2]) if len(frames) else len(line.raw_s) // 2
 
 
-def _first_of(file: Media, longest_px: int) -> Picture:
+def _first_of(file: Media, longest_px: int) -> Rgb:
     """The first frame, without counting the others, so that later damage does not matter. Raises ClipRejected."""
     side = f"min(1,{longest_px}/max(iw*sar,ih))"
-    wanted = Wanted((scaled(f"max(1,round(iw*sar*{side}))", f"max(1,round(ih*{side}))"), RGB))
-    with ordered(file, _TIMEOUT_S, do="frames", start_s=0, numbers=[0], pictures=[asdict(wanted)]) as answers:
+    requested = OutputImage((scaled(f"max(1,round(iw*sar*{side}))", f"max(1,round(ih*{side}))"), RGB))
+    with ordered(file, _TIMEOUT_S, do="frames", start_s=0, numbers=[0], images=[asdict(requested)]) as answers:
         answers.expect("stream")
         message = answers.next()
         if not message or not message["frames"]:

@@ -39,9 +39,9 @@ def read_header(path: Path) -> dict[str, Any] | None:
     return header
 
 
-def refuse_another(found: dict[str, Any], wanted: dict[str, Any], output: Path) -> None:
+def refuse_another(found: dict[str, Any], requested: dict[str, Any], output: Path) -> None:
     """Raises ConfigError: the header found in the directory `output` belongs to a different export."""
-    old, new = _flat(found), _flat(wanted)
+    old, new = _flat(found), _flat(requested)
     if old["format"] != new["format"]:  # then libraries and options differ, too
         old, new = {"format": old["format"]}, {"format": new["format"]}
     if changed := differences(old, new):

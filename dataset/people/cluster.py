@@ -2,7 +2,7 @@
 
 The mean squared distance between the points of two groups is |a - b|² + s + t, with means a and b, and s and t the mean squared
 distances of the points of each group to its mean. No distance matrix is needed (scipy's takes 40 GB for 100,000 points). Average
-linkage is reducible: mutual nearest neighbours are merged eventually, so all such pairs can be merged at once (Murtagh 1983).
+linkage is reducible: mutual nearest neighbors are merged eventually, so all such pairs can be merged at once (Murtagh 1983).
 Nearest groups are found by blockwise matrix products.
 """
 

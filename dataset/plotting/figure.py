@@ -145,20 +145,20 @@ def _draw_sound(figure: Figure, audio: NDArray[np.float32], hz: int, left: float
     _write(figure, left, top + _WAVE, f"{len(audio) / hz:.2f} s of sound at {hz:,} Hz", _SMALL, _FAINT)
 
 
-def _axes(figure: Figure, left: float, top: float, width: float, height: float, colour: str = "none") -> Axes:
+def _axes(figure: Figure, left: float, top: float, width: float, height: float, color: str = "none") -> Axes:
     """Axes on a plain background, without ticks or frame."""
     across, down = figure.get_size_inches()
     place = (left / across, 1 - (top + height) / down, width / across, height / down)
-    axes = figure.add_axes(place, facecolor=colour)
+    axes = figure.add_axes(place, facecolor=color)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     return axes
 
 
-def _write(figure: Figure, left: float, top: float, text: str, size: float, colour: str, weight: str = "normal") -> None:
+def _write(figure: Figure, left: float, top: float, text: str, size: float, color: str, weight: str = "normal") -> None:
     """Write plain text: a key may contain `$`, which would start a formula."""
     across, down = figure.get_size_inches()
-    figure.text(left / across, 1 - top / down, text, va="top", fontsize=size, color=colour, weight=weight, parse_math=False)
+    figure.text(left / across, 1 - top / down, text, va="top", fontsize=size, color=color, weight=weight, parse_math=False)
 
 
 def _end_of(text: str, width: float) -> str:

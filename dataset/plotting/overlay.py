@@ -1,6 +1,6 @@
 """Draws stored data on RGB frames: landmarks, face box, head pose, action units, and the position of a crop in its source.
 
-Pixels: x right, y down, the centre of the top left pixel is (0, 0); an image of W x H px thus extends from (-0.5, -0.5) to
+Pixels: x right, y down, the center of the top left pixel is (0, 0); an image of W x H px thus extends from (-0.5, -0.5) to
 (W - 0.5, H - 0.5). Everything is drawn at several times the size and scaled down for antialiasing.
 """
 
@@ -15,7 +15,7 @@ from PIL.ImageDraw import ImageDraw as Pen
 
 from motionshards.schemas.action_units import INTENSITIES, MOST
 
-Colour = tuple[int, ...]
+Color = tuple[int, ...]
 
 BACKGROUND, PANEL = (19, 21, 27), (31, 34, 43)
 TEXT, FAINT, WARNING = (226, 229, 236), (139, 146, 161), (255, 176, 84)
@@ -26,8 +26,8 @@ _IN_FONT = "·°…"
 _FINER = 4
 _VEIL = (12, 13, 17, 120)
 _PX_PER_LINE_PX = 128  # pixels of image per pixel of line width
-# Chains of iBUG 300-W: first point, last point, whether the chain is closed, colour.
-CHAINS: tuple[tuple[int, int, bool, Colour], ...] = (
+# Chains of iBUG 300-W: first point, last point, whether the chain is closed, color.
+CHAINS: tuple[tuple[int, int, bool, Color], ...] = (
     (0, 16, False, (84, 205, 255)),  # jaw
     (17, 21, False, (255, 209, 61)),  # brows
     (22, 26, False, (255, 209, 61)),
@@ -38,15 +38,15 @@ CHAINS: tuple[tuple[int, int, bool, Colour], ...] = (
     (48, 59, True, (255, 122, 133)),  # lips, outside and inside
     (60, 67, True, (255, 122, 133)),
 )
-# Axes of the head, x right, y down, z away from the viewer, and their colours.
-_AXES: tuple[tuple[tuple[int, int, int], Colour], ...] = (
+# Axes of the head, x right, y down, z away from the viewer, and their colors.
+_AXES: tuple[tuple[tuple[int, int, int], Color], ...] = (
     ((1, 0, 0), (255, 122, 133)),
     ((0, -1, 0), (126, 231, 135)),
     ((0, 0, -1), (84, 160, 255)),
 )
 
-DRAWN: tuple[Colour, ...] = (BOX, *sorted({*(chain[3] for chain in CHAINS), *(colour for _, colour in _AXES)}))
-"""All colours of marks."""
+DRAWN: tuple[Color, ...] = (BOX, *sorted({*(chain[3] for chain in CHAINS), *(color for _, color in _AXES)}))
+"""All colors of marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,10 @@ def au_bars(intensity: NDArray[np.floating], size_px: tuple[int, int]) -> Image.
     return image
 
 
-def text_line(image: Image.Image, place: tuple[float, float], words: str, size: int, colour: Colour = TEXT) -> None:
+def text_line(image: Image.Image, place: tuple[float, float], words: str, size: int, color: Color = TEXT) -> None:
     """Write on an image; `place` is the left end of the baseline. Characters that the font lacks are escaped."""
     plain = "".join(letter if " " <= letter <= "~" or letter in _IN_FONT else ascii(letter).strip("'") for letter in words)
-    ImageDraw.Draw(image).text(place, plain, colour, font(size), anchor="ls")
+    ImageDraw.Draw(image).text(place, plain, color, font(size), anchor="ls")
 
 
 @functools.lru_cache(maxsize=32)
@@ -166,29 +166,29 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _draw_face(pen: Pen, points: NDArray[np.floating], thick: float) -> None:
     """Draw 68 landmarks, connected by lines."""
-    for first, last, closed, colour in CHAINS:
+    for first, last, closed, color in CHAINS:
         chain = points[first : last + 1]
         chain = np.concatenate([chain, chain[:1]]) if closed else chain
-        pen.line(_pairs(chain), (*colour, 200), round(0.9 * thick), joint="curve")
+        pen.line(_pairs(chain), (*color, 200), round(0.9 * thick), joint="curve")
         for x, y in chain:
-            pen.circle((x, y), 1.05 * thick, (*colour, 255))
+            pen.circle((x, y), 1.05 * thick, (*color, 255))
 
 
 def _draw_axes(pen: Pen, axes: NDArray[np.float64], side: int, thick: float) -> None:
     """Draw the head's axes in the lower right corner, the nearest to the viewer last."""
     radius = 0.1 * side
-    centre = np.full(2, side - 1.25 * radius)
-    pen.circle((centre[0], centre[1]), 1.1 * radius, (*BACKGROUND, 150))
+    center = np.full(2, side - 1.25 * radius)
+    pen.circle((center[0], center[1]), 1.1 * radius, (*BACKGROUND, 150))
     for number in np.argsort(-axes[:, 2]):
-        colour = (*_AXES[number][1], 255)
-        tip = centre + axes[number, :2] * radius
-        pen.line(_pairs(np.stack([centre, tip])), colour, round(1.3 * thick))
-        pen.circle((tip[0], tip[1]), 1.2 * thick, colour)
+        color = (*_AXES[number][1], 255)
+        tip = center + axes[number, :2] * radius
+        pen.line(_pairs(np.stack([center, tip])), color, round(1.3 * thick))
+        pen.circle((tip[0], tip[1]), 1.2 * thick, color)
 
 
-def _draw_outline(pen: Pen, corners: NDArray[np.float64], colour: Colour, thick: float) -> None:
+def _draw_outline(pen: Pen, corners: NDArray[np.float64], color: Color, thick: float) -> None:
     closed = np.concatenate([corners, corners[:2]])  # two points, so that the first corner is joined too
-    pen.line(_pairs(closed), colour, max(1, round(thick)), joint="curve")
+    pen.line(_pairs(closed), color, max(1, round(thick)), joint="curve")
 
 
 def _thickness(size_px: int) -> float:

@@ -16,7 +16,7 @@ def envelope(samples: NDArray[np.int16], columns: int) -> NDArray[np.float32]:
     """The minimum and maximum sample in each of `columns` parts of equal length, float32 [columns,2].
 
     samples: int16 [n, channels]
-    Values are normalised to the largest magnitude of the clip, unless that is below -40 dB of full scale.
+    Values are normalized to the largest magnitude of the clip, unless that is below -40 dB of full scale.
     """
     starts = np.arange(columns) * len(samples) // columns
     low, high = np.minimum.reduceat(samples.min(axis=1), starts), np.maximum.reduceat(samples.max(axis=1), starts)

@@ -1,4 +1,4 @@
-"""Charts as SVG. Colours are set by class in the page's style sheet, so that they follow the light or dark theme."""
+"""Charts as SVG. Colors are set by class in the page's style sheet, so that they follow the light or dark theme."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class _Axis:
         return _LEFT + self._width * min(max(part, 0.0), 1.0)
 
     def ticks(self) -> list[float]:
-        """Round numbers within the axis, one per about 40 units; integers if bins are centred on integers."""
+        """Round numbers within the axis, one per about 40 units; integers if bins are centerd on integers."""
         step = round_step((self._high - self._low) * 38 / self._width)
         step = float(np.ceil(max(step, 1.0))) if self._low % 1 == 0.5 else step
         return [
@@ -140,7 +140,7 @@ def roc(curve: NDArray[np.float64]) -> Markup:
 
 
 def share_bar(part: float, of: float, kind: str) -> Markup:
-    """A proportion as a bar that fills the available width; `kind` is a class that sets its colour."""
+    """A proportion as a bar that fills the available width; `kind` is a class that sets its color."""
     width = 100 * part / of if of else 0.0
     bars = [
         element("rect", class_="track", width=100, height=8),

@@ -35,7 +35,7 @@ _DECODERS = 4
 # Clips removed on request are not decoded, nor videos that hung, killed a process or were too large.
 _NOT_DECODED = {"removed", "decode_timeout", "decoder_killed", "killed_worker", "too_many_packets", "too_much_memory"}
 
-Picture = NDArray[np.uint8]
+Rgb = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Content:
     figures: Figures
     rejections: Rejections
     samples: tuple[Sample, ...]
-    frames: Mapping[str, list[Picture | None]] = field(repr=False)
+    frames: Mapping[str, list[Rgb | None]] = field(repr=False)
     frames_from: str
     frames_trouble: str
     aus: ActionUnits | None
@@ -164,9 +164,9 @@ def _people(data: Dataset) -> dict[str, list[dict[str, Any]]] | None:
     return findings(data.index(["key", "split", "identity", "video"]), people)
 
 
-def _rejected_frames(rejections: Rejections, source: str) -> tuple[dict[str, list[Picture | None]], str]:
+def _rejected_frames(rejections: Rejections, source: str) -> tuple[dict[str, list[Rgb | None]], str]:
     """An image of each case, and why there are none at all, else an empty string."""
-    nothing: dict[str, list[Picture | None]] = {reason: [None] * len(cases) for reason, cases in rejections.cases.items()}
+    nothing: dict[str, list[Rgb | None]] = {reason: [None] * len(cases) for reason, cases in rejections.cases.items()}
     shown = {reason: cases for reason, cases in rejections.cases.items() if reason not in _NOT_DECODED}
     if not shown:
         return nothing, ""
@@ -178,7 +178,7 @@ def _rejected_frames(rejections: Rejections, source: str) -> tuple[dict[str, lis
         return nothing, str(error)
 
 
-def _decoded(cases: Mapping[str, list[dict[str, Any]]], source: str) -> dict[str, list[Picture | None]]:
+def _decoded(cases: Mapping[str, list[dict[str, Any]]], source: str) -> dict[str, list[Rgb | None]]:
     """Decode an image of each case. Raises ConfigError: `source` does not exist; StoreFailed."""
     if not is_bucket(source) and not Path(source).exists():
         raise ConfigError(f"{source} does not exist; name the location of the videos with --input")

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from motionshards.dataset.report.charts import share_bar
-from motionshards.dataset.report.content import Content, Picture
+from motionshards.dataset.report.content import Content, Rgb
 from motionshards.dataset.report.formatting import number, percent, plural, whole
+from motionshards.dataset.report.images import au_bars, image, overlay, video
 from motionshards.dataset.report.markup import Markup, element, joined
-from motionshards.dataset.report.pictures import au_bars, overlay, picture, video
 from motionshards.dataset.report.samples import Sample
 from motionshards.dataset.report.section import Section, note
 from motionshards.schemas.reasons import REASONS, Reason
@@ -78,10 +78,10 @@ def _filters(content: Content) -> Markup:
     outcomes = [("all", "kept and rejected"), ("kept", "kept"), *reasons]
     text = element("input", id="text", type="search", autocomplete="off", placeholder="id00017")
     fields = [
-        _labelled("outcome", "Show", _select("outcome", outcomes)),
-        _labelled("split", "Split", _select("split", splits)),
-        _labelled("text", "Key or identity contains", text),
-        _labelled("face", "Minimum face size", _slider(content)),
+        _labeled("outcome", "Show", _select("outcome", outcomes)),
+        _labeled("split", "Split", _select("split", splits)),
+        _labeled("text", "Key or identity contains", text),
+        _labeled("face", "Minimum face size", _slider(content)),
     ]
     drawn = element(
         "label", element("input", id="drawn", type="checkbox", checked=True), " landmarks, box and pose", class_="check"
@@ -102,7 +102,7 @@ def _slider(content: Content) -> Markup:
     return element("span", slider, element("output", "0 px", id="face-shown", for_="face"), class_="slider")
 
 
-def _labelled(name: str, text: str, control: Markup) -> Markup:
+def _labeled(name: str, text: str, control: Markup) -> Markup:
     return element("div", element("label", text, for_=name), control, class_="field")
 
 
@@ -140,7 +140,7 @@ def _card(sample: Sample) -> Markup:
     numbers = element("dl", [element("div", element("dt", label), element("dd", value)) for label, value in values])
     bars = [au_bars(sample.shown.aus)] if sample.shown is not None and sample.shown.aus is not None else []
     caption = element("figcaption", who, numbers, bars)
-    shown = [_picture(sample), *_video(sample)]
+    shown = [_image(sample), *_video(sample)]
     return element("figure", shown, caption, class_="sample", data_face=row["face_size_px"], **_found_by(row))
 
 
@@ -149,11 +149,11 @@ def _found_by(row: Mapping[str, Any]) -> dict[str, str]:
     return {"data_split": row["split"] or "", "data_text": f"{row['key']} {row['identity'] or ''}".lower()}
 
 
-def _picture(sample: Sample) -> Markup:
+def _image(sample: Sample) -> Markup:
     if sample.shown is None:
         return _nothing(f"cannot be read: {sample.trouble}")
     alt = f"Frame {sample.shown.number} of {sample.row['key']}"
-    return element("div", picture(sample.shown.rgb, alt), overlay(sample.shown), class_="picture")
+    return element("div", image(sample.shown.rgb, alt), overlay(sample.shown), class_="image")
 
 
 def _video(sample: Sample) -> list[Markup]:
@@ -161,7 +161,7 @@ def _video(sample: Sample) -> list[Markup]:
 
 
 def _nothing(why: str) -> Markup:
-    return element("div", element("p", why), class_="picture none")
+    return element("div", element("p", why), class_="image none")
 
 
 def _rejected(content: Content) -> Markup:
@@ -186,9 +186,9 @@ def _reason(content: Content, reason: str, count: int) -> Markup:
     return element("div", title, element("p", f"{known.meaning} ({again})"), cases, class_="reason", id=anchor(reason))
 
 
-def _case(reason: str, row: Mapping[str, Any], frame: Picture | None) -> Markup:
+def _case(reason: str, row: Mapping[str, Any], frame: Rgb | None) -> Markup:
     alt = f"A frame of the video of {row['key']}"
-    shown = _nothing("no frame") if frame is None else element("div", picture(frame, alt), class_="picture")
+    shown = _nothing("no frame") if frame is None else element("div", image(frame, alt), class_="image")
     detail = element("p", row["detail"] or "", class_="quiet", title=row["detail"])
     caption = element("figcaption", element("code", row["key"] or "", class_="key"), detail)
     return element("figure", shown, caption, class_="case", data_reason=reason, **_found_by(row))

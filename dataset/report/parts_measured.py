@@ -15,7 +15,7 @@ from motionshards.transforms.extract.action_units.summary import Variance
 _CHARTS = (
     ("face_size_px", "Face size", " px", "longer side of the face box in the source, the true resolution of the face"),
     ("blur", "Blur", "", "variance of the Laplacian; low values are blurred"),
-    ("brightness", "Brightness", "", "mean grey level, 0 to 255"),
+    ("brightness", "Brightness", "", "mean gray level, 0 to 255"),
     ("source_fps", "Frame rate", " fps", "decodable frames per second of the source"),
     ("duration_s", "Duration", " s", "duration of the clip in its source video"),
 )

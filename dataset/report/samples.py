@@ -59,7 +59,7 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The frame that represents a clip. Coordinates are in pixels of that frame, the top left pixel's centre at (0, 0).
+    """The frame that represents a clip. Coordinates are in pixels of that frame, the top left pixel's center at (0, 0).
 
     number: index among the stored frames, or among the measured ones if there are no stills
     rgb: uint8 [H,W,3]

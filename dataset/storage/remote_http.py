@@ -54,8 +54,8 @@ class HttpStore:
 
     def _answer(self, path: str, start: int, stop: int | None) -> tuple[urllib3.BaseHTTPResponse, int]:
         """A response with the requested bytes, and the number of bytes to skip before them."""
-        wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop else {}
-        response = self._get(path, wanted)
+        requested = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop else {}
+        response = self._get(path, requested)
         if response.status == 206 and _is_encoded(response):
             response.close()  # a range of a compressed body is useless; the whole body can be decompressed
             response = self._get(path, {})
@@ -65,7 +65,7 @@ class HttpStore:
         if response.status == 416:
             _check_end(response, start, stop)
             return response, 0
-        if wanted and not self._warned:
+        if requested and not self._warned:
             self._warned = True
             _LOG.warning("%s does not support range requests and sends whole files", self._url.host)
         return response, start
@@ -157,11 +157,11 @@ def _after_s(response: urllib3.BaseHTTPResponse) -> float | None:
 def _cut(pieces: Iterator[bytes], skip: int, count: int | None) -> Iterator[bytes]:
     """Skip the first `skip` bytes, then yield up to `count` bytes."""
     for piece in pieces:
-        wanted = piece[skip:] if count is None else piece[skip : skip + count]
+        requested = piece[skip:] if count is None else piece[skip : skip + count]
         skip = max(0, skip - len(piece))
-        if wanted:
-            yield wanted
+        if requested:
+            yield requested
         if count is not None:
-            count -= len(wanted)
+            count -= len(requested)
             if not count:
                 return

@@ -38,12 +38,12 @@ class S3Store:
 
     def pieces(self, path: str, start: int, stop: int | None) -> Pieces:
         """See `dataset.storage.remote.Store`."""
-        wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop else {}
+        requested = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop else {}
         key = f"{self._prefix}/{path}".lstrip("/")
         with self._failures():
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, **wanted)
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, **requested)
             with closing(answer["Body"]) as body:
-                if wanted and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+                if requested and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
                     raise Transient("damaged", f"the response is not the requested range from byte {start}")
                 yield from body.iter_chunks(_PIECE_BYTES)
 

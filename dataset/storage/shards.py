@@ -152,12 +152,14 @@ class Shards:
             return file
 
     def _opened(self, shard: int) -> _Open:
-        wanted = self._place.shards[shard]
+        requested = self._place.shards[shard]
         if self._remote is None:
-            return _open_local(Path(self._place.root) / wanted.path, wanted.path, self._place.random)
+            return _open_local(Path(self._place.root) / requested.path, requested.path, self._place.random)
         assert self._cache is not None
-        remote, name = self._remote, f"{wanted.sha256}.tar"
-        return self._cache.hold(name, wanted.bytes, lambda to: remote.fetch(wanted.path, to, wanted.bytes), wanted.sha256)
+        remote, name = self._remote, f"{requested.sha256}.tar"
+        return self._cache.hold(
+            name, requested.bytes, lambda to: remote.fetch(requested.path, to, requested.bytes), requested.sha256
+        )
 
     def _most_open(self) -> int:
         """Held shards cannot be evicted, so all processes together hold at most half of the cache, and at least one each."""

@@ -157,7 +157,7 @@ def _creation(manifest: Manifest, corpus: Corpus) -> str:
     return f"""## How it was made
 
 {corpus.collection}{f" Source: <{corpus.home}>." if corpus.home else ""}
-{_drawn(manifest.config)} cropped, measured and stored by programs, without manual labelling.
+{_drawn(manifest.config)} cropped, measured and stored by programs, without manual labeling.
 The same input produces the same bytes with these settings and versions:
 
 {_table(("setting", "value"), settings.items())}

@@ -20,8 +20,8 @@ from motionshards.schemas.layout import (
 from motionshards.schemas.tables import FRAME_MEASURES, MEDIANS
 
 _FRAME_MEASURES = {
-    "blur": "variance of the Laplacian of the greyscale image without padding; low means blurred",
-    "brightness": "mean grey level, 0 to 255",
+    "blur": "variance of the Laplacian of the grayscale image without padding; low means blurred",
+    "brightness": "mean gray level, 0 to 255",
     "face_size_px": "longer side of the face box in source pixels",
     "faces": "number of faces detected in the frame",
     "yaw_deg": "head pose in degrees, positive if the face is turned to the right of the image",
@@ -52,8 +52,8 @@ INDEX_COLUMNS = {
     "width_px": "width of the upright source frame",
     "height_px": "height of the upright source frame",
     "pixel_aspect": "width over height of a pixel of the source frame; null in datasets of format version 1",
-    "transfer": "colour transfer function of the source by ffmpeg's name (arib-std-b67 is HLG); null if unspecified",
-    "primaries": "colour primaries of the source by ffmpeg's name; null if unspecified",
+    "transfer": "color transfer function of the source by ffmpeg's name (arib-std-b67 is HLG); null if unspecified",
+    "primaries": "color primaries of the source by ffmpeg's name; null if unspecified",
     "members": "the files of the sample and their location in the tar",
     **{name: f"median over the clip's frames: {_FRAME_MEASURES[name]}" for name in MEDIANS},
     "face_share": "fraction of the stored frames in which the face was found",

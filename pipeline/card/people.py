@@ -10,7 +10,7 @@ REMOVAL = (
     "that was removed."
 )
 _SHOWN = (
-    "The frames show real people who can be recognised, and keys and tables contain their names or numbers in the corpus. Faces "
+    "The frames show real people who can be recognized, and keys and tables contain their names or numbers in the corpus. Faces "
     "are personal data and, if used to identify someone, biometric data. Whoever ran the build has not asked for consent. "
     "Whoever holds a copy must answer requests of the people shown, including requests made to the authors of the corpus."
 )

@@ -193,7 +193,7 @@ CORPORA = {
         licence_link="https://www.nasa.gov/nasa-brand-center/images-and-media/",
         home="https://scikit-image.org/docs/stable/api/skimage.data.html",
         collection=(
-            "The videos were rendered from one portrait; each identity is that face with different colours and a slightly "
+            "The videos were rendered from one portrait; each identity is that face with different colors and a slightly "
             "different shape."
         ),
         rights=(

@@ -18,7 +18,7 @@ from motionshards.pipeline.clips.video import as_stored, stored_video
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
 from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Crop, SearchPicture, SmallerFrames
+from motionshards.schemas.frames import Crop, SearchImage, SmallerFrames
 from motionshards.schemas.moving import Smaller, StoredSound
 from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
 from motionshards.transforms.extract.decoder.client import one_decoder
@@ -29,7 +29,7 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.measure import face_size_px, measure
 from motionshards.transforms.extract.search import MOST_ENLARGED_PX, SEARCHED_FINELY, search_around
 from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
-from motionshards.transforms.extract.track import centred_box, track
+from motionshards.transforms.extract.track import centerd_box, track
 
 # In consecutive frames, search the whole image in every n-th frame, and only around the previous face in the others.
 _WHOLE_EVERY = 5
@@ -185,13 +185,13 @@ def _track(crop: Crop, found: Iterator[Detections]) -> FaceTrack:
         Detections(image.stored(faces.boxes_px), faces.scores)
         for image, faces in zip(images, islice(found, len(images)), strict=True)
     ]
-    return track(stored, centred_box(crop.rgb.shape[1]))
+    return track(stored, centerd_box(crop.rgb.shape[1]))
 
 
-def _search_images(crop: Crop) -> Sequence[SearchPicture]:
+def _search_images(crop: Crop) -> Sequence[SearchImage]:
     """The image on which faces of each frame are detected: the frame itself if the source was not read."""
     height, width = crop.rgb.shape[1:3]
-    return crop.search or [SearchPicture(frame, (0, 0, width, height)) for frame in crop.rgb]
+    return crop.search or [SearchImage(frame, (0, 0, width, height)) for frame in crop.rgb]
 
 
 def _finish(read: ReadClip, faces: Faces, rows: Faces, model: FaceModel | None, config: BuildConfig) -> Clip | Rejected:

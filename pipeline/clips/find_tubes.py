@@ -14,24 +14,24 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import ClipSpec
 from motionshards.transforms.extract.decode import seek_s
-from motionshards.transforms.extract.decoder.filters import GREY, RGB, scaled
+from motionshards.transforms.extract.decoder.filters import GRAY, RGB, scaled
 from motionshards.transforms.extract.detect import Detections
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import OutputImage
 from motionshards.transforms.extract.search import (
     MOST_ENLARGED_PX,
     SEARCHED_FINELY,
     Detect,
-    Picture,
+    Pixels,
     search_around,
     search_batches,
 )
 from motionshards.transforms.extract.shots.finder import ShotFinder, Shots
 from motionshards.transforms.extract.shots.windows import THUMBNAIL_PX
-from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.stream import decode_images
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import FOMM_SAME_PLACE, LONGEST_GAP_S, EveryFace, MainFace, Tube, TubeRule
-from motionshards.transforms.extract.wanted import Wanted
 
 # A tube's box is the union of the boxes of a moving head; a single box is smaller by about this factor.
 _UNION_TO_FACE = 1.5
@@ -123,12 +123,12 @@ def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule:
     line, shots, every = footage.timeline, ShotFinder(), config.detect_every
     small_px = _small_px(line, model, _least_face_px(config))
     places = np.arange(0, footage.stop - footage.start, every)
-    wanted = Wanted(_filters(small_px, model), only=None if every == 1 else tuple(places.tolist()))
-    thumbnail = Wanted((scaled(*THUMBNAIL_PX), RGB))
+    outputs = OutputImage(_filters(small_px, model), only=None if every == 1 else tuple(places.tolist()))
+    thumbnail = OutputImage((scaled(*THUMBNAIL_PX), RGB))
 
-    def images() -> Iterator[Picture]:
+    def images() -> Iterator[Pixels]:
         limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
-        for image, small in pictures(footage.media, line, *span, (wanted, thumbnail), limit_s, hdr=config.hdr, seek=seek):
+        for image, small in decode_images(footage.media, line, *span, (outputs, thumbnail), limit_s, hdr=config.hdr, seek=seek):
             assert small is not None, "thumbnails are requested for all frames"
             shots.add(small)
             if image is not None:
@@ -154,17 +154,17 @@ def _small_px(line: Timeline, model: FaceModel, face_px: float) -> tuple[int, in
 
 
 def _filters(small_px: tuple[int, int], model: FaceModel) -> tuple[tuple[str, str], ...]:
-    if not model.searches_grey:
+    if not model.searches_gray:
         return scaled(*small_px), RGB
-    return ("scale", f"w={small_px[0]}:h={small_px[1]}:flags={_AREA}"), GREY
+    return ("scale", f"w={small_px[0]}:h={small_px[1]}:flags={_AREA}"), GRAY
 
 
-def _searchable(image: Picture) -> Picture:
+def _searchable(image: Pixels) -> Pixels:
     return image[..., 0] if image.shape[2] == 1 else image
 
 
 def _detect(model: FaceModel, *, enlarged: bool = False) -> Detect:
-    def detect(images: Sequence[Picture]) -> list[Detections]:
+    def detect(images: Sequence[Pixels]) -> list[Detections]:
         with MODEL:
             return model.detect(images, enlarged=enlarged, own_scale=not enlarged)
 
@@ -200,10 +200,10 @@ def _without_face(footage: Footage, model: FaceModel, config: BuildConfig, *, se
     line, count = footage.timeline, footage.stop - footage.start
     small_px = _small_px(line, model, config.detect_min_px)
     places = sorted({count * (2 * number + 1) // (2 * SEARCHED_FINELY) for number in range(SEARCHED_FINELY)})
-    finer = Wanted(_filters(small_px, model), only=tuple(places))
+    finer = OutputImage(_filters(small_px, model), only=tuple(places))
     limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
     detect = _detect(model, enlarged=small_px[0] * small_px[1] <= MOST_ENLARGED_PX)
-    read = pictures(footage.media, line, *span, (finer,), limit_s, hdr=config.hdr, seek=seek)
+    read = decode_images(footage.media, line, *span, (finer,), limit_s, hdr=config.hdr, seek=seek)
     boxes = [
         _in_source(detect([_searchable(image)])[0], small_px, line.size_px).boxes_px for (image,) in read if image is not None
     ]

@@ -23,9 +23,9 @@ from motionshards.transforms.extract.crop import WINDOWS, Window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import AllFrames, Search
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import ReadTimeline, Timeline
-from motionshards.transforms.extract.wanted import AllFrames, Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ def _all_frames(parts: Sequence["_Part"]) -> SourceFrames:
 
 
 def search_of(model: FaceModel | None, config: BuildConfig) -> Search | None:
-    """Scale and colour of the images on which the model detects faces of `detect_min_px` source pixels; never upscaled."""
-    return None if model is None else Search(model.searches_grey, min(1.0, model.least_face_px / config.detect_min_px))
+    """Scale and color of the images on which the model detects faces of `detect_min_px` source pixels; never upscaled."""
+    return None if model is None else Search(model.searches_gray, min(1.0, model.least_face_px / config.detect_min_px))
 
 
 @dataclass(frozen=True, slots=True)

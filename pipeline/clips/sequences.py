@@ -19,8 +19,8 @@ from motionshards.schemas.layout import planned_key
 from motionshards.transforms.extract.action_units.png import png
 from motionshards.transforms.extract.action_units.source import MOST_IMAGE_PX, AuSource
 from motionshards.transforms.extract.crop import Window
+from motionshards.transforms.extract.output_images import AllFrames
 from motionshards.transforms.extract.timeline import Timeline
-from motionshards.transforms.extract.wanted import AllFrames
 
 # Workers read a few clips ahead, so their scratch directory must hold several times this size.
 MOST_CLIP_BYTES = 2_000_000_000

@@ -29,11 +29,11 @@ from motionshards.transforms.extract.identity.compare import part, spread
 from motionshards.transforms.extract.identity.descriptor import descriptors
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import Search
 from motionshards.transforms.extract.portrait import moved_to_hold, portrait_square
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import Box, Tube, TubeRule
-from motionshards.transforms.extract.wanted import Search
 
 # Eyes and mouth are located in a few frames of a tube, at a size that makes faces at least 85 px large.
 _LOOKED_AT, _LOOKED_AT_PX = 9, 256

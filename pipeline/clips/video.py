@@ -11,14 +11,14 @@ from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.frames import Crop, Frames, SmallerFrames
-from motionshards.schemas.moving import Encoded, point_scale, quantised, quantised_scores, restored_px, restored_scores
+from motionshards.schemas.moving import Encoded, point_scale, quantized, quantized_scores, restored_px, restored_scores
 from motionshards.schemas.records import FaceTrack, Landmarks, Measured, StoredVideo
 from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.crop import as_crop
+from motionshards.transforms.extract.output_images import AllFrames, Besides, Resized, Search, ToVideo
 from motionshards.transforms.extract.quality.measure import measure
 from motionshards.transforms.extract.stored_frames import joined
 from motionshards.transforms.extract.timeline import Timeline
-from motionshards.transforms.extract.wanted import AllFrames, Besides, Resized, Search, ToVideo
 
 # Limit per clip: the pixels of the measured frames of a few clips are in memory at the same time.
 _MOST_MEASURED_BYTES = 512 << 20
@@ -153,9 +153,9 @@ def _places(decoded: Sequence[tuple[int, Stretch, Frames]]) -> Iterator[tuple[ND
 
 
 def as_stored(points: Landmarks, size_px: int) -> Landmarks:
-    """Quantise landmarks as for storage, so that measures computed from them match what a reader gets."""
-    stored = quantised(points.points_px, size_px)
-    return Landmarks(restored_px(stored, *point_scale(size_px)), restored_scores(quantised_scores(points.scores)))
+    """Quantize landmarks as for storage, so that measures computed from them match what a reader gets."""
+    stored = quantized(points.points_px, size_px)
+    return Landmarks(restored_px(stored, *point_scale(size_px)), restored_scores(quantized_scores(points.scores)))
 
 
 def stored_video(

@@ -40,7 +40,7 @@ class Interval:
         return Interval(self.value, None if low is None else max(0.0, low - by), None if high is None else high + by)
 
     def to_json(self) -> dict[str, float | None]:
-        """JSON-serialisable dict."""
+        """JSON-serializable dict."""
         return asdict(self)
 
 

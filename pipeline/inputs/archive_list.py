@@ -137,7 +137,7 @@ def _method(info: zipfile.ZipInfo) -> str:
 
 
 def _why_no_zip(parts: Parts, error: Exception) -> str:
-    """Explain why a zip cannot be read. Its directory is at the end, so a truncated zip is not recognised at all."""
+    """Explain why a zip cannot be read. Its directory is at the end, so a truncated zip is not recognized at all."""
     tail = parts.pread(max(0, parts.size - _END_WITHIN), _END_WITHIN)
     if 0 <= tail.rfind(_END) <= len(tail) - _END_BYTES:
         return "the zip's directory is not where its end says: bytes are missing or damaged"
@@ -223,7 +223,7 @@ def _uneven(parts: Parts) -> str:
 
 
 def plain(name: str) -> str:
-    """Normalise a path: drop empty components and `.`."""
+    """Normalize a path: drop empty components and `.`."""
     if "//" not in name and "./" not in name:
         return name  # the same string: a million copies are a hundred megabytes
     return "/".join(part for part in name.split("/") if part not in ("", "."))

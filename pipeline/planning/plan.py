@@ -36,7 +36,7 @@ _ROW_GROUP = 4_096
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Subset:
     """The part of the listing to plan: clips of these splits (None: all), at most `limit` of them in hash order."""
 
     splits: frozenset[str] | None = None
@@ -48,15 +48,15 @@ def listing_table(clips: Iterator[ClipSpec], config: BuildConfig) -> pa.Table:
     return _columns(clips, config.seed)
 
 
-def plan_new(out: Path, listed: pa.Table, config: BuildConfig, wanted: Wanted, removals: Iterable[Removal] = ()) -> int:
+def plan_new(out: Path, listed: pa.Table, config: BuildConfig, subset: Subset, removals: Iterable[Removal] = ()) -> int:
     """Plan the clips of a `listing_table` that are in no plan file of `out` and match no removal; returns their number.
 
     Removed clips count towards the limit; otherwise planning again with the same limit would replace them by other clips.
     """
-    if wanted.splits is not None:
-        listed = only(listed, pc.is_in(listed["split"], pa.array(sorted(wanted.splits), pa.string())).to_numpy())
+    if subset.splits is not None:
+        listed = only(listed, pc.is_in(listed["split"], pa.array(sorted(subset.splits), pa.string())).to_numpy())
     chosen = np.zeros(len(listed), np.bool_)
-    chosen[np.argsort(listed["hash"].to_numpy(), kind="stable")[: wanted.limit]] = True
+    chosen[np.argsort(listed["hash"].to_numpy(), kind="stable")[: subset.limit]] = True
     listed = only(listed, chosen)
     listed = only(listed, ~matching(listed, removals))
     known = pc.is_in(listed["key"], planned_keys(out).combine_chunks())

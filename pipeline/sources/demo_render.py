@@ -1,7 +1,7 @@
 """Render the demo corpus: a small tree in the layout of VoxCeleb2, with videos generated offline from one real face.
 
 The face is `skimage.data.astronaut()` (NASA, public domain), which ships with scikit-image. Every person of the demo is that
-photograph with different colours and a slightly different face shape, possibly mirrored. The motion of every clip is known
+photograph with different colors and a slightly different face shape, possibly mirrored. The motion of every clip is known
 exactly, so that tracking results can be checked against `Motion.warp_points`.
 
     root/{dev,test}/mp4/id9xxxx/<video id, 11 characters>/0000N.mp4
@@ -38,7 +38,7 @@ FIRST_TEST_IDENTITY = 9001
 # Purpose of a random generator. Each has a separate stream, so that adding a draw to one does not affect the others.
 _LOOK, _LIGHT, _MOTION, _VIDEO_ID = range(4)
 
-FACE_CENTRE_PX = (225.0, 130.0)  # source px, between the eyes and the mouth
+FACE_CENTER_PX = (225.0, 130.0)  # source px, between the eyes and the mouth
 # Regions where the face is deformed: x, y of the center and the radii along x and y, source px. Left is the viewer's left.
 _BUMPS = np.array(
     [
@@ -72,7 +72,7 @@ class Motion:
     """The mapping between the photograph and each frame of a clip.
 
     Rendering uses the closed-form direction: frame px f -> q = affine⁻¹(f) -> p = q - push(q), where p is the source px whose
-    colour is shown. `warp_points` is its inverse, computed by fixed-point iteration.
+    color is shown. `warp_points` is its inverse, computed by fixed-point iteration.
     """
 
     fps: float
@@ -179,7 +179,7 @@ def render_frame(image: NDArray[np.uint8], motion: Motion, t: int, size: int = F
 
 
 def demo_image(identity: int, video: int, seed: int) -> NDArray[np.uint8]:
-    """The photograph with the person's colours and the video's light, uint8 [512, 512, 3] RGB, not mirrored."""
+    """The photograph with the person's colors and the video's light, uint8 [512, 512, 3] RGB, not mirrored."""
     photograph, wall, face = _photograph()
     look, light = np.random.default_rng([_LOOK, identity, 1]), np.random.default_rng([_LIGHT, seed, identity, video])
     hue = (0.08 + identity * 0.618034) % 1.0  # golden ratio: consecutive numbers get very different hues
@@ -256,7 +256,7 @@ def _affines(rng: np.random.Generator, time_s: NDArray[np.float64], stretch: Poi
     pan = np.stack([_wave(rng, time_s, 0.15, 0.5) for _ in range(2)], axis=1) * 9.0 + rng.uniform(-4.0, 4.0, size=2)
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
     linear = turn * zoom[:, None, None] * stretch
-    offset = (FRAME_SIZE - 1) / 2.0 + pan - linear @ np.array(FACE_CENTRE_PX)
+    offset = (FRAME_SIZE - 1) / 2.0 + pan - linear @ np.array(FACE_CENTER_PX)
     return np.asarray(np.round(np.concatenate([linear, offset[:, :, None]], axis=2), 9))
 
 
@@ -274,7 +274,7 @@ def _reflect(coordinate: Points, length: int) -> Points:
 
 
 def _blend(planes: NDArray[np.uint8], index: NDArray[np.intp], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Interpolate `planes` [3, P] at `index` [N] with their right neighbours by weight `share` [N]: float32 [3, N]."""
+    """Interpolate `planes` [3, P] at `index` [N] with their right neighbors by weight `share` [N]: float32 [3, N]."""
     here, right = (planes.take(index + step, axis=1).astype(np.float32) for step in (0, 1))
     return here + (right - here) * share
 
@@ -289,8 +289,8 @@ def _photograph() -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.fl
     y, x = np.mgrid[: photograph.shape[0], : photograph.shape[1]]
     face = ((x - 225.0) / 47.0) ** 2 + ((y - 128.0) / 53.0) ** 2 < 1.0
     high, low = photograph.max(axis=2).astype(np.float64), photograph.min(axis=2)
-    grey = label((high > 110.0) & (high - low < 0.25 * high))[0]  # the wall is bright and nearly colourless
-    wall = (grey == grey[60, 120]) | (grey == grey[60, 330])  # its components contain these pixels, unlike teeth and highlights
+    gray = label((high > 110.0) & (high - low < 0.25 * high))[0]  # the wall is bright and nearly colorless
+    wall = (gray == gray[60, 120]) | (gray == gray[60, 330])  # its components contain these pixels, unlike teeth and highlights
     soft_wall = gaussian_filter(wall.astype(np.float64), 1.0)
     soft_face = gaussian_filter(face.astype(np.float64), 3.0) * (1.0 - soft_wall)
     return photograph, soft_wall[:, :, None], soft_face[:, :, None]

@@ -45,7 +45,7 @@ from motionshards.schemas.layout import (
     frame_suffix,
     video_suffix,
 )
-from motionshards.schemas.moving import measured_rows, point_scale, quantised, quantised_scores, restored_px, restored_scores
+from motionshards.schemas.moving import measured_rows, point_scale, quantized, quantized_scores, restored_px, restored_scores
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Quality, StoredVideo
 from motionshards.schemas.samples.members import array_member, embedding_member, meta_member
 from motionshards.schemas.tables import QUALITY, spec_row
@@ -82,8 +82,8 @@ def _video_members(video: StoredVideo, points: Landmarks | None, flac: bytes | N
     members = {VIDEO: video.mp4} if flac is None else {VIDEO: video.mp4, SOUND: flac}
     members[VIDEO_FRAMES] = npy_bytes(np.stack([source.span, source.index, source.pts_s], axis=1).astype(np.float64))
     if points is not None:
-        members[POINTS] = npy_bytes(quantised(points.points_px, video.size_px))
-        members[POINT_SCORES] = npy_bytes(quantised_scores(points.scores))
+        members[POINTS] = npy_bytes(quantized(points.points_px, video.size_px))
+        members[POINT_SCORES] = npy_bytes(quantized_scores(points.scores))
     return members
 
 

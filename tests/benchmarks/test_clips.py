@@ -23,7 +23,7 @@ from motionshards.dataset.index import Dataset
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 numbered frames with a key frame every twelve."""
     path = tmp_path_factory.mktemp("video") / "numbered.mp4"
-    path.write_bytes(moving.mp4_of([moving.picture(3, number) for number in range(60)]))
+    path.write_bytes(moving.mp4_of([moving.image(3, number) for number in range(60)]))
     return path
 
 

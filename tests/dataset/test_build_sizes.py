@@ -40,7 +40,7 @@ def of_size(members: dict[str, bytes], size: str) -> dict[str, bytes]:
     return {name.removeprefix(f"{size}."): content for name, content in members.items() if name.startswith(f"{size}.")}
 
 
-def pictures(members: dict[str, bytes]) -> dict[str, bytes]:
+def images(members: dict[str, bytes]) -> dict[str, bytes]:
     return {name: content for name, content in members.items() if is_main_frame(name) or name == "mp4"}
 
 
@@ -49,7 +49,7 @@ def test_each_size_is_that_of_a_build_at_that_size(several: Path, spoken: Path, 
     found, main = samples(several), samples(spoken_both)
     small = samples(build_into(spoken, tmp_path / "small", *BOTH, "--size", "32"))
     for key, members in found.items():
-        assert of_size(members, "32") == pictures(small[key]) and len(pictures(small[key])) == 4
+        assert of_size(members, "32") == images(small[key]) and len(images(small[key])) == 4
         assert {name: content for name, content in members.items() if not name.startswith("32.")} == main[key]
         assert list(members)[-5:] == ["32.000.jpg", "32.001.jpg", "32.002.jpg", "32.mp4", "meta.json"]
 
@@ -78,7 +78,7 @@ def test_stills_of_stored_video_are_added_at_each_size(several: Path, tmp_path: 
     assert verify.verify(out).faults == ()
     for key, members in samples(out).items():
         assert sum(map(is_main_frame, members)) == 5 == len(of_size(members, "32")) - 1
-        assert set(pictures(samples(several)[key]).values()) < set(members.values())
+        assert set(images(samples(several)[key]).values()) < set(members.values())
 
 
 def test_an_export_copies_the_video_of_a_stored_size(several: Path, tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def test_filters_give_exact_counts_before_the_first_batch(tmp_path: Path, caplog
     assert keys() == {row["key"] for row in rows if row["split"] == "train"}
     assert keys(split="test") == {row["key"] for row in rows if row["split"] == "test"}
     assert keys(split=None) == {row["key"] for row in rows}
-    wanted = {row["key"] for row in rows if row["blur"] > 50 and abs(row["yaw_deg"]) < 20}
-    assert 0 < len(wanted) < 60 and keys(split=None, where="blur > 50 and abs(yaw_deg) < 20") == wanted
+    expected = {row["key"] for row in rows if row["blur"] > 50 and abs(row["yaw_deg"]) < 20}
+    assert 0 < len(expected) < 60 and keys(split=None, where="blur > 50 and abs(yaw_deg) < 20") == expected
     people = ["id001", "id003", "nobody"]
     assert keys(split=None, identities=people) == {row["key"] for row in rows if row["identity"] in people}
     assert "1 identities have no clips that pass the filters: nobody" in caplog.text

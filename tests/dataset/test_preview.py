@@ -37,12 +37,12 @@ def test_a_gif_has_all_frames_and_their_times(faces: Path, tmp_path: Path) -> No
     assert (tmp_path / "too.png").exists()
 
 
-def test_a_gif_keeps_the_colours_of_the_marks(faces: Path, tmp_path: Path) -> None:
+def test_a_gif_keeps_the_colors_of_the_marks(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "clip.gif"
     assert run(faces, "--count", 1, "--gif", out) == 0
     with Image.open(out) as gif:
-        colours = {colour for _, colour in gif.convert("RGB").getcolors() or []}
-    assert colours >= set(overlay.DRAWN)
+        colors = {color for _, color in gif.convert("RGB").getcolors() or []}
+    assert colors >= set(overlay.DRAWN)
 
 
 @pytest.mark.parametrize(("sort", "largest_first"), [("landmark_residual", True), ("-least_landmark_score", False)])

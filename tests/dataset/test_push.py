@@ -160,7 +160,7 @@ def test_an_update_that_was_interrupted_leaves_no_outdated_dataset_json(
     hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, out)[0] == 0
-    hub.repositories[NAME].files["pictures/a.png"] = Blob(1, b"a")
+    hub.repositories[NAME].files["images/a.png"] = Blob(1, b"a")
     tar = next(name for name in files_of(out) if name.endswith(".tar"))
     hub.repositories[NAME].files[tar] = Blob(5, b"other")
     hub.before_commit = lambda paths: refuse(400, "no") if DATASET_JSON in paths else None
@@ -170,7 +170,7 @@ def test_an_update_that_was_interrupted_leaves_no_outdated_dataset_json(
     hub.before_commit = lambda paths: None
     status, line, _ = run(capsys, out)
     assert status == 0 and line.startswith("uploaded 1 files")
-    assert files_at(hub) == {**files_of(out), "pictures/a.png": b"a"}
+    assert files_at(hub) == {**files_of(out), "images/a.png": b"a"}
 
 
 def damage(path: Path) -> None:

@@ -24,14 +24,14 @@ from motionshards.trainers.fomm.export import export
 from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.restore import restore
 from motionshards.trainers.images import read_square
-from motionshards.trainers.video import Driving, Picture, write
+from motionshards.trainers.video import Driving, Rgb, write
 
 TONE = ("-f", "lavfi", "-i", "sine=frequency=440:duration=0.4")
 
 Animate = Callable[..., tuple[int, str, str]]
 
 
-def face(shift: int = 0, turn: bool = False) -> Picture:
+def face(shift: int = 0, turn: bool = False) -> Rgb:
     """The face of a photo, shifted to the right or mirrored."""
     cropped = np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180]
     return np.ascontiguousarray(cropped[:, ::-1] if turn else cropped)
@@ -226,7 +226,7 @@ def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
 
 
 def test_unusable_images_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("neither picture nor video\n" * 99)
+    (tmp_path / "text.txt").write_text("neither image nor video\n" * 99)
     (tmp_path / "cut.mp4").write_bytes((inputs / "driving.mp4").read_bytes()[:3000])
     Image.fromarray(_BLANK).save(tmp_path / "blank.png")
     for changes, flags, message in (

@@ -22,7 +22,7 @@ from motionshards.trainers.talking_heads.config import Config
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.person import Acquainted, Person, load_person, save_person
 from motionshards.trainers.talking_heads.portraits import Poses, face_model
-from motionshards.trainers.video import Driving, Picture, write
+from motionshards.trainers.video import Driving, Rgb, write
 
 SIZE = 64
 
@@ -39,7 +39,7 @@ BLANK = np.full((160, 160, 3), 90, np.uint8)
 Drive = Callable[..., tuple[int, str, str]]
 
 
-def face(shift: int = 0) -> Picture:
+def face(shift: int = 0) -> Rgb:
     """The face of a photo, shifted to the right."""
     return np.ascontiguousarray(np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180])
 
@@ -78,11 +78,11 @@ def drive(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Dr
     return run
 
 
-def assert_shows(path: Path, frames: list[Picture]) -> None:
+def assert_shows(path: Path, frames: list[Rgb]) -> None:
     found = np.array([frame.copy() for frame in Driving.at(path).frames(SIZE)]).astype(float)
     assert found.shape == (len(frames), SIZE, SIZE, 3)
     own, other = (np.square(found - np.array(order)).mean() for order in (frames, frames[::-1]))
-    assert own < 300 and own < other / 2, "a video of 64 px loses colours"
+    assert own < 300 and own < other / 2, "a video of 64 px loses colors"
 
 
 def test_frames_without_a_face_keep_the_landmarks_before_them(inputs: Path) -> None:

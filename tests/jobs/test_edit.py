@@ -19,7 +19,7 @@ from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.edit import Editor, au_name, lay_over
 from motionshards.trainers.ganimation.networks import Generator, Painting
 from motionshards.trainers.images import read_image
-from motionshards.trainers.video import Picture
+from motionshards.trainers.video import Rgb
 
 SHAPE = Architecture(size=64, width=4, residuals=1)
 Edit = Callable[..., tuple[int, str, str]]
@@ -42,9 +42,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ours = {"model": "ganimation", "config": Config(architecture=SHAPE).to_json()}
     torch.save({"G": generator().state_dict(), "motionshards": ours}, home / "last.pt")
     frame = data.astronaut()[:240, 90:330]
-    picture = np.random.default_rng(0).integers(0, 256, (len(frame) + 100, frame.shape[1] + 140, 3), np.uint8)
-    picture[40 : 40 + len(frame), 60 : 60 + frame.shape[1]] = frame
-    Image.fromarray(picture).save(home / "face.png")
+    image = np.random.default_rng(0).integers(0, 256, (len(frame) + 100, frame.shape[1] + 140, 3), np.uint8)
+    image[40 : 40 + len(frame), 60 : 60 + frame.shape[1]] = frame
+    Image.fromarray(image).save(home / "face.png")
     return home
 
 
@@ -62,10 +62,10 @@ def edit(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Edi
 
 
 def aus(**values: float) -> np.ndarray:
-    wanted = np.zeros(17, np.float32)
+    expected = np.zeros(17, np.float32)
     for name, value in values.items():
-        wanted[INTENSITIES.index(name)] = value
-    return wanted
+        expected[INTENSITIES.index(name)] = value
+    return expected
 
 
 def test_only_the_face_is_edited(edit: Edit, inputs: Path, tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_a_strip_shows_each_intensity_and_its_mask(edit: Edit, inputs: Path, tmp
     sheet = read_image(tmp_path / "out.png")
     top = sheet.shape[0] - 2 * 64 - 2
     assert sheet.shape[1] == 4 * 66 - 2 and top >= 12
-    editor, picture = Editor(generator(), 64), read_image(inputs / "face.png")
-    face = editor.face(picture, (0, 0, picture.shape[1], picture.shape[0]))
+    editor, image = Editor(generator(), 64), read_image(inputs / "face.png")
+    face = editor.face(image, (0, 0, image.shape[1], image.shape[0]))
     np.testing.assert_array_equal(sheet[top : top + 64, :64], face)
     for number, value in enumerate((0.2, 0.5, 0.8), 1):
         (painting,) = editor.paint(face, [aus(AU12=value, AU04=0.5)])
@@ -150,10 +150,10 @@ def test_csvs_of_single_images_have_no_success_column(edit: Edit, tmp_path: Path
 
 @pytest.mark.parametrize("window", [(10, 5, 74, 69), (-20, -8, 60, 72), (40, 30, 140, 130), (0, 0, 100, 80)])
 def test_kept_regions_are_bit_identical(window: tuple[int, int, int, int]) -> None:
-    picture: Picture = np.random.default_rng(1).integers(0, 256, (80, 100, 3), np.uint8)
-    colour = torch.full((1, 3, 32, 32), -0.5)
-    np.testing.assert_array_equal(lay_over(picture, Painting(colour, torch.ones(1, 1, 32, 32)), window), picture)
-    painted = lay_over(picture, Painting(colour, torch.zeros(1, 1, 32, 32)), window)
+    image: Rgb = np.random.default_rng(1).integers(0, 256, (80, 100, 3), np.uint8)
+    color = torch.full((1, 3, 32, 32), -0.5)
+    np.testing.assert_array_equal(lay_over(image, Painting(color, torch.ones(1, 1, 32, 32)), window), image)
+    painted = lay_over(image, Painting(color, torch.zeros(1, 1, 32, 32)), window)
     y, x = (max(window[1], 0) + min(window[3], 80)) // 2, (max(window[0], 0) + min(window[2], 100)) // 2
     assert painted[y, x].tolist() == [64, 64, 64]
 
@@ -190,7 +190,7 @@ def test_unusable_arguments(edit: Edit, tmp_path: Path, flags: tuple[str, ...], 
 
 
 def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("neither picture nor checkpoint\n" * 99)
+    (tmp_path / "text.txt").write_text("neither image nor checkpoint\n" * 99)
     Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(tmp_path / "blank.png")
     (tmp_path / "lost.csv").write_text(as_csv([{**row(1, b"", 64, {}), "success": 0}], {"separator": ","}))
     zeros = {name: 0 for name in row(1, b"", 64, {}) if name.startswith("AU")}

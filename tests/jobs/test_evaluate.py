@@ -61,14 +61,14 @@ def by_the_networks(
         dataset = Dataset.open(data)
         for row in dataset.index(where=pc.field("split") == "test").to_pylist():
             sample = dataset.read(row, size)
-            pictures = torch.from_numpy(sample.frames).permute(0, 3, 1, 2) / 255
-            points = detector(pictures)
+            images = torch.from_numpy(sample.frames).permute(0, 3, 1, 2) / 255
+            points = detector(images)
             made = [
-                generator(pictures[:1], source_keypoints=points[:1], driving_keypoints=points[n : n + 1]).prediction
-                for n in range(1, len(pictures))
+                generator(images[:1], source_keypoints=points[:1], driving_keypoints=points[n : n + 1]).prediction
+                for n in range(1, len(images))
             ]
             if made:
-                found[sample.key] = (len(made), (torch.cat(made) - pictures[1:]).abs().mean().item())
+                found[sample.key] = (len(made), (torch.cat(made) - images[1:]).abs().mean().item())
     return found
 
 
@@ -77,15 +77,17 @@ def test_scores_equal_those_computed_by_the_networks(
 ) -> None:
     assert run(checkpoint, data, tmp_path / "new" / "out", "--batch", 2) == 0
     found = json.loads((tmp_path / "new" / "out" / "evaluation.json").read_text())
-    wanted = by_the_networks(checkpoint, data)
+    expected = by_the_networks(checkpoint, data)
     rows = {row["key"]: row for row in found["per_clip"]}
-    assert {key: len(row["frames"]["targets"]) for key, row in rows.items()} == {key: count for key, (count, _) in wanted.items()}
+    assert {key: len(row["frames"]["targets"]) for key, row in rows.items()} == {
+        key: count for key, (count, _) in expected.items()
+    }
     l1 = [row["model"]["l1"]["mean"] for row in rows.values()]
-    np.testing.assert_allclose(l1, [each for _, each in wanted.values()], atol=1e-5)
-    total = sum(count for count, _ in wanted.values())
+    np.testing.assert_allclose(l1, [each for _, each in expected.values()], atol=1e-5)
+    total = sum(count for count, _ in expected.values())
     assert (found["clips"], found["frames"], found["skipped"]) == (9, total, {"only one frame": 3})
     mean = found["model_scores"]["l1"]["mean"]
-    assert mean == pytest.approx(sum(count * l1 for count, l1 in wanted.values()) / total, abs=1e-5)
+    assert mean == pytest.approx(sum(count * l1 for count, l1 in expected.values()) / total, abs=1e-5)
     # Squares of random colors are nobody's face.
     assert all(found["model_scores"][name] == {"mean": None, "frames": 0} for name in ("missing", "akd_px", "aed"))
     assert found["provenance"]["landmark_model"].startswith("shape_predictor_68") and "identity_model" in found["provenance"]
@@ -108,9 +110,9 @@ def test_a_smaller_stored_size_is_evaluated(checkpoint: Path, tmp_path: Path) ->
     assert run(checkpoint, data, tmp_path / "out", "--landmarks", "none") == 0
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (found["size_px"], found["clips"], found["frames"]) == (32, 2, 8)
-    wanted = by_the_networks(checkpoint, data, size=32)
+    expected = by_the_networks(checkpoint, data, size=32)
     np.testing.assert_allclose(
-        [row["model"]["l1"]["mean"] for row in found["per_clip"]], [l1 for _, l1 in wanted.values()], atol=1e-5
+        [row["model"]["l1"]["mean"] for row in found["per_clip"]], [l1 for _, l1 in expected.values()], atol=1e-5
     )
 
 

@@ -22,10 +22,10 @@ from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder
 from motionshards.trainers.talking_heads.finetune import acquaint, finetune, restore
 from motionshards.trainers.talking_heads.generator import Generator
-from motionshards.trainers.talking_heads.losses import PictureLoss
+from motionshards.trainers.talking_heads.losses import ImageLoss
 from motionshards.trainers.talking_heads.person import load_person
-from motionshards.trainers.talking_heads.portraits import face_model, of_pictures, of_video, spread
-from motionshards.trainers.video import Driving, Picture, write
+from motionshards.trainers.talking_heads.portraits import face_model, of_images, of_video, spread
+from motionshards.trainers.video import Driving, Rgb, write
 
 SIZE = 64
 CONFIG = Config(
@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 Run = Callable[..., tuple[int, str, str]]
 
 
-def face(shift: int = 0) -> Picture:
+def face(shift: int = 0) -> Rgb:
     """The face of a photo, shifted to the right."""
     return np.ascontiguousarray(np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180])
 
@@ -49,10 +49,10 @@ def save_checkpoint(path: Path, *, ours: bool = True, videos: int = 3) -> Path:
     torch.manual_seed(3)
     shape = CONFIG.architecture
     embedder, generator, judge = Embedder(shape), Generator(shape), Discriminator(shape, videos)
-    pictures = torch.rand(2, 3, SIZE, SIZE)
+    images = torch.rand(2, 3, SIZE, SIZE)
     with torch.no_grad():
         for _ in range(5):
-            judge(generator(pictures, embedder(pictures, pictures)), pictures, torch.tensor([0, 1]))
+            judge(generator(images, embedder(images, images)), images, torch.tensor([0, 1]))
     content: dict[str, Any] = {"E_state_dict": embedder.state_dict(), "G_state_dict": generator.state_dict()}
     content["D_state_dict"] = judge.state_dict()
     own = {"model": "talking_heads", "config": CONFIG.to_json(), "names": {"videos": [f"v{n}" for n in range(videos)]}}
@@ -68,8 +68,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """last.pt, three images, one without a face, and a video of five frames, the third without a face."""
     home = tmp_path_factory.mktemp("finetune")
     save_checkpoint(home / "last.pt")
-    for name, picture in (("a.png", face()), ("b.png", face(9)), ("blank.png", BLANK)):
-        Image.fromarray(picture).save(home / name)
+    for name, image in (("a.png", face()), ("b.png", face(9)), ("blank.png", BLANK)):
+        Image.fromarray(image).save(home / name)
     write(home / "me.mp4", [face(), face(6), BLANK, face(12), face(-6)], 160, Fraction(25))
     return home
 
@@ -98,15 +98,15 @@ def test_frames_are_spread_evenly_over_a_video(inputs: Path) -> None:
 
 def test_portraits_of_images_and_of_a_video(inputs: Path) -> None:
     model = face_model("dlib")
-    pictures = of_pictures([inputs / "a.png", inputs / "b.png"], model, SIZE, "face")
-    assert pictures.pictures.shape == (2, SIZE, SIZE, 3) and pictures.landmarks_px.shape == (2, 68, 2)
-    np.testing.assert_allclose(*pictures.landmarks_px, atol=3, err_msg="each in a window of its own")
+    images = of_images([inputs / "a.png", inputs / "b.png"], model, SIZE, "face")
+    assert images.images.shape == (2, SIZE, SIZE, 3) and images.landmarks_px.shape == (2, 68, 2)
+    np.testing.assert_allclose(*images.landmarks_px, atol=3, err_msg="each in a window of its own")
     video = of_video(Driving.at(inputs / "me.mp4"), 5, model, SIZE, "face")
-    assert len(video.pictures) == 4, "one frame has no face"
+    assert len(video.images) == 4, "one frame has no face"
     moved = video.landmarks_px.mean(axis=(1, 2))
     assert moved[3] < moved[0] < moved[1] < moved[2], "in one window the face moves"
-    whole = of_pictures([inputs / "a.png"], model, SIZE, "none")
-    np.testing.assert_array_equal(whole.pictures[0], read_square(inputs / "a.png", SIZE))
+    whole = of_images([inputs / "a.png"], model, SIZE, "none")
+    np.testing.assert_array_equal(whole.images[0], read_square(inputs / "a.png", SIZE))
     points = find_landmarks(face(), model)
     assert points is not None
     np.testing.assert_allclose(whole.landmarks_px[0], (points + 0.5) * (SIZE / 160) - 0.5, atol=1e-4)
@@ -126,10 +126,10 @@ def test_the_whole_command(run: Run, tmp_path: Path, inputs: Path, caplog: pytes
 
 
 def test_the_same_seed_gives_the_same_person(run: Run, tmp_path: Path, inputs: Path) -> None:
-    pictures = ("--images", inputs / "a.png", inputs / "b.png", "--batch", 1, "--steps", 2)
+    images = ("--images", inputs / "a.png", inputs / "b.png", "--batch", 1, "--steps", 2)
     people = []
     for seed in (0, 0, 1):
-        assert run(*pictures, "--seed", seed)[0] == 0
+        assert run(*images, "--seed", seed)[0] == 0
         people.append(load_person(tmp_path / "person.pt").person.state_dict())
     assert all(torch.equal(people[0][name], people[1][name]) for name in people[0])
     assert not torch.equal(people[0]["style"], people[2]["style"]), "the frames come in another order"
@@ -138,7 +138,7 @@ def test_the_same_seed_gives_the_same_person(run: Run, tmp_path: Path, inputs: P
 def test_without_steps_the_person_is_the_embedding(run: Run, tmp_path: Path, inputs: Path) -> None:
     assert run("--images", inputs / "a.png", inputs / "b.png", "--steps", 0)[0] == 0
     trained = restore(inputs / "last.pt", None, CPU)
-    goals = of_pictures([inputs / "a.png", inputs / "b.png"], face_model("dlib"), SIZE, "face").goals(CPU)
+    goals = of_images([inputs / "a.png", inputs / "b.png"], face_model("dlib"), SIZE, "face").goals(CPU)
     trained.embedder.eval()
     trained.generator.eval()
     with torch.no_grad():
@@ -151,13 +151,13 @@ def test_without_steps_the_person_is_the_embedding(run: Run, tmp_path: Path, inp
 def test_the_discriminators_vector_starts_at_the_embedding_and_is_trained_alone(inputs: Path) -> None:
     trained = restore(inputs / "last.pt", None, CPU)
     stored = torch.load(inputs / "last.pt", weights_only=True)["D_state_dict"]
-    goals = of_pictures([inputs / "a.png"], face_model("dlib"), SIZE, "face").goals(CPU)
+    goals = of_images([inputs / "a.png"], face_model("dlib"), SIZE, "face").goals(CPU)
     person, judge = acquaint(trained, goals), trained.discriminator
     with torch.no_grad():
         torch.testing.assert_close(judge.W.T, trained.embedder(goals.frames, goals.landmarks))
     assert torch.equal(judge.w_0, stored["w_0"])
     before = judge.W.detach().clone()
-    loss = PictureLoss(LossWeights(), None, None)
+    loss = ImageLoss(LossWeights(), None, None)
     assert len(list(finetune(person, judge, goals, loss, CONFIG.training, steps=1, batch=8, seed=0))) == 1
     assert torch.equal(judge.w_0, stored["w_0"]) and not torch.equal(judge.W, before)
 
@@ -165,9 +165,9 @@ def test_the_discriminators_vector_starts_at_the_embedding_and_is_trained_alone(
 @pytest.mark.slow
 def test_a_person_is_learned(inputs: Path) -> None:
     trained = restore(inputs / "last.pt", None, CPU)
-    goals = of_pictures([inputs / "a.png", inputs / "b.png"], face_model("dlib"), SIZE, "face").goals(CPU)
+    goals = of_images([inputs / "a.png", inputs / "b.png"], face_model("dlib"), SIZE, "face").goals(CPU)
     settings = replace(CONFIG.training, learning_rate=1e-2)
-    person, loss = acquaint(trained, goals), PictureLoss(settings.losses, None, None)
+    person, loss = acquaint(trained, goals), ImageLoss(settings.losses, None, None)
     losses = list(finetune(person, trained.discriminator, goals, loss, settings, steps=40, batch=2, seed=0))
     assert losses[-1]["pixel"] < 0.7 * losses[0]["pixel"]
     assert not person.training
@@ -183,21 +183,21 @@ def test_checkpoints_of_the_authors_require_config(run: Run, tmp_path: Path, inp
 
 
 def test_unusable_arguments_are_refused_in_one_line(run: Run, tmp_path: Path, inputs: Path) -> None:
-    picture = ("--images", inputs / "a.png")
-    (tmp_path / "text.png").write_text("no picture")
+    image = ("--images", inputs / "a.png")
+    (tmp_path / "text.png").write_text("no image")
     for flags, changes, message in (
         ((), {}, "Exactly 1 of {--input, --images} must be specified"),
-        ((*picture, "--input", inputs / "me.mp4"), {}, "Exactly 1 of {--input, --images} must be specified"),
-        ((*picture, "--steps", -1), {}, "--steps. Must be >= 0"),
-        ((*picture, "--batch", 0), {}, "--batch. Must be > 0"),
+        ((*image, "--input", inputs / "me.mp4"), {}, "Exactly 1 of {--input, --images} must be specified"),
+        ((*image, "--steps", -1), {}, "--steps. Must be >= 0"),
+        ((*image, "--batch", 0), {}, "--batch. Must be > 0"),
         (("--images", inputs / "blank.png"), {}, "no face was found in any"),
         (("--images", tmp_path / "text.png"), {}, "cannot be read as an image"),
         (("--input", tmp_path / "none.mp4"), {}, "unreadable"),
-        (picture, {"checkpoint": tmp_path / "none.pt"}, "checkpoint not found"),
-        (picture, {"config": "vox-256"}, "has another architecture"),
-        (picture, {"output": inputs / "a.png"}, "a.png is also an input"),
-        (picture, {"output": tmp_path}, "is a directory"),
-        (picture, {"vgg": tmp_path / "none.pth"}, "none.pth does not exist"),
+        (image, {"checkpoint": tmp_path / "none.pt"}, "checkpoint not found"),
+        (image, {"config": "vox-256"}, "has another architecture"),
+        (image, {"output": inputs / "a.png"}, "a.png is also an input"),
+        (image, {"output": tmp_path}, "is a directory"),
+        (image, {"vgg": tmp_path / "none.pth"}, "none.pth does not exist"),
     ):
         status, out, err = run(*flags, **changes)
         assert (status, out, err.count("\n"), message in err) == (2, "", 1, True), err

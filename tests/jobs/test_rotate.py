@@ -51,13 +51,13 @@ class TakeMoved(torch.nn.Module):
     """A combiner that returns the warped image."""
 
     def forward(self, painted: torch.Tensor, moved: torch.Tensor, pose: torch.Tensor) -> Any:
-        return make_networks(SHAPE)["combiner"](painted, moved, pose)._replace(picture=moved)
+        return make_networks(SHAPE)["combiner"](painted, moved, pose)._replace(image=moved)
 
 
-def puppet(picture: np.ndarray, *, matte: bool) -> Puppet:
+def puppet(image: np.ndarray, *, matte: bool) -> Puppet:
     made = networks()
     known = {**made, "rotator": Shift(made["rotator"]), "combiner": TakeMoved()}
-    return Puppet(Restored(SHAPE, known, matte), picture, None, "cpu")
+    return Puppet(Restored(SHAPE, known, matte), image, None, "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -108,11 +108,11 @@ def test_the_face_of_a_photo_is_cropped_and_rotated(rotate: Rotate, tmp_path: Pa
 
 
 def test_eyes_and_mouth_are_morphed_on_request(rotate: Rotate, tmp_path: Path) -> None:
-    pictures = []
+    images = []
     for flags in ((), ("--eyes", "1,0"), ("--eyes", "0,1"), ("--eyes", "1,0", "--mouth", "0.9"), ("--mouth", "0")):
         assert rotate(*flags)[0] == 0
-        pictures.append(written(tmp_path).tobytes())
-    assert len(set(pictures)) == 5
+        images.append(written(tmp_path).tobytes())
+    assert len(set(images)) == 5
 
 
 def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
@@ -142,21 +142,21 @@ def test_networks_of_several_files_are_combined_without_untrained_ones(rotate: R
 
 @pytest.mark.parametrize("matte", [False, True])
 def test_transparency_moves_with_the_image(matte: bool) -> None:
-    picture = np.zeros((SIZE, SIZE, 4), np.uint8)
-    picture[16:48, 24:40] = (200, 90, 30, 255)
-    picture[:, :8] = (255, 255, 255, 0)  # what nobody sees
-    still = puppet(picture, matte=matte).posed(Pose())
+    image = np.zeros((SIZE, SIZE, 4), np.uint8)
+    image[16:48, 24:40] = (200, 90, 30, 255)
+    image[:, :8] = (255, 255, 255, 0)  # what nobody sees
+    still = puppet(image, matte=matte).posed(Pose())
     assert np.abs(still[16:48, 24:40].astype(int) - [200, 90, 30, 255]).max() <= 1
     assert not still[:, :16].any(), "and what nobody saw is not let in"
-    moved = puppet(picture, matte=matte).posed(Pose(yaw=15))
+    moved = puppet(image, matte=matte).posed(Pose(yaw=15))
     assert np.abs(moved[:, :-8].astype(int) - still[:, 8:]).max() <= 2, "taken from 8 pixels to the right"
 
 
 def test_colors_at_transparent_edges_are_not_darkened() -> None:
     """Linear light is warped instead of sRGB, and black from outside is not mixed in."""
-    picture = np.zeros((SIZE, SIZE, 4), np.uint8)
-    picture[:, 20:] = (200, 90, 30, 255)
-    moved = puppet(picture, matte=False).posed(Pose(yaw=15 / 16))  # by half a pixel
+    image = np.zeros((SIZE, SIZE, 4), np.uint8)
+    image[:, 20:] = (200, 90, 30, 255)
+    moved = puppet(image, matte=False).posed(Pose(yaw=15 / 16))  # by half a pixel
     edge = moved[32, 19]
     assert edge[3] == pytest.approx(128, abs=2)
     assert np.abs(edge[:3].astype(int) - [200, 90, 30]).max() <= 2

@@ -97,11 +97,11 @@ def test_a_config_cannot_change() -> None:
 
 
 def test_fields_of_a_later_version_are_named() -> None:
-    with pytest.raises(ValueError, match="colour"):
-        BuildConfig.from_json(BuildConfig(source="s").to_json() | {"colour": "red"})
+    with pytest.raises(ValueError, match="color"):
+        BuildConfig.from_json(BuildConfig(source="s").to_json() | {"color": "red"})
 
 
-def test_missing_field_is_set_to_the_behaviour_of_the_earlier_version() -> None:
+def test_missing_field_is_set_to_the_behavior_of_the_earlier_version() -> None:
     assert BuildConfig.from_json({"source": "s", "size": 64}) == BuildConfig(source="s", size=64, hdr="keep")
 
     @dataclasses.dataclass(frozen=True, kw_only=True)

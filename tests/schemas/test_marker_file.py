@@ -81,7 +81,7 @@ def test_other_files_are_not_read_as_markers(tmp_path: Path) -> None:
         lambda: pq.write_table(rows().replace_schema_metadata({b"motionshards": b"{"}), path),
         lambda: pq.write_table(rows().replace_schema_metadata({b"motionshards": b'{"name": "x"}'}), path),
         lambda: pq.write_table(rows().replace_schema_metadata({b"motionshards": b"[1]"}), path),
-        lambda: write_marker(path, ENTRY, pa.table({"colour": ["a"]})),
+        lambda: write_marker(path, ENTRY, pa.table({"color": ["a"]})),
         lambda: path.write_bytes(whole.replace(b'"split": "train"', b'"split": "../ab"')),
         lambda: write_marker(path, ENTRY, table([], PLAN)),
         lambda: write_marker(path, ENTRY, rows().set_column(0, "key", pa.array([[1]] * 3))),

@@ -29,8 +29,8 @@ def rng(tag: str) -> np.random.Generator:
 
 def image(tag: str, count: int, channels: int, size: int, cells: int) -> Tensor:
     """float64 [count,channels,size,size] in [0, 1): squares of random colors."""
-    colours = rng(f"img/{tag}").random((count, channels, cells, cells))
-    return torch.from_numpy(np.kron(colours, np.ones((size // cells, size // cells))))
+    colors = rng(f"img/{tag}").random((count, channels, cells, cells))
+    return torch.from_numpy(np.kron(colors, np.ones((size // cells, size // cells))))
 
 
 def fill(network: nn.Module, model: str) -> nn.Module:

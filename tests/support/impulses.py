@@ -114,9 +114,9 @@ def write_impulses(path: Path, kind: Kind, seconds: int = 6) -> NDArray[np.float
     _write_clicks(wav, once_s - kind.sound_at_s, seconds - kind.sound_at_s, kind.hz)
     white = "+".join(f"eq(N,{round(at * FPS)})" for at in once_s)
     kept = f"not(lt(random(7),0.4)*gt(n,0)*not({white.replace('N', 'n')}))"  # select knows n, geq knows N
-    picture = f"nullsrc=size=64x48:rate={FPS}:duration={seconds},geq=lum='16+210*({white})':cb=128:cr=128,noise=alls=8:allf=t"
-    picture += f",select='{kept}'" if kind.vfr else ""
-    inputs = ["-f", "lavfi", "-i", picture, "-itsoffset", str(kind.sound_at_s), "-i", str(wav)]
+    image = f"nullsrc=size=64x48:rate={FPS}:duration={seconds},geq=lum='16+210*({white})':cb=128:cr=128,noise=alls=8:allf=t"
+    image += f",select='{kept}'" if kind.vfr else ""
+    inputs = ["-f", "lavfi", "-i", image, "-itsoffset", str(kind.sound_at_s), "-i", str(wav)]
     codecs = ["-c:v", kind.video, "-pix_fmt", "yuvj420p" if kind.video == "mjpeg" else "yuv420p", "-c:a", kind.audio]
     target = ["-ac", str(kind.channels), *kind.options, "-fps_mode", "vfr" if kind.vfr else "cfr", str(path)]
     ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-g", "25", *codecs, *target)
@@ -179,7 +179,7 @@ def _brightness(media: Media) -> tuple[Timeline, NDArray[np.float64]]:
 
 def by_ffmpeg(path: Path, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """When ffmpeg shows flashes, from the first frame, and how much later it plays their clicks; float64 [count] in s."""
-    picture = ["-map", "0:v:0", "-vf", "format=gray,showinfo", "-f", "null", "-"]
+    image = ["-map", "0:v:0", "-vf", "format=gray,showinfo", "-f", "null", "-"]
     sound = [
         "-map",
         "0:a:0",
@@ -191,7 +191,7 @@ def by_ffmpeg(path: Path, count: int) -> tuple[NDArray[np.float64], NDArray[np.f
         "s16le",
         "pipe:1",
     ]
-    command = [ffmpeg_path(), "-nostdin", "-hide_banner", "-i", str(path), *picture, *sound]
+    command = [ffmpeg_path(), "-nostdin", "-hide_banner", "-i", str(path), *image, *sound]
     done = subprocess.run(command, check=True, capture_output=True)
     shown = re.findall(r"pts_time:(\S+) .* mean:\[(\d+)", done.stderr.decode())
     flashes_s = np.array([float(at) for at, mean in shown if int(mean) > 128])

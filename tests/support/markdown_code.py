@@ -67,8 +67,8 @@ def _blocks(lines: list[str], page: str, prose: list[tuple[int, str]]) -> Iterat
             number += 1
 
 
-def _find(lines: list[str], start: int, wanted: Callable[[str], bool]) -> int:
-    return next((number for number in range(start, len(lines)) if wanted(lines[number])), len(lines))
+def _find(lines: list[str], start: int, expected: Callable[[str], bool]) -> int:
+    return next((number for number in range(start, len(lines)) if expected(lines[number])), len(lines))
 
 
 def _is_indented(line: str) -> bool:

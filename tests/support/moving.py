@@ -21,7 +21,7 @@ from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import WORK_DIR, plan_path, shard_name
 from motionshards.schemas.manifest import Manifest
-from motionshards.schemas.moving import Smaller, StoredSound, point_scale, quantised, restored_px, samples_at
+from motionshards.schemas.moving import Smaller, StoredSound, point_scale, quantized, restored_px, samples_at
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Measured, Quality, StoredVideo
 from motionshards.schemas.tables import PLAN, QUALITY, spec_row, table
 from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
@@ -33,7 +33,7 @@ SIZE, HZ, CLICK_EVERY = 64, 16_000, 10
 _SQUARE = SIZE // 8
 
 
-def picture(clip: int, frame: int, size: int = SIZE) -> np.ndarray:
+def image(clip: int, frame: int, size: int = SIZE) -> np.ndarray:
     """uint8 [size,size,3]: the frame of a clip; `size` is a divisor of SIZE."""
     rgb = np.full((SIZE, SIZE, 3), (40 + 5 * (clip % 30), 60, 90), np.uint8)
     for row, number in enumerate((frame, clip)):
@@ -46,8 +46,8 @@ def picture(clip: int, frame: int, size: int = SIZE) -> np.ndarray:
 def seen_in(rgb: np.ndarray) -> tuple[int, int]:
     """Clip and number of a decoded frame, uint8 [H,W,3] of any size that is a multiple of 8."""
     square = rgb.shape[0] // 8
-    grey = rgb[: 2 * square].reshape(2, square, 8, square, 3).mean(axis=(1, 3, 4))
-    frame, clip = ((grey > 128) << np.arange(8)).sum(axis=1).tolist()
+    gray = rgb[: 2 * square].reshape(2, square, 8, square, 3).mean(axis=(1, 3, 4))
+    frame, clip = ((gray > 128) << np.arange(8)).sum(axis=1).tolist()
     return clip, frame
 
 
@@ -60,7 +60,7 @@ X264 = {"crf": "12", "preset": "ultrafast", "x264-params": "keyint=12:scenecut=0
 
 
 def mp4_of(
-    pictures: list[np.ndarray],
+    images: list[np.ndarray],
     rate: Fraction = Fraction(25),
     codec: str = "libx264",
     options: dict[str, str] = X264,
@@ -69,12 +69,12 @@ def mp4_of(
     reordered: bool = False,
 ) -> bytes:
     """Encode images as a stored video: by default, H.264 with a key frame every 12 frames and no reordering."""
-    stored, (height, width) = Mp4(rate, reordered=reordered), pictures[0].shape[:2]
+    stored, (height, width) = Mp4(rate, reordered=reordered), images[0].shape[:2]
     kind = {"width": width, "height": height, "pix_fmt": pix_fmt}
     for stream in [stored.container.add_stream(codec, rate, {"threads": "1", **options}, **kind) for _ in range(streams)]:
         stream.codec_context.time_base = 1 / rate
         packets = []
-        for number, one in enumerate(pictures):
+        for number, one in enumerate(images):
             frame = av.VideoFrame.from_ndarray(one, format="rgb24")
             frame.pts, frame.time_base = number, 1 / rate
             packets += stream.encode(frame)
@@ -149,7 +149,7 @@ def _clip(number: int, frames: int, identity: str, config: BuildConfig, rate: Fr
     measured = _described(number, np.arange(0, frames, config.landmarks_every), source, identity)
     measured = replace(measured, landmarks=_as_stored(measured.landmarks))
     video = StoredVideo(
-        mp4_of([picture(number, frame) for frame in range(frames)], rate),
+        mp4_of([image(number, frame) for frame in range(frames)], rate),
         SIZE,
         rate,
         config.crf,
@@ -169,14 +169,14 @@ def _clip(number: int, frames: int, identity: str, config: BuildConfig, rate: Fr
         video=video,
         sound=_sound(frames, rate) if with_sound else None,
         smaller=tuple(
-            Smaller(size, _jpegs(number, shown, size), mp4_of([picture(number, frame, size) for frame in range(frames)], rate))
+            Smaller(size, _jpegs(number, shown, size), mp4_of([image(number, frame, size) for frame in range(frames)], rate))
             for size in config.smaller_sizes
         ),
     )
 
 
 def _jpegs(number: int, shown: np.ndarray, size: int) -> tuple[bytes, ...]:
-    return encode_jpegs(np.array([picture(number, frame, size) for frame in shown]), 90)
+    return encode_jpegs(np.array([image(number, frame, size) for frame in shown]), 90)
 
 
 def _described(number: int, shown: np.ndarray, source: SourceFrames, identity: str) -> Clip:
@@ -192,7 +192,7 @@ def _described(number: int, shown: np.ndarray, source: SourceFrames, identity: s
 
 def _as_stored(landmarks: Landmarks | None) -> Landmarks:
     assert landmarks is not None
-    return Landmarks(restored_px(quantised(landmarks.points_px, SIZE), *point_scale(SIZE)), landmarks.scores)
+    return Landmarks(restored_px(quantized(landmarks.points_px, SIZE), *point_scale(SIZE)), landmarks.scores)
 
 
 def _sound(frames: int, rate: Fraction) -> StoredSound:

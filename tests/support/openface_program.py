@@ -5,7 +5,7 @@ python openface_program.py ORDERS.json -fdir DIR -of NAME … -out_dir DIR -aus 
 Like the real program: each -fdir is a sequence of images in name order, with a result for each and the next -of as its
 name; raw rows are written while it runs, and the file is rewritten at the end; a missing or empty directory ends it with status
 0, missing models with 1, a corrupt image kills it (SIGFPE). Eleven action units come from dynamic models unless -au_static is
-given. Intensities are averaged over 3 neighbours, presences over 7. The widest face is reported, always as face 0.
+given. Intensities are averaged over 3 neighbors, presences over 7. The widest face is reported, always as face 0.
 
 ORDERS.json, read at each call, controls its behavior: {"log", "size", "separator", "reverse", "without", "lost_every",
 "bystander", "crash_on", "noise", "fail", "busy_s"}.

@@ -37,5 +37,5 @@ def frame_at(sheet: np.ndarray, number: int, top: int = 0) -> np.ndarray:
     return sheet[y : y + LOOK.frame_px, x : x + LOOK.frame_px]
 
 
-def has_colour(picture: np.ndarray, colour: Sequence[int]) -> bool:
-    return bool((np.abs(picture - np.array(colour)).max(-1) < 40).any())
+def has_color(image: np.ndarray, color: Sequence[int]) -> bool:
+    return bool((np.abs(image - np.array(color)).max(-1) < 40).any())

@@ -52,16 +52,16 @@ class VideoServer:
 
     def ranges(self) -> list[str]:
         """The received Range headers."""
-        return [wanted for _, wanted in self.asked if wanted]
+        return [expected for _, expected in self.asked if expected]
 
     def only_start(self) -> int:
         """The start of the single request for the remainder of a file."""
-        (wanted,) = self.ranges()
-        return int(wanted.removeprefix("bytes=").removesuffix("-"))
+        (expected,) = self.ranges()
+        return int(expected.removeprefix("bytes=").removesuffix("-"))
 
-    def reply(self, path: str, wanted: str | None) -> Reply:
+    def reply(self, path: str, expected: str | None) -> Reply:
         """Record a request and choose its reply."""
-        self.asked.append((path, wanted))
+        self.asked.append((path, expected))
         replies = self.script.get(path, [])
         if replies:
             return replies.pop(0) if len(replies) > 1 else replies[0]

@@ -12,13 +12,13 @@ from motionshards.trainers.log import Log, tag
 
 VALUES = {"epoch": 1.0, "perceptual": 2.0, "unfit": 0.5, "waiting": 0.25, "lr_kp_detector": 2e-4}
 TAGS = ["time/epoch", "loss/perceptual", "data/unfit", "time/waiting", "lr/kp_detector"]
-COLOURS = {"source": (1.0, 0.0, 0.0), "driving": (0.0, 1.0, 0.0), "prediction": (0.0, 0.0, 1.0)}
+COLORS = {"source": (1.0, 0.0, 0.0), "driving": (0.0, 1.0, 0.0), "prediction": (0.0, 0.0, 1.0)}
 
 
 def columns(size_px: int) -> dict[str, torch.Tensor]:
     """Two rows, the second half as bright as the first."""
     rows = torch.tensor([1.0, 0.5])[:, None, None, None]
-    return {label: torch.tensor(colour)[:, None, None].expand(2, 3, size_px, size_px) * rows for label, colour in COLOURS.items()}
+    return {label: torch.tensor(color)[:, None, None].expand(2, 3, size_px, size_px) * rows for label, color in COLORS.items()}
 
 
 def test_scalars_are_grouped() -> None:
@@ -31,12 +31,12 @@ def test_images_are_a_grid_with_labels(tmp_path: Path, size_px: int, side_px: in
     shown = simplejpeg.decode_jpeg((tmp_path / "images" / "00000007.jpg").read_bytes()).astype(float)
     pitch = side_px + GAP_PX
     assert shown.shape == (HEADER_PX + 2 * pitch, 3 * pitch - GAP_PX, 3)
-    for column, colour in enumerate(COLOURS.values()):
+    for column, color in enumerate(COLORS.values()):
         left = column * pitch
         assert shown[:HEADER_PX, left : left + side_px].min() < 60, "a label"
         for row, bright in enumerate((255, 127.5)):
             middle = shown[HEADER_PX + row * pitch + side_px // 2, left + side_px // 2]
-            np.testing.assert_allclose(middle, np.multiply(colour, bright), atol=6)
+            np.testing.assert_allclose(middle, np.multiply(color, bright), atol=6)
 
 
 def test_tensorboard_has_the_same(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ class OneNumber:
     def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
         self.numbers.append(number)
         self.drawn.append(float(torch.rand(1, generator=chance)))
-        grey = batch.frames.float().mean(dim=(1, 2, 3, 4))[:, None] / 255
-        loss = (self._network(torch.ones_like(grey)) - grey).square().mean()
+        gray = batch.frames.float().mean(dim=(1, 2, 3, 4))[:, None] / 255
+        loss = (self._network(torch.ones_like(gray)) - gray).square().mean()
         loss.backward()
         adam = self.optimizers["optimizer_network"]
         adam.step()
@@ -56,11 +56,11 @@ class OneNumber:
             if self._where == "weight":
                 nn.init.constant_(self._network.bias, float("nan"))
             else:
-                return {"fine": loss.detach(), "grey": loss.detach() * float("inf")}
-        return {"fine": loss.detach(), "grey": loss.detach()}
+                return {"fine": loss.detach(), "gray": loss.detach() * float("inf")}
+        return {"fine": loss.detach(), "gray": loss.detach()}
 
     def images(self) -> dict[str, Tensor] | None:
-        return {"grey": torch.full((2, 3, 16, 16), self.steps / 100)} if self.steps else None
+        return {"gray": torch.full((2, 3, 16, 16), self.steps / 100)} if self.steps else None
 
     def end_epoch(self) -> None:
         self.ended += 1
@@ -82,7 +82,7 @@ def run(data: Path, out: Path, task: OneNumber, place: Place | None = None, **op
         return train(task, loader, Run(directory=out, **settings), place)
 
 
-@pytest.mark.parametrize(("where", "step", "message"), [("loss", 7, "grey"), ("weight", 8, "weights of network")])
+@pytest.mark.parametrize(("where", "step", "message"), [("loss", 7, "gray"), ("weight", 8, "weights of network")])
 def test_nan_or_infinity_ends_the_run_and_keeps_the_last_checkpoint(
     data: Path, tmp_path: Path, where: str, step: int, message: str
 ) -> None:

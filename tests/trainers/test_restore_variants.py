@@ -109,6 +109,6 @@ def test_variants_restore_to_the_same_weights(tmp_path: Path, model: str, varian
     found = restored(model, tmp_path / "a.pt")
     assert found
     for name, network in found.items():
-        wanted, state = saved[name].state_dict(), network.state_dict()
-        assert state.keys() == wanted.keys()
-        assert all(torch.equal(state[key], wanted[key]) for key in state if key != "W")
+        expected, state = saved[name].state_dict(), network.state_dict()
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[key], expected[key]) for key in state if key != "W")

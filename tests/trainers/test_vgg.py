@@ -43,18 +43,18 @@ def test_networks_of_sixteen_layers(net: Net) -> None:
 
 def test_files_that_name_convolutions_by_stage_are_read(tmp_path: Path) -> None:
     """Files of VGGFace, whose images are not scaled."""
-    wanted = fill(Vgg(VGGFACE, (11,)), "vgg16").state_dict()
+    stored = fill(Vgg(VGGFACE, (11,)), "vgg16").state_dict()
     names = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
     theirs = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
-    torch.save({**dict(zip(theirs, wanted.values(), strict=True)), "fc6.bias": torch.zeros(1)}, tmp_path / "face.pth")
+    torch.save({**dict(zip(theirs, stored.values(), strict=True)), "fc6.bias": torch.zeros(1)}, tmp_path / "face.pth")
     model = vgg.load(str(tmp_path / "face.pth"), VGGFACE, (11,))
     assert model is not None
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in model.state_dict().items())
     first = Vgg(VGGFACE, (0,))
-    first.load_state_dict({name: wanted[name] for name in first.state_dict()})
+    first.load_state_dict({name: stored[name] for name in first.state_dict()})
     image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     shifted = image * 255 - torch.tensor([129.1863, 104.7624, 93.5940]).view(3, 1, 1)
-    expected = nn.functional.conv2d(shifted, wanted["features.0.weight"], wanted["features.0.bias"], padding=1)
+    expected = nn.functional.conv2d(shifted, stored["features.0.weight"], stored["features.0.bias"], padding=1)
     torch.testing.assert_close(first(image)[0], expected, rtol=1e-4, atol=1e-3)
 
 

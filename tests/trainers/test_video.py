@@ -11,7 +11,7 @@ from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.images import read_square
-from motionshards.trainers.video import Driving, Picture, write
+from motionshards.trainers.video import Driving, Rgb, write
 
 MOVING = "testsrc2=size=96x64:rate=25:duration=2"
 TONE = ("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=16000:duration=2")
@@ -25,13 +25,13 @@ def packets(path: Path) -> list[tuple[int, ...]]:
     return [(round(int(row[2]) * scale * 10**6), round(int(row[3]) * scale * 10**6), int(row[4])) for row in rows]
 
 
-def greys(count: int, size: int = 32) -> list[Picture]:
+def grays(count: int, size: int = 32) -> list[Rgb]:
     """Frames whose brightness encodes their number."""
     return [np.full((size, size, 3), 4 * number + 8, np.uint8) for number in range(count)]
 
 
 def numbers(path: Path, size: int = 32) -> list[int]:
-    """The numbers of the frames of a video of `greys`."""
+    """The numbers of the frames of a video of `grays`."""
     return [round((float(frame.mean()) - 8) / 4) for frame in Driving.at(path).frames(size)]
 
 
@@ -54,16 +54,16 @@ def test_rates_are_kept_exactly(make_video: MakeVideo, tmp_path: Path, rate: str
 
 
 def test_frames_are_written_once_and_in_order(tmp_path: Path) -> None:
-    assert write(tmp_path / "new" / "out.mp4", iter(greys(60)), 32, Fraction(25)) == 60
+    assert write(tmp_path / "new" / "out.mp4", iter(grays(60)), 32, Fraction(25)) == 60
     assert numbers(tmp_path / "new" / "out.mp4") == list(range(60))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.mp4"]
 
 
 def test_colors_are_preserved(tmp_path: Path) -> None:
-    colours = [(200, 40, 40), (40, 180, 60), (30, 60, 210), (128, 128, 128)]
-    write(tmp_path / "out.mp4", [np.full((32, 32, 3), colour, np.uint8) for colour in colours], 32, Fraction(25))
+    colors = [(200, 40, 40), (40, 180, 60), (30, 60, 210), (128, 128, 128)]
+    write(tmp_path / "out.mp4", [np.full((32, 32, 3), color, np.uint8) for color in colors], 32, Fraction(25))
     found = [frame.mean(axis=(0, 1)) for frame in Driving.at(tmp_path / "out.mp4").frames(32)]
-    np.testing.assert_allclose(found, colours, atol=4)
+    np.testing.assert_allclose(found, colors, atol=4)
 
 
 def test_frames_with_uneven_times_stay_in_sync(make_video: MakeVideo) -> None:
@@ -133,15 +133,15 @@ def test_errors_keep_the_existing_file(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     target.write_bytes(b"before")
 
-    def breaking() -> Iterator[Picture]:
-        yield from greys(3)
+    def breaking() -> Iterator[Rgb]:
+        yield from grays(3)
         raise ConfigError("the driving video is cut")
 
     with pytest.raises(ConfigError, match="is cut"):
         write(target, breaking(), 32, Fraction(25))
     for count in (1, 500):  # H.264 wants even sides: ffmpeg fails after all that was written, or before
         with pytest.raises(ConfigError, match="cannot be written"):
-            write(target, count * greys(1, 33), 33, Fraction(25))
+            write(target, count * grays(1, 33), 33, Fraction(25))
     assert target.read_bytes() == b"before" and [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -181,7 +181,7 @@ def test_images_are_upright_and_opaque(tmp_path: Path) -> None:
 
 
 def test_unusable_images_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:5000])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionshards.trainers.video import Driving, Picture, write
+from motionshards.trainers.video import Driving, Rgb, write
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 FLASH = "color=black:size=64x48:rate=25:duration=2,geq=lum='if(eq(N,20),255,16)':cb=128:cr=128"
@@ -54,7 +54,7 @@ def written(path: Path) -> Path:
     """The video once more, as `jobs.animate` writes it."""
     driving, target = Driving.at(path), path.with_name("out.mp4")
 
-    def shown() -> list[Picture]:
+    def shown() -> list[Rgb]:
         repeats = driving.shown(Fraction(25)).tolist()
         return [frame for frame, count in zip(driving.frames(32), repeats, strict=True) for _ in range(count)]
 

@@ -57,8 +57,8 @@ def evaluate(
         DatasetError: a clip is damaged; it is not skipped, as scores would not be comparable with those of the intact dataset
     """
     if model.size_px not in (sizes := data.manifest.config.sizes):
-        has, wanted = " and ".join(map(str, sizes)), model.size_px
-        raise ConfigError(f"{data.out} has frames of {has} px, and the model is for {wanted}: build with --size {wanted}")
+        has, expected = " and ".join(map(str, sizes)), model.size_px
+        raise ConfigError(f"{data.out} has frames of {has} px, and the model is for {expected}: build with --size {expected}")
     rows, short = _rows(data, split, limit)
     skipped: Counter[str] = Counter({_TOO_SHORT: short} if short else {})
     clips: list[ClipScores] = []

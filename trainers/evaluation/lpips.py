@@ -65,7 +65,7 @@ def _layers(path: Path, device: torch.device | str) -> list[Tensor]:
     """Read the weights of the linear layers, [C,1,1] each."""
     content = read(path)
     found = [content.get(f"lin{number}.model.1.weight") for number in range(len(_TAPS))]
-    wanted = [(1, width, 1, 1) for width in (64, 128, 256, 512, 512)]
-    if [getattr(weight, "shape", None) for weight in found] != wanted:
+    expected = [(1, width, 1, 1) for width in (64, 128, 256, 512, 512)]
+    if [getattr(weight, "shape", None) for weight in found] != expected:
         raise ConfigError(f"{path} does not contain the linear layers of LPIPS with VGG16 (expected vgg.pth of version 0.1)")
     return [weight[0].to(device) for weight in found if weight is not None]

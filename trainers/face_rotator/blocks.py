@@ -61,10 +61,10 @@ def head_convolution(inside: int, outside: int) -> nn.Conv2d:
     return convolution
 
 
-def with_pose(pictures: Tensor, pose: Tensor) -> Tensor:
+def with_pose(images: Tensor, pose: Tensor) -> Tensor:
     """Append poses [B,3] to images [B,C,H,W] as constant channels: [B,C+3,H,W]."""
-    planes = pose.to(pictures.dtype)[:, :, None, None].expand(-1, -1, *pictures.shape[2:])
-    return torch.cat([pictures, planes], dim=1)
+    planes = pose.to(images.dtype)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+    return torch.cat([images, planes], dim=1)
 
 
 def _block(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from motionshards.dataset.index import Sample
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.evaluation.reconstruction import NO_LANDMARKS, Choice, Painter, as_images
-from motionshards.trainers.face_rotator.colour import to_frames, to_pictures
+from motionshards.trainers.face_rotator.color import to_frames, to_images
 from motionshards.trainers.face_rotator.config import CONFIGS
 from motionshards.trainers.face_rotator.pose import MOST_DEG, expression, rotation
 from motionshards.trainers.face_rotator.restore import restore
@@ -66,19 +66,19 @@ class FaceRotatorReconstructor:
 
     def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
         """See Reconstructor."""
-        source = to_pictures(as_images(sample.frames[[*given]], self._device))
+        source = to_images(as_images(sample.frames[[*given]], self._device))
         pose = torch.from_numpy(_pose_deg(sample).astype(np.float32)).to(self._device)
 
         def paint(targets: Sequence[int]) -> Tensor:
             assert sample.landmarks is not None
-            pictures = source.expand(len(targets), -1, -1, -1)
+            images = source.expand(len(targets), -1, -1, -1)
             if "morpher" in self._networks:
-                wanted = expression(torch.from_numpy(sample.landmarks[[*targets]]).to(self._device))
-                pictures = self._networks["morpher"](pictures, wanted).picture
+                expected = expression(torch.from_numpy(sample.landmarks[[*targets]]).to(self._device))
+                images = self._networks["morpher"](images, expected).image
             start = pose[[*given]].expand(len(targets), -1)
             change = rotation(torch.stack([start, pose[[*targets]]], dim=1))
-            rotated = self._networks["rotator"](pictures, change)
-            return to_frames(self._networks["combiner"](rotated.painted, rotated.moved, change).picture)
+            rotated = self._networks["rotator"](images, change)
+            return to_frames(self._networks["combiner"](rotated.painted, rotated.moved, change).image)
 
         return paint
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from motionshards.trainers.face_rotator.colour import to_frames
+from motionshards.trainers.face_rotator.color import to_frames
 from motionshards.trainers.vgg import Vgg
 
 TAPS = (3, 8, 15)
@@ -27,9 +27,9 @@ class PerceptualDistance(nn.Module):
 
     def forward(self, made: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = self.vgg(to_frames(target))
+            expected = self.vgg(to_frames(target))
         found = self.vgg(to_frames(made))
-        return torch.stack([_distance(*pair) for pair in zip(found, wanted, strict=True)]).sum(dim=0)
+        return torch.stack([_distance(*pair) for pair in zip(found, expected, strict=True)]).sum(dim=0)
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Morpher, rotator and combiner.
 
-Shape suffixes: B images, F features. Masks blend an image with a color: `mask * picture + (1 - mask) * colour`.
+Shape suffixes: B images, F features. Masks blend an image with a color: `mask * image + (1 - mask) * color`.
 """
 
 from itertools import pairwise
@@ -28,24 +28,24 @@ NAMES = ("morpher", "rotator", "combiner")
 class Morphed(NamedTuple):
     """Output of the morpher, all [B,4,H,W]: the image, the mask of the source, and the generated color."""
 
-    picture: Tensor
+    image: Tensor
     mask: Tensor
-    colour: Tensor
+    color: Tensor
 
 
 class Rotated(NamedTuple):
     """Output of the rotator.
 
-    painted: [B,4,H,W], the source with `colour` where `mask` is 0
+    painted: [B,4,H,W], the source with `color` where `mask` is 0
     moved: [B,4,H,W], the source warped by the flow
-    colour, mask: [B,4,H,W]
+    color, mask: [B,4,H,W]
     change: [B,H,W,2], predicted difference of the flow from the identity
     flow: [B,H,W,2], source coordinates x and y of each pixel; -1 and 1 are the centers of the outermost pixels
     """
 
     painted: Tensor
     moved: Tensor
-    colour: Tensor
+    color: Tensor
     mask: Tensor
     change: Tensor
     flow: Tensor
@@ -54,15 +54,15 @@ class Rotated(NamedTuple):
 class Combined(NamedTuple):
     """Output of the combiner, all [B,4,H,W].
 
-    picture: the result: `blend`, with `colour` where `retouch` is 0
+    image: the result: `blend`, with `color` where `retouch` is 0
     blend: the two images of the rotator blended; `mask` is the weight of the painted one
     """
 
-    picture: Tensor
+    image: Tensor
     blend: Tensor
     mask: Tensor
     retouch: Tensor
-    colour: Tensor
+    color: Tensor
 
 
 class Body(nn.Module):
@@ -124,8 +124,8 @@ class Morpher(nn.Module):
     def forward(self, source: Tensor, pose: Tensor) -> Morphed:
         """Morph images [B,4,H,W] to left eye, right eye and mouth [B,3]."""
         features = self.main_body(with_pose(source, pose))
-        colour, mask = self.color_change(features), self.alpha_mask(features)
-        return Morphed(_kept(mask, source, colour), mask, colour)
+        color, mask = self.color_change(features), self.alpha_mask(features)
+        return Morphed(_kept(mask, source, color), mask, color)
 
 
 class Rotator(nn.Module):
@@ -141,10 +141,10 @@ class Rotator(nn.Module):
     def forward(self, source: Tensor, pose: Tensor) -> Rotated:
         """Rotate the heads in images [B,4,H,W] by pitch, yaw and roll [B,3]."""
         features = self.main_body(with_pose(source, pose))
-        colour, mask = self.pumarola_color_change(features), self.pumarola_alpha_mask(features)
-        change = self.zhou_grid_change(features).to(colour.dtype).permute(0, 2, 3, 1)
+        color, mask = self.pumarola_color_change(features), self.pumarola_alpha_mask(features)
+        change = self.zhou_grid_change(features).to(color.dtype).permute(0, 2, 3, 1)
         flow = still_flow(source) + change
-        return Rotated(_kept(mask, source, colour), warp(source, flow), colour, mask, change, flow)
+        return Rotated(_kept(mask, source, color), warp(source, flow), color, mask, change, flow)
 
 
 class Combiner(nn.Module):
@@ -161,9 +161,9 @@ class Combiner(nn.Module):
         """Combine images [B,4,H,W] of the pose [B,3]."""
         features = self.main_body(with_pose(torch.cat([painted, moved], dim=1), pose))
         mask, retouch = self.combine_alpha_mask(features), self.retouch_alpha_mask(features)
-        colour = self.retouch_color_change(features)
+        color = self.retouch_color_change(features)
         blend = _kept(mask, painted, moved)
-        return Combined(_kept(retouch, blend, colour), blend, mask, retouch, colour)
+        return Combined(_kept(retouch, blend, color), blend, mask, retouch, color)
 
 
 def make_networks(shape: Architecture, *, still: bool = True) -> dict[str, nn.Module]:
@@ -179,17 +179,17 @@ def is_trained(network: nn.Module) -> bool:
     return any(bool(tensor.any()) for name, tensor in network.named_parameters() if name.endswith(".bias"))
 
 
-def still_flow(pictures: Tensor) -> Tensor:
+def still_flow(images: Tensor) -> Tensor:
     """Return the identity flow [1,H,W,2] for images [B,C,H,W]."""
-    height, width = pictures.shape[2:]
-    y, x = (torch.linspace(-1, 1, side, dtype=pictures.dtype, device=pictures.device) for side in (height, width))
+    height, width = images.shape[2:]
+    y, x = (torch.linspace(-1, 1, side, dtype=images.dtype, device=images.device) for side in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
 
 
-def warp(pictures: Tensor, flow: Tensor) -> Tensor:
+def warp(images: Tensor, flow: Tensor) -> Tensor:
     """Sample images [B,C,H,W] bilinearly at `flow` [B,H,W,2], with border padding."""
-    return F.grid_sample(pictures, flow, padding_mode="border", align_corners=True)
+    return F.grid_sample(images, flow, padding_mode="border", align_corners=True)
 
 
-def _kept(mask: Tensor, picture: Tensor, colour: Tensor) -> Tensor:
-    return mask * picture + (1 - mask) * colour
+def _kept(mask: Tensor, image: Tensor, color: Tensor) -> Tensor:
+    return mask * image + (1 - mask) * color

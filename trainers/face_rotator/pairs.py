@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from motionshards.dataset.reading.batch import Batch
-from motionshards.trainers.face_rotator.colour import to_pictures
+from motionshards.trainers.face_rotator.color import to_images
 from motionshards.trainers.face_rotator.config import TrainingConfig
 from motionshards.trainers.face_rotator.pose import expression, rotation
 
@@ -40,7 +40,7 @@ def posed_pairs(batch: Batch, settings: TrainingConfig) -> PosedPairs:
     change = (faces[:, 1] - faces[:, 0]).abs().amax(dim=1)  # NaN if one of them is
     morphing = settings.stage == "morpher"
     pose = faces[:, 1] if morphing else rotation(batch.pose)
-    wanted = change >= settings.alike if morphing else change < settings.alike
-    fit = wanted & pose.isfinite().all(dim=1)
-    source, target = (to_pictures(batch.frames[:, number]) for number in (0, 1))
+    expected = change >= settings.alike if morphing else change < settings.alike
+    fit = expected & pose.isfinite().all(dim=1)
+    source, target = (to_images(batch.frames[:, number]) for number in (0, 1))
     return PosedPairs(source=source, target=target, pose=torch.nan_to_num(pose), fit=fit.to(source.dtype))

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionshards.trainers.face_rotator.colour import light, to_linear, to_srgb, with_alpha
+from motionshards.trainers.face_rotator.color import light, to_linear, to_srgb, with_alpha
 from motionshards.trainers.face_rotator.networks import warp
 from motionshards.trainers.face_rotator.pose import MOST_DEG
 from motionshards.trainers.face_rotator.restore import Restored
-from motionshards.trainers.video import Picture
+from motionshards.trainers.video import Rgb
 
 _LEAST_ALPHA = 0.5 / 255  # smaller values are stored as 0
 
@@ -41,36 +41,36 @@ class Pose:
 class Puppet:
     """An image that is morphed once and can then be rotated repeatedly.
 
-    picture: uint8 [size,size,3], or [size,size,4] with straight alpha
+    image: uint8 [size,size,3], or [size,size,4] with straight alpha
     expression: left eye, right eye, mouth, see `trainers.face_rotator.pose`; None for no morphing
     """
 
     @torch.inference_mode()
     def __init__(
-        self, restored: Restored, picture: Picture, expression: tuple[float, float, float] | None, device: torch.device | str
+        self, restored: Restored, image: Rgb, expression: tuple[float, float, float] | None, device: torch.device | str
     ) -> None:
         self._rotator, self._combiner = (restored.networks[name].to(device) for name in ("rotator", "combiner"))
-        values = torch.tensor(picture, device=device).permute(2, 0, 1)[None].float() / 255
+        values = torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255
         self._transparent, self._matte = values.shape[1] == 4, restored.matte
         self._alpha = values[:, 3:] if self._transparent else torch.ones_like(values[:, :1])
         self._seen = self._as_seen(to_linear(values[:, :3]))
         if expression is not None:
             morpher = restored.networks["morpher"].to(device)
-            self._seen = morpher(self._seen, torch.tensor([expression], device=device)).picture
+            self._seen = morpher(self._seen, torch.tensor([expression], device=device)).image
 
     @torch.inference_mode()
-    def posed(self, pose: Pose) -> Picture:
+    def posed(self, pose: Pose) -> Rgb:
         """Rotate the head: uint8, in the shape of the input image."""
         change = torch.tensor([[pose.pitch, pose.yaw, pose.roll]], device=self._seen.device) / MOST_DEG
         rotated = self._rotator(self._seen, change)
-        combined = self._combiner(rotated.painted, rotated.moved, change).picture
+        combined = self._combiner(rotated.painted, rotated.moved, change).image
         if not self._transparent:
             return _stored(to_srgb(light(combined)))
         if self._matte:
             return _stored(torch.cat([to_srgb(light(combined)), (combined[:, 3:] + 1) / 2], dim=1))
         alpha = warp(self._alpha, rotated.flow)
-        colours = (light(combined) / alpha.clamp(min=_LEAST_ALPHA)).clamp(max=1) * (alpha >= _LEAST_ALPHA)
-        return _stored(torch.cat([to_srgb(colours), alpha], dim=1))
+        colors = (light(combined) / alpha.clamp(min=_LEAST_ALPHA)).clamp(max=1) * (alpha >= _LEAST_ALPHA)
+        return _stored(torch.cat([to_srgb(colors), alpha], dim=1))
 
     def _as_seen(self, linear: Tensor) -> Tensor:
         """Convert linear light [1,3,H,W] to the networks' input [1,4,H,W]; fully transparent pixels are black in both ways."""
@@ -79,7 +79,7 @@ class Puppet:
         return with_alpha(linear * self._alpha, torch.ones_like(self._alpha))
 
 
-def _stored(values: Tensor) -> Picture:
+def _stored(values: Tensor) -> Rgb:
     """Convert [1,C,H,W] in [0, 1] to uint8 [H,W,C]."""
-    picture: Picture = np.ascontiguousarray((values[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
-    return picture
+    image: Rgb = np.ascontiguousarray((values[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+    return image

@@ -16,7 +16,7 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.dataset.views import PosePairs
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import vgg
-from motionshards.trainers.face_rotator.colour import to_frames
+from motionshards.trainers.face_rotator.color import to_frames
 from motionshards.trainers.face_rotator.config import Config
 from motionshards.trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
 from motionshards.trainers.face_rotator.networks import is_trained, make_networks
@@ -117,9 +117,7 @@ class FaceRotatorTask:
         word, distance = ("pixel", pixel_distance) if judge is None else ("perceptual", judge)
         with self._means.autocast():
             beside, judged = self._made(pairs)
-            losses = {
-                f"{word}_{name}": (distance(picture, pairs.target) * pairs.fit).sum() / fit for name, picture in judged.items()
-            }
+            losses = {f"{word}_{name}": (distance(image, pairs.target) * pairs.fit).sum() / fit for name, image in judged.items()}
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
         shown = {"source": pairs.source, "target": pairs.target, **beside, **judged}
         self._shown = {label: images.detach() for label, images in shown.items()}
@@ -128,17 +126,17 @@ class FaceRotatorTask:
     def _laid_out(self, pairs: PosedPairs) -> PosedPairs:
         """Convert images to the networks' memory format."""
         form = torch.channels_last if self._means.channels_last else torch.contiguous_format
-        source, target = (picture.contiguous(memory_format=form) for picture in (pairs.source, pairs.target))
+        source, target = (image.contiguous(memory_format=form) for image in (pairs.source, pairs.target))
         return PosedPairs(source=source, target=target, pose=pairs.pose, fit=pairs.fit)
 
     def _made(self, pairs: PosedPairs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return images that are only displayed, and those that are compared with the target, by name."""
         if self._stage == "morpher":
-            return {}, {"morphed": self._called["morpher"](pairs.source, pairs.pose).picture}
+            return {}, {"morphed": self._called["morpher"](pairs.source, pairs.pose).image}
         if self._stage == "rotator":
             rotated = self._called["rotator"](pairs.source, pairs.pose)
             return {}, {"painted": rotated.painted, "moved": rotated.moved}
         with torch.no_grad():
             rotated = self._called["rotator"](pairs.source, pairs.pose)
         combined = self._called["combiner"](rotated.painted, rotated.moved, pairs.pose)
-        return {"painted": rotated.painted, "moved": rotated.moved}, {"combined": combined.picture}
+        return {"painted": rotated.painted, "moved": rotated.moved}, {"combined": combined.image}

@@ -13,7 +13,7 @@ from torch import Tensor
 from motionshards.trainers.fomm.hull import LEAST_AREA
 from motionshards.trainers.fomm.keypoints import Keypoints
 from motionshards.trainers.fomm.normalize import hull_areas
-from motionshards.trainers.video import Picture
+from motionshards.trainers.video import Rgb
 
 logger = logging.getLogger("motionshards")
 
@@ -52,7 +52,7 @@ class Animator:
     rotated.
     """
 
-    def __init__(self, networks: Networks, source: Picture, movement: Movement, device: torch.device | str = "cpu") -> None:
+    def __init__(self, networks: Networks, source: Rgb, movement: Movement, device: torch.device | str = "cpu") -> None:
         self._networks, self._movement, self._device = networks, movement, device
         self._source = self._tensor([source])
         found = networks.kp_detector(self._source)
@@ -60,7 +60,7 @@ class Animator:
         self._source_keypoints = _steadied(found, self._turned, torch.eye(2, device=found.value.device))
         _warn_of_singular(self._turned, "the source")
 
-    def animate(self, frames: Iterable[Picture], *, first: Picture | None = None, batch: int = 1) -> Iterator[Picture]:
+    def animate(self, frames: Iterable[Rgb], *, first: Rgb | None = None, batch: int = 1) -> Iterator[Rgb]:
         """Yield the source in the pose of each frame in order, both uint8 [H,W,3].
 
         first: reference frame of relative motion; None for the first of `frames`
@@ -77,11 +77,11 @@ class Animator:
             found = self._networks.kp_detector(self._tensor(part))
             count, singular = count + len(part), singular + int((~_regular(found)).any(dim=1).sum())
             moved = self._moved(found, start, adapt_scale)
-            yield from _pictures(self._networks.generator(self._source, self._source_keypoints, moved))
+            yield from _images(self._networks.generator(self._source, self._source_keypoints, moved))
         if singular:
             logger.warning("keypoints with singular Jacobians are not rotated in %d of %d frames", singular, count)
 
-    def _start(self, first: Picture) -> tuple[Keypoints, bool]:
+    def _start(self, first: Rgb) -> tuple[Keypoints, bool]:
         """Return the keypoints of the reference frame, and whether motion is scaled."""
         found = self._networks.kp_detector(self._tensor([first]))
         if not self._movement.relative:
@@ -100,9 +100,9 @@ class Animator:
             driving = self._networks.process_kp_driving(driving, first, source, adapt_scale=adapt_scale)
         return driving if source.jacobian is None else _steadied(driving, turned, source.jacobian)
 
-    def _tensor(self, pictures: list[Picture]) -> Tensor:
+    def _tensor(self, images: list[Rgb]) -> Tensor:
         """Convert to float32 [B,C,H,W] in [0, 1] on the device."""
-        stacked = torch.from_numpy(np.stack(pictures)).to(self._device)
+        stacked = torch.from_numpy(np.stack(images)).to(self._device)
         return stacked.permute(0, 3, 1, 2).float() / 255
 
 
@@ -126,6 +126,6 @@ def _warn_of_singular(regular: Tensor, where: str) -> None:
         logger.warning("%d keypoints of %s have singular Jacobians and are not rotated", count, where)
 
 
-def _pictures(predictions: Tensor) -> list[Picture]:
+def _images(predictions: Tensor) -> list[Rgb]:
     """Round each prediction to uint8 [H,W,3]."""
     return [*(predictions.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()]

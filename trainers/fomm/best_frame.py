@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.faces import find_landmarks
 from motionshards.trainers.fomm.normalize import hull_areas
-from motionshards.trainers.video import Picture
+from motionshards.trainers.video import Rgb
 from motionshards.transforms.extract.landmarks.models import FaceModel
 
 logger = logging.getLogger("motionshards")
@@ -31,19 +31,19 @@ class Best:
     """
 
     frame: int
-    picture: Picture
+    image: Rgb
     distance: float
     without_face: int
 
 
-def find_best_frame(source: Picture, frames: Iterable[Picture], model: FaceModel) -> Best:
+def find_best_frame(source: Rgb, frames: Iterable[Rgb], model: FaceModel) -> Best:
     """Return the first of the frames whose face is most similar to that of `source`. Frames without a face are skipped.
 
     Raises:
         ConfigError: there is no face in `source`, or in any of the frames
     """
-    wanted = face_shape(source, model)
-    if wanted is None:
+    expected = face_shape(source, model)
+    if expected is None:
         raise ConfigError("no face was found in the source, with which the faces of the driving video are compared")
     best: Best | None = None
     without = number = 0
@@ -52,25 +52,25 @@ def find_best_frame(source: Picture, frames: Iterable[Picture], model: FaceModel
         if shape is None:
             without += 1
             continue
-        distance = float(np.square(shape - wanted).sum(axis=1).mean())
+        distance = float(np.square(shape - expected).sum(axis=1).mean())
         if best is None or distance < best.distance:
             best = Best(number, frame.copy(), distance, 0)
     if best is None:
         raise ConfigError(f"no face was found in any of the {number + 1} frames of the driving video")
     if without:
         logger.warning("skipped %d of %d frames without a face in the search for the best frame", without, number + 1)
-    return Best(best.frame, best.picture, best.distance, without)
+    return Best(best.frame, best.image, best.distance, without)
 
 
-def face_shape(picture: Picture, model: FaceModel) -> NDArray[np.float64] | None:
+def face_shape(image: Rgb, model: FaceModel) -> NDArray[np.float64] | None:
     """Return the landmarks [68,2] of the most confident face in uint8 [H,W,3], centered and scaled to hull area 1, or None.
 
     They are landmarks of the image scaled to a square, as in the input of the networks.
     """
-    found = find_landmarks(picture, model)
+    found = find_landmarks(image, model)
     if found is None:
         return None
-    points = found.astype(np.float64) / (picture.shape[1], picture.shape[0])
+    points = found.astype(np.float64) / (image.shape[1], image.shape[0])
     area = float(hull_areas(torch.from_numpy(points)[None])[0])
     if not area:
         return None

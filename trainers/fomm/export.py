@@ -116,7 +116,7 @@ def differences(eager: Mapping[str, Run], written: Mapping[str, Run], architectu
     for count in BATCHES:
         for name, inputs in _cases(eager, architecture, count):
             pairs = zip(eager[name](*inputs), written[name](*inputs), strict=True)
-            found[name] += [_difference(wanted, torch.as_tensor(made)) for wanted, made in pairs]
+            found[name] += [_difference(expected, torch.as_tensor(made)) for expected, made in pairs]
     return {name: Difference(*map(max, zip(*map(astuple, some), strict=True))) for name, some in found.items()}
 
 
@@ -131,12 +131,12 @@ def _frame_ms(eager: Mapping[str, Run], written: Mapping[str, Run], architecture
     return spent
 
 
-def _difference(wanted: Tensor, found: Tensor) -> Difference:
-    if wanted.shape != found.shape:
+def _difference(expected: Tensor, found: Tensor) -> Difference:
+    if expected.shape != found.shape:
         return Difference(torch.inf, torch.inf, torch.inf)
-    wanted = wanted.double()
-    apart = (wanted - found.double()).abs()
-    scale, contrast = wanted.abs().max().clamp(min=1), wanted.std(correction=0).clamp(min=_LEAST_CONTRAST)
+    expected = expected.double()
+    apart = (expected - found.double()).abs()
+    scale, contrast = expected.abs().max().clamp(min=1), expected.std(correction=0).clamp(min=_LEAST_CONTRAST)
     figures = (apart.max() / scale, apart.mean() / scale, apart.square().mean().sqrt() / contrast)
     return Difference(*torch.stack(figures).nan_to_num(nan=torch.inf, posinf=torch.inf).tolist())
 
@@ -145,16 +145,16 @@ def _cases(eager: Mapping[str, Run], architecture: Architecture, count: int) -> 
     """Yield inputs of all graphs for `count` rows: detected and random keypoints, and all combinations of switches."""
     chance = torch.Generator().manual_seed(count)
     for smooth in (False, True):
-        pictures = _pictures(architecture, count + 1, smooth, chance)
-        yield "kp_detector", (pictures[1:],)
-        for kp, jacobian in (eager["kp_detector"](pictures), _keypoints(architecture.keypoints, count + 1, chance)):
+        images = _images(architecture, count + 1, smooth, chance)
+        yield "kp_detector", (images[1:],)
+        for kp, jacobian in (eager["kp_detector"](images), _keypoints(architecture.keypoints, count + 1, chance)):
             driving, first, source = ((kp[row], jacobian[row]) for row in (slice(1, None), slice(1, 2), slice(1)))
-            yield "generator", (pictures[:1], *source, *driving)
+            yield "generator", (images[:1], *source, *driving)
             for switches in itertools.product(_SWITCH, repeat=2):
                 yield "process_kp_driving", (*driving, *first, *source, *map(torch.tensor, switches))
 
 
-def _pictures(architecture: Architecture, count: int, smooth: bool, chance: torch.Generator) -> Tensor:
+def _images(architecture: Architecture, count: int, smooth: bool, chance: torch.Generator) -> Tensor:
     """Generate images [count,C,size,size] in [0, 1]: noise, or smooth blobs of color that change gradually."""
     channels, size = architecture.channels, architecture.size
     if not smooth:

@@ -94,8 +94,8 @@ class GeneratorLoss(nn.Module):
 
     def _perceptual(self, vgg: Vgg, prediction: Tensor, driving: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = vgg(driving)
-        return _weighted_distances(self.weights.perceptual, vgg(prediction), wanted)
+            expected = vgg(driving)
+        return _weighted_distances(self.weights.perceptual, vgg(prediction), expected)
 
     def _adversarial(
         self, discriminator: nn.Module, prediction: Tensor, driving: Tensor, keypoints: Keypoints
@@ -165,8 +165,8 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return difference.mean(dtype=torch.promote_types(difference.dtype, torch.float32))
 
 
-def _squared_error(score: Tensor, wanted: float) -> Tensor:
-    return (at_least_float32(score) - wanted).square().mean()
+def _squared_error(score: Tensor, expected: float) -> Tensor:
+    return (at_least_float32(score) - expected).square().mean()
 
 
 def _sum(terms: list[Tensor]) -> Tensor:

@@ -18,9 +18,9 @@ from motionshards.trainers.checkpoint import load_networks
 from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.discriminator import MultiScaleDiscriminator
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.images import step_images
 from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
-from motionshards.trainers.fomm.pictures import step_pictures
 from motionshards.trainers.parallel import same_everywhere, update
 from motionshards.trainers.task import Means, Plan
 from motionshards.transforms.augment.tps import Warp
@@ -96,7 +96,7 @@ class FommTask:
         if self._shown is None:
             return None
         source, driving, result = self._shown
-        return step_pictures(source[:_SHOWN], driving[:_SHOWN], result)
+        return step_images(source[:_SHOWN], driving[:_SHOWN], result)
 
     def end_epoch(self) -> None:
         """See Task."""

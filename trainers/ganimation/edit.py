@@ -20,7 +20,7 @@ from motionshards.schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, MOS
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.faces import lay_back
 from motionshards.trainers.ganimation.networks import Generator, Painting
-from motionshards.trainers.video import Picture, cut_window
+from motionshards.trainers.video import Rgb, cut_window
 from motionshards.transforms.extract.crop import Window
 
 Intensities = NDArray[np.float32]
@@ -44,51 +44,49 @@ class Editor:
     def __init__(self, generator: Generator, size_px: int, device: torch.device | str = "cpu") -> None:
         self._generator, self._size, self._device = generator.to(device), size_px, device
 
-    def face(self, picture: Picture, window: Window) -> Picture:
+    def face(self, image: Rgb, window: Window) -> Rgb:
         """Return the input of the generator, uint8 [size,size,3]."""
-        return cut_window(picture, window, self._size)
+        return cut_window(image, window, self._size)
 
     @torch.no_grad()
-    def paint(self, face: Picture, wanted: Sequence[Intensities]) -> list[Painting]:
+    def paint(self, face: Rgb, requested: Sequence[Intensities]) -> list[Painting]:
         """Return a painting [1,...] on the CPU for each of the requested intensities."""
-        picture = _signed(face).to(self._device)
-        made = [self._generator(picture, torch.from_numpy(one)[None].to(self._device)) for one in wanted]
-        return [Painting(one.colour.cpu(), one.attention.cpu()) for one in made]
+        image = _signed(face).to(self._device)
+        made = [self._generator(image, torch.from_numpy(one)[None].to(self._device)) for one in requested]
+        return [Painting(one.color.cpu(), one.attention.cpu()) for one in made]
 
-    def edit(self, picture: Picture, window: Window, wanted: Intensities) -> Picture:
+    def edit(self, image: Rgb, window: Window, requested: Intensities) -> Rgb:
         """Return the image uint8 [H,W,3] with an edited face; pixels outside the window do not change."""
-        (painting,) = self.paint(self.face(picture, window), [wanted])
-        return lay_over(picture, painting, window)
+        (painting,) = self.paint(self.face(image, window), [requested])
+        return lay_over(image, painting, window)
 
-    def strip(self, picture: Picture, window: Window, strip: Strip, wanted: Intensities) -> Picture:
+    def strip(self, image: Rgb, window: Window, strip: Strip, requested: Intensities) -> Rgb:
         """Draw the face, and for each value the edited face above its attention mask: uint8 [H,W,3].
 
         Masks are white where the face was kept and black where it was replaced.
 
-        wanted: intensities of the other action units
+        requested: intensities of the other action units
         """
-        face = self.face(picture, window)
-        columns = [with_value(wanted, strip.au, value) for value in strip.values]
-        shown = [(_unsigned(one.over(_signed(face))), _grey(one.attention)) for one in self.paint(face, columns)]
+        face = self.face(image, window)
+        columns = [with_value(requested, strip.au, value) for value in strip.values]
+        shown = [(_unsigned(one.over(_signed(face))), _gray(one.attention)) for one in self.paint(face, columns)]
         labels = [f"{strip.au} = {value:.2f}" for value in strip.values]
         return _table(
             [("image", face, np.full_like(face, 255)), *((label, *pair) for label, pair in zip(labels, shown, strict=True))]
         )
 
 
-def lay_over(picture: Picture, painting: Painting, window: Window) -> Picture:
+def lay_over(image: Rgb, painting: Painting, window: Window) -> Rgb:
     """Apply a painting [1,...] to the window of an image uint8 [H,W,3] at the resolution of the image.
 
     Color and attention are scaled instead of the edited face, so regions that are kept stay sharp.
     """
     x0, y0, x1, y1 = window
-    rows, columns = slice(max(0, y0), min(len(picture), y1)), slice(max(0, x0), min(picture.shape[1], x1))
+    rows, columns = slice(max(0, y0), min(len(image), y1)), slice(max(0, x0), min(image.shape[1], x1))
     own = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
-    own[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = picture[rows, columns]
-    scaled = Painting(
-        _scaled(painting.colour, own.shape[:2]).clamp(-1, 1), _scaled(painting.attention, own.shape[:2]).clamp(0, 1)
-    )
-    return lay_back(picture, _unsigned(scaled.over(_signed(own))), window)
+    own[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = image[rows, columns]
+    scaled = Painting(_scaled(painting.color, own.shape[:2]).clamp(-1, 1), _scaled(painting.attention, own.shape[:2]).clamp(0, 1))
+    return lay_back(image, _unsigned(scaled.over(_signed(own))), window)
 
 
 def au_name(text: str) -> str:
@@ -156,18 +154,18 @@ def _cell(row: Mapping[str, str | None], name: str, absent: float = math.nan) ->
         return math.nan
 
 
-def _signed(picture: Picture) -> Tensor:
+def _signed(image: Rgb) -> Tensor:
     """Convert uint8 [H,W,3] to float32 [1,3,H,W] in [-1, 1]."""
-    return torch.tensor(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.tensor(image).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def _unsigned(signed: Tensor) -> Picture:
+def _unsigned(signed: Tensor) -> Rgb:
     """Convert back from `_signed`, with clamping."""
     levels = ((signed[0] + 1) * 127.5).round().clamp(0, 255)
     return levels.permute(1, 2, 0).to(torch.uint8).numpy()
 
 
-def _grey(attention: Tensor) -> Picture:
+def _gray(attention: Tensor) -> Rgb:
     return _unsigned(2 * attention.expand(-1, 3, -1, -1) - 1)
 
 
@@ -175,7 +173,7 @@ def _scaled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(maps, size=list(size), mode="bicubic", antialias=True, align_corners=False)
 
 
-def _table(columns: Sequence[tuple[str, Picture, Picture]]) -> Picture:
+def _table(columns: Sequence[tuple[str, Rgb, Rgb]]) -> Rgb:
     """Draw columns of two images of one size below their label, on white."""
     side = len(columns[0][1])
     label = max(_LEAST_LABEL_PX, side // 9)

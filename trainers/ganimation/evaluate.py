@@ -13,8 +13,8 @@ from torch import Tensor
 from motionshards.dataset.index import Sample
 from motionshards.schemas.action_units import MOST
 from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, Choice, Painter, as_images
+from motionshards.trainers.ganimation.images import as_image
 from motionshards.trainers.ganimation.networks import Generator
-from motionshards.trainers.ganimation.pictures import as_image
 from motionshards.trainers.ganimation.restore import restore
 
 
@@ -51,8 +51,8 @@ class GanimationReconstructor:
 
         def paint(targets: Sequence[int]) -> Tensor:
             assert sample.aus is not None
-            pictures = source.expand(len(targets), -1, -1, -1)
-            wanted = torch.from_numpy(sample.aus[[*targets]]).to(self._device) / MOST
-            return as_image(self._generator(pictures, wanted).over(pictures))
+            images = source.expand(len(targets), -1, -1, -1)
+            expected = torch.from_numpy(sample.aus[[*targets]]).to(self._device) / MOST
+            return as_image(self._generator(images, expected).over(images))
 
         return paint

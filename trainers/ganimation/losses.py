@@ -100,9 +100,9 @@ def generator_losses(
     }
 
 
-def _condition_error(part: Part, found: Tensor, wanted: Tensor) -> Tensor:
+def _condition_error(part: Part, found: Tensor, expected: Tensor) -> Tensor:
     """Mean squared error over rows and action units, divided by the number of rows again as in the published code."""
-    return part.mean((found - wanted).square()) / part.count
+    return part.mean((found - expected).square()) / part.count
 
 
 def _variation(attention: Tensor) -> Tensor:

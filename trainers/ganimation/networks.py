@@ -19,16 +19,16 @@ from motionshards.trainers.precision import at_least_float32
 class Painting:
     """Output of the generator, float32 or finer also under autocast, whose rounding would be visible.
 
-    colour: [B,3,H,W] in [-1, 1]
+    color: [B,3,H,W] in [-1, 1]
     attention: [B,1,H,W] in [0, 1], 1 where the image is kept
     """
 
-    colour: Tensor
+    color: Tensor
     attention: Tensor
 
-    def over(self, picture: Tensor) -> Tensor:
+    def over(self, image: Tensor) -> Tensor:
         """Blend with an image [B,3,H,W] (equation 1 of the paper)."""
-        return self.attention * picture + (1 - self.attention) * self.colour
+        return self.attention * image + (1 - self.attention) * self.color
 
 
 class ResidualBlock(nn.Module):
@@ -64,12 +64,12 @@ class Generator(nn.Module):
         self.attetion_reg = nn.Sequential(nn.Conv2d(width, 1, 7, padding=3, bias=False))
         self.apply(_begin)
 
-    def forward(self, picture: Tensor, condition: Tensor) -> Painting:
+    def forward(self, image: Tensor, condition: Tensor) -> Painting:
         """Edit images [B,3,H,W] in [-1, 1] by conditions [B,17]."""
-        spread = condition[:, :, None, None].expand(-1, -1, *picture.shape[2:])
-        features = self.main(torch.cat([picture, spread.to(picture.dtype)], dim=1))
-        colour, attention = at_least_float32(self.img_reg(features)), at_least_float32(self.attetion_reg(features))
-        return Painting(torch.tanh(colour), torch.sigmoid(attention))
+        spread = condition[:, :, None, None].expand(-1, -1, *image.shape[2:])
+        features = self.main(torch.cat([image, spread.to(image.dtype)], dim=1))
+        color, attention = at_least_float32(self.img_reg(features)), at_least_float32(self.attetion_reg(features))
+        return Painting(torch.tanh(color), torch.sigmoid(attention))
 
 
 class Critic(nn.Module):
@@ -84,9 +84,9 @@ class Critic(nn.Module):
         self.conv2 = nn.Conv2d(widths[-1], AUS, config.last_px, bias=False)
         self.apply(_begin)
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scores of patches of images [B,3,H,W], [B,h,w] and higher for real ones, and conditions [B,17]."""
-        features = self.main(picture)
+        features = self.main(image)
         return at_least_float32(self.conv1(features)).squeeze(1), at_least_float32(self.conv2(features)).flatten(1)
 
 

@@ -16,9 +16,9 @@ from motionshards.dataset.views import Singles
 from motionshards.schemas.action_units import MOST
 from motionshards.trainers.ganimation.architecture import AUS
 from motionshards.trainers.ganimation.config import Config
+from motionshards.trainers.ganimation.images import step_images
 from motionshards.trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
 from motionshards.trainers.ganimation.networks import Critic, Generator
-from motionshards.trainers.ganimation.pictures import step_images
 from motionshards.trainers.ganimation.restore import ACTION_UNITS, CRITIC, GENERATOR, begin, refuse_other_action_units
 from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
 from motionshards.trainers.task import Means, Plan

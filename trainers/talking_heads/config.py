@@ -34,9 +34,9 @@ class LossWeights:
     match: float = PUBLISHED_MATCH
 
     def __post_init__(self) -> None:
-        picture = (self.vgg19, self.vggface, self.pixel)
-        require("weights must not be negative", min(*picture, self.adversarial, self.feature_matching, self.match) >= 0)
-        require("one of vgg19, vggface and pixel must be above 0", max(picture) > 0)
+        image = (self.vgg19, self.vggface, self.pixel)
+        require("weights must not be negative", min(*image, self.adversarial, self.feature_matching, self.match) >= 0)
+        require("one of vgg19, vggface and pixel must be above 0", max(image) > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

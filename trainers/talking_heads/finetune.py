@@ -20,7 +20,7 @@ from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder
 from motionshards.trainers.talking_heads.episodes import Goals
 from motionshards.trainers.talking_heads.generator import Generator
-from motionshards.trainers.talking_heads.losses import PictureLoss, hinge_loss
+from motionshards.trainers.talking_heads.losses import ImageLoss, hinge_loss
 from motionshards.trainers.talking_heads.person import Person
 from motionshards.trainers.weights import networks_of, plain_state
 from motionshards.transforms.weight_file import read
@@ -78,7 +78,7 @@ def finetune(
     person: Person,
     discriminator: Discriminator,
     goals: Goals,
-    loss: PictureLoss,
+    loss: ImageLoss,
     training: TrainingConfig,
     *,
     steps: int,
@@ -105,7 +105,7 @@ def finetune(
 
 
 def _paint(
-    person: Person, discriminator: Discriminator, part: Goals, loss: PictureLoss, optimizer: Adam
+    person: Person, discriminator: Discriminator, part: Goals, loss: ImageLoss, optimizer: Adam
 ) -> tuple[dict[str, Tensor], Tensor]:
     discriminator.requires_grad_(False)
     painted = person(part.landmarks)

@@ -19,7 +19,7 @@ from motionshards.trainers.talking_heads.blocks import DEVIATION, Attention, Res
 
 logger = logging.getLogger("motionshards")
 
-_COLOURS = 3
+_COLORS = 3
 _ATTENTION_AT = 3
 _ARITHMETIC = "talking_heads"
 _PAPER, _COMPAT = "paper", "compat"
@@ -35,7 +35,7 @@ class Generator(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.compat = architecture.compat
-        length, outward = architecture.embedding, (_COLOURS, *architecture.widths)
+        length, outward = architecture.embedding, (_COLORS, *architecture.widths)
         self._downward = range(1, architecture.halvings + 1)
         self._pairs = {f"res{number}": (length, length) for number in range(1, architecture.residuals + 1)}
         self._pairs |= {f"deconv{number}": (outward[number], outward[number - 1]) for number in reversed(self._downward)}

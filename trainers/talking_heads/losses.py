@@ -17,7 +17,7 @@ VGG19_TAPS = (1, 6, 11, 20, 29)
 VGGFACE_TAPS = (1, 6, 11, 18, 25)
 
 
-class PictureLoss(nn.Module):
+class ImageLoss(nn.Module):
     """Content, adversarial and feature matching losses of generated images.
 
     vgg19, vggface: networks with the taps above, or None to disable a loss. Without both, the mean absolute difference of pixels
@@ -41,8 +41,8 @@ class PictureLoss(nn.Module):
         for name, network, weight in given:
             if network is not None and weight > 0:
                 with torch.no_grad():
-                    wanted = network(goals.frames)
-                losses[name] = weight * _distances(network(painted), wanted, goals)
+                    expected = network(goals.frames)
+                losses[name] = weight * _distances(network(painted), expected, goals)
         return losses or {"pixel": self.weights.pixel * _distances([painted], [goals.frames], goals)}
 
     def _judged(self, discriminator: nn.Module, painted: Tensor, goals: Goals) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.faces import face_window, find_landmarks, to_window
 from motionshards.trainers.images import BACKGROUND, read_image
 from motionshards.trainers.talking_heads.episodes import Goals, draw
-from motionshards.trainers.video import Driving, Picture, cut_window
+from motionshards.trainers.video import Driving, Rgb, cut_window
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.models import FaceModel
@@ -33,16 +33,16 @@ Points = NDArray[np.float32]
 class Portraits:
     """T frames of one person.
 
-    pictures: uint8 [T,size,size,3]
-    landmarks_px: float32 [T,68,2], in pixels of `pictures`
+    images: uint8 [T,size,size,3]
+    landmarks_px: float32 [T,68,2], in pixels of `images`
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     landmarks_px: NDArray[np.float32]
 
     def goals(self, device: torch.device) -> Goals:
         """Return the frames and their landmark images as targets, all of video 0."""
-        frames = torch.from_numpy(self.pictures).to(device).permute(0, 3, 1, 2).float() / 255
+        frames = torch.from_numpy(self.images).to(device).permute(0, 3, 1, 2).float() / 255
         landmarks = draw(torch.from_numpy(self.landmarks_px).to(device), frames.shape[-1])
         count = len(frames)
         video = torch.zeros(count, dtype=torch.int64, device=device)
@@ -56,14 +56,14 @@ def face_model(choice: str) -> FaceModel:
     return model
 
 
-def of_pictures(paths: Sequence[Path], model: FaceModel, size_px: int, crop: str, background: str = BACKGROUND) -> Portraits:
+def of_images(paths: Sequence[Path], model: FaceModel, size_px: int, crop: str, background: str = BACKGROUND) -> Portraits:
     """Crop the face of each image, or scale the whole image with crop "none". Raises ConfigError: none has a face."""
     found = []
     for path in paths:
-        picture = read_image(path, background)
-        points = find_landmarks(picture, model)
+        image = read_image(path, background)
+        points = find_landmarks(image, model)
         if points is not None:
-            found.append((picture, points, _whole(picture) if crop == "none" else face_window(points, _extent(picture))))
+            found.append((image, points, _whole(image) if crop == "none" else face_window(points, _extent(image))))
     return _portraits(found, len(paths), size_px)
 
 
@@ -98,14 +98,14 @@ class Poses:
         self.probes_px = self._inside(np.stack(points))
         self.without_face = 0
 
-    def landmarks(self, wanted: Iterable[bool]) -> Iterator[Points]:
+    def landmarks(self, requested: Iterable[bool]) -> Iterator[Points]:
         """Yield the landmarks of the requested frames in pixels of the scaled window; frames without a face repeat the last ones.
 
         Frames before the first face get its landmarks. Raises ConfigError: no frame has a face.
         """
         last: Points | None = None
         waiting = 0
-        for frame in compress(self._video.whole_frames(), wanted):
+        for frame in compress(self._video.whole_frames(), requested):
             found = find_landmarks(frame, self._model)
             self.without_face += found is None
             last, waiting = last if found is None else self._inside(found), waiting + 1
@@ -119,34 +119,32 @@ class Poses:
         return to_window(points_px, self._window, self._size_px)
 
 
-def spread(video: Driving, count: int) -> Iterator[Picture]:
+def spread(video: Driving, count: int) -> Iterator[Rgb]:
     """Yield `count` evenly spaced whole frames of a video, or all if it has fewer."""
-    wanted = {*np.linspace(0, len(video) - 1, min(count, len(video))).round().astype(int).tolist()}
-    return compress(video.whole_frames(), (number in wanted for number in range(len(video))))
+    requested = {*np.linspace(0, len(video) - 1, min(count, len(video))).round().astype(int).tolist()}
+    return compress(video.whole_frames(), (number in requested for number in range(len(video))))
 
 
-def _shared(points: list[Points], picture: Picture, crop: str) -> Window:
-    """Return one window for the faces of a video's frames, all of the size of `picture`. Raises ConfigError: no faces."""
+def _shared(points: list[Points], image: Rgb, crop: str) -> Window:
+    """Return one window for the faces of a video's frames, all of the size of `image`. Raises ConfigError: no faces."""
     if not points:
         raise ConfigError("no face was found in any of the sampled frames")
-    return _whole(picture) if crop == "none" else face_window(np.stack(points), _extent(picture))
+    return _whole(image) if crop == "none" else face_window(np.stack(points), _extent(image))
 
 
-def _portraits(found: list[tuple[Picture, Points, Window]], looked: int, size_px: int) -> Portraits:
+def _portraits(found: list[tuple[Rgb, Points, Window]], looked: int, size_px: int) -> Portraits:
     if not found:
         raise ConfigError("no face was found in any of the images")
     if len(found) < looked:
         logger.warning("skipped %d of %d images without a face", looked - len(found), looked)
-    pictures = np.stack([cut_window(picture, window, size_px) for picture, _, window in found])
-    return Portraits(
-        pictures=pictures, landmarks_px=np.stack([to_window(points, window, size_px) for _, points, window in found])
-    )
+    images = np.stack([cut_window(image, window, size_px) for image, _, window in found])
+    return Portraits(images=images, landmarks_px=np.stack([to_window(points, window, size_px) for _, points, window in found]))
 
 
-def _whole(picture: Picture) -> Window:
-    width, height = _extent(picture)
+def _whole(image: Rgb) -> Window:
+    width, height = _extent(image)
     return 0, 0, width, height
 
 
-def _extent(picture: Picture) -> tuple[int, int]:
-    return picture.shape[1], picture.shape[0]
+def _extent(image: Rgb) -> tuple[int, int]:
+    return image.shape[1], image.shape[0]

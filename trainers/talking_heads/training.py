@@ -22,7 +22,7 @@ from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder, averaged
 from motionshards.trainers.talking_heads.episodes import Episodes, episodes
 from motionshards.trainers.talking_heads.generator import Generator
-from motionshards.trainers.talking_heads.losses import VGG19_TAPS, VGGFACE_TAPS, PictureLoss, hinge_loss, match_loss
+from motionshards.trainers.talking_heads.losses import VGG19_TAPS, VGGFACE_TAPS, ImageLoss, hinge_loss, match_loss
 from motionshards.trainers.talking_heads.videos import VIDEOS, fitted, known_videos, videos_of
 from motionshards.trainers.task import Means, Plan
 
@@ -50,7 +50,7 @@ class Painted:
     """Losses and outputs of the generator step on some episodes."""
 
     losses: dict[str, Tensor]
-    pictures: Tensor
+    images: Tensor
     """[B,3,H,W], detached."""
     embeddings: Tensor
     """[B,C], detached."""
@@ -78,7 +78,7 @@ class TalkingHeadsTask:
         }
         self._painters = (embedder, generator)
         self._embedder, self._generator = (torch.compile(net) if means.compiled else net for net in self._painters)
-        self._loss = picture_loss(config, means.vgg, means.vggface).to(means.device)
+        self._loss = image_loss(config, means.vgg, means.vggface).to(means.device)
         self._shown: tuple[Episodes, Tensor] | None = None
 
     def begin(self, content: Mapping[str, Any], path: Path) -> None:
@@ -93,7 +93,7 @@ class TalkingHeadsTask:
         whole = episodes(batch.to(self._means.device), self._numbers)
         parts = [whole[rows] for rows in self._means.parts(len(batch))]
         painted = self._train_painters(parts)
-        self._shown = parts[0], painted[0].pictures
+        self._shown = parts[0], painted[0].images
         losses = [each.losses for each in painted]
         for turn in range(self._settings.discriminator_steps):
             if turn and self._repaints:
@@ -130,9 +130,7 @@ class TalkingHeadsTask:
             with self._means.autocast():
                 result = self._paint(part)
             torch.autograd.backward(torch.stack([*result.losses.values()]).sum() / len(parts))
-            results.append(
-                Painted(losses=result.losses, pictures=result.pictures.detach(), embeddings=result.embeddings.detach())
-            )
+            results.append(Painted(losses=result.losses, images=result.images.detach(), embeddings=result.embeddings.detach()))
         self._discriminator.requires_grad_(True)
         update(self._painters, self.optimizers["optimizerG"])
         return results
@@ -141,16 +139,16 @@ class TalkingHeadsTask:
         """Compute the generator's losses on some episodes."""
         each = self._embedder(part.frames.flatten(0, 1), part.landmarks.flatten(0, 1))
         embeddings = averaged(each.view(*part.faces.shape, -1), part.faces)
-        pictures = self._generator(part.goals.landmarks, embeddings)
-        losses = self._loss(self._discriminator, pictures, part.goals) | self._matched(part, embeddings)
-        return Painted(losses=losses, pictures=pictures, embeddings=embeddings)
+        images = self._generator(part.goals.landmarks, embeddings)
+        losses = self._loss(self._discriminator, images, part.goals) | self._matched(part, embeddings)
+        return Painted(losses=losses, images=images, embeddings=embeddings)
 
     @torch.no_grad()
     def _repaint(self, parts: list[Episodes], painted: list[Painted]) -> list[Painted]:
         """Render the same episodes with the updated generator, from the embeddings computed before its step."""
         with self._means.autocast():
             images = [self._generator(part.goals.landmarks, each.embeddings) for part, each in zip(parts, painted, strict=True)]
-        return [replace(each, pictures=image) for each, image in zip(painted, images, strict=True)]
+        return [replace(each, images=image) for each, image in zip(painted, images, strict=True)]
 
     def _matched(self, part: Episodes, embeddings: Tensor) -> dict[str, Tensor]:
         weight = self._settings.losses.match
@@ -167,7 +165,7 @@ class TalkingHeadsTask:
         losses = []
         for part, result in zip(parts, painted, strict=True):
             with self._means.autocast():
-                loss = hinge_loss(self._discriminator, result.pictures, part.goals)
+                loss = hinge_loss(self._discriminator, result.images, part.goals)
                 matched = self._matched(part, result.embeddings) if matching else {}
             torch.autograd.backward(torch.stack([loss, *matched.values()]).sum() / len(parts))
             losses.append({"discriminator": loss})
@@ -189,12 +187,12 @@ def _effective(config: Config, means: Means) -> Config:
     return effective
 
 
-def picture_loss(config: Config, vgg19: str | None, vggface: str | None) -> PictureLoss:
+def image_loss(config: Config, vgg19: str | None, vggface: str | None) -> ImageLoss:
     """Build the loss of generated images, with the weights of `--vgg` and `--vggface`. Raises ConfigError as `vgg.load`."""
     weights, of_faces = config.training.losses, vgg.VGGFACE
     if config.architecture.compat:
         of_faces = replace(of_faces, mean=vgg.VGG19.mean, std=vgg.VGG19.std)
-    return PictureLoss(
+    return ImageLoss(
         weights,
         vgg.load(vgg19, vgg.VGG19, VGG19_TAPS) if weights.vgg19 > 0 else None,
         vgg.load(vggface, of_faces, VGGFACE_TAPS) if weights.vggface > 0 else None,

@@ -1,4 +1,4 @@
-"""Augmentation of a batch of clips: time flip, horizontal flip, crop and resize, colour jitter, in that order."""
+"""Augmentation of a batch of clips: time flip, horizontal flip, crop and resize, color jitter, in that order."""
 
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from motionshards.transforms.augment.clips import Clips
-from motionshards.transforms.augment.colour import jitter
+from motionshards.transforms.augment.color import jitter
 from motionshards.transforms.augment.draws import Draws
 from motionshards.transforms.augment.flip import mirror_frames, mirror_landmarks, mirror_pose, reverse_time
 from motionshards.transforms.augment.resize import resize_frames, resize_landmarks
@@ -62,7 +62,7 @@ class Augment:
         return Draws(
             flip=uniform[:, 0] < self.flip,
             time_flip=uniform[:, 1] < self.time_flip,
-            colour=(low + (high - low) * uniform[:, 2:6]).float(),
+            color=(low + (high - low) * uniform[:, 2:6]).float(),
             order=uniform[:, 6:10].argsort(dim=1, stable=True),
             window=torch.cat([side, uniform[:, 11:]], dim=1).float(),
         )
@@ -88,7 +88,7 @@ class Augment:
         return replace(flipped, frames=self._images(flipped.frames, draws, windows, size), landmarks=landmarks)
 
     def _ranges(self) -> list[tuple[float, float]]:
-        """Minimum and maximum of each column of `Draws.colour`."""
+        """Minimum and maximum of each column of `Draws.color`."""
         factors = [(max(0.0, 1 - by), 1 + by) for by in (self.brightness, self.contrast, self.saturation)]
         return [*factors, (-self.hue, self.hue)]
 
@@ -102,7 +102,7 @@ class Augment:
             images = to_float(frames[part])
             if windows is not None:
                 images = resize_frames(images, windows[part], size).clamp_(0, 1)
-            result[part] = jitter(images, draws.colour[part], draws.order[part])
+            result[part] = jitter(images, draws.color[part], draws.order[part])
         return result
 
 
@@ -143,4 +143,4 @@ FOMM = Augment(flip=0.5, time_flip=0.5, brightness=0.1, contrast=0.1, saturation
 that it has reversed in time; here the two are independent."""
 
 FOMM_FASHION = Augment(flip=0.5, time_flip=0.5, hue=0.1)
-"""Its settings for Fashion: colour jitter changes the hue only."""
+"""Its settings for Fashion: color jitter changes the hue only."""

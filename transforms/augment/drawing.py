@@ -1,8 +1,8 @@
-"""Landmark images: the 68 landmarks as antialiased coloured lines on white, the input of the talking-heads model.
+"""Landmark images: the 68 landmarks as antialiased colored lines on white, the input of the talking-heads model.
 
-The coverage of a pixel is the overlap of a strip as wide as the line with a strip one pixel wide around the pixel's centre,
+The coverage of a pixel is the overlap of a strip as wide as the line with a strip one pixel wide around the pixel's center,
 measured across the line: exact for horizontal and vertical lines. Ends and corners are round. The distance is the one to the
-nearest segment of a colour, so that a colour covers no pixel twice; later colours are drawn over earlier ones.
+nearest segment of a color, so that a color covers no pixel twice; later colors are drawn over earlier ones.
 
 Lines touch few pixels. The image is therefore cut into tiles, and distances are computed only where a segment comes near a
 tile: for a typical face, one in seventy pairs of pixels and segments.
@@ -16,16 +16,16 @@ from torch import Tensor
 SEED_WIDTH_PX = 200 / 72
 """Line width in the training data of the published talking-heads models: 2 points at 100 dots per inch, 2.78 px."""
 
-COLOURS = (
+COLORS = (
     ((0, 128, 0), (range(0, 17),)),  # jaw
     ((255, 165, 0), (range(17, 22), range(22, 27))),  # brows
     ((0, 0, 255), (range(27, 31), range(31, 36))),  # nose: ridge, foot
     ((255, 0, 0), (range(36, 42), range(42, 48))),  # eyes, open below
     ((128, 0, 128), (range(48, 60),)),  # outer lips, not closed; the inner ones are not drawn
 )
-"""RGB, 0 to 255, and the polylines of that colour as landmark numbers, in drawing order."""
+"""RGB, 0 to 255, and the polylines of that color as landmark numbers, in drawing order."""
 
-_SEGMENTS = [(layer, *ends) for layer, (_, lines) in enumerate(COLOURS) for line in lines for ends in pairwise(line)]
+_SEGMENTS = [(layer, *ends) for layer, (_, lines) in enumerate(COLORS) for line in lines for ends in pairwise(line)]
 _LAYER, _START, _END = (list(column) for column in zip(*_SEGMENTS, strict=True))
 _TILE_PX = 16
 _CPU_IMAGES = 4  # at a time: what fits in a CPU's cache
@@ -38,7 +38,7 @@ def landmark_images(
     """Draw `points` [B,68,2], x y in pixels of the image, any float dtype: RGB [B,3,height,width] of `dtype` in [0, 1].
 
     `size`: (height, width), or the side of a square. Segments with a non-finite end are skipped, so a frame without a face
-    is white. Computed in float32, without gradients. Synchronises a GPU, because the host needs the number of touched tiles.
+    is white. Computed in float32, without gradients. Synchronizes a GPU, because the host needs the number of touched tiles.
 
     Raises:
         ValueError: `points` has another shape, or `width_px` is not above 0
@@ -67,11 +67,11 @@ def _drawn(points: Tensor, size: tuple[int, int], width_px: float) -> Tensor:
 
 
 def _near(start: Tensor, along: Tensor, rows: int, columns: int, width_px: float) -> Tensor:
-    """int64 [P,3]: image, tile and segment wherever a line is near enough to a tile's centre to touch the tile."""
+    """int64 [P,3]: image, tile and segment wherever a line is near enough to a tile's center to touch the tile."""
     middle = _TILE_PX / 2 - 0.5
-    centres = _cells(rows, columns, start.device) * _TILE_PX + middle
+    centers = _cells(rows, columns, start.device) * _TILE_PX + middle
     reach = width_px / 2 + 0.5 + middle * 2**0.5
-    return (_squared_distance(centres[:, None] - start[:, None], along[:, None]) < reach**2).nonzero()  # NaN is never near
+    return (_squared_distance(centers[:, None] - start[:, None], along[:, None]) < reach**2).nonzero()  # NaN is never near
 
 
 def _squared_distances(start: Tensor, along: Tensor, tile: Tensor, columns: int) -> Tensor:
@@ -82,22 +82,22 @@ def _squared_distances(start: Tensor, along: Tensor, tile: Tensor, columns: int)
 
 
 def _coverage(squared: Tensor, tile: Tensor, segment: Tensor, width_px: float) -> tuple[Tensor, Tensor]:
-    """The touched tiles, int64 [A], and the coverage of their pixels by each colour, [A,colours,pixels] in [0, 1].
+    """The touched tiles, int64 [A], and the coverage of their pixels by each color, [A,colors,pixels] in [0, 1].
 
     `squared` [P,pixels] are the squared distances of pairs of `tile` and `segment`, [P], ordered by tile.
     """
     touched, number = torch.unique_consecutive(tile, return_inverse=True)
-    nearest = squared.new_full((len(touched) * len(COLOURS), _TILE_PX**2), torch.inf)
-    place = number * len(COLOURS) + torch.tensor(_LAYER, device=tile.device)[segment]
+    nearest = squared.new_full((len(touched) * len(COLORS), _TILE_PX**2), torch.inf)
+    place = number * len(COLORS) + torch.tensor(_LAYER, device=tile.device)[segment]
     nearest.scatter_reduce_(0, place[:, None].expand_as(squared), squared, "amin")
     coverage = (width_px / 2 + 0.5 - nearest.sqrt_()).clamp_(0, min(1.0, width_px))
-    return touched, coverage.view(len(touched), len(COLOURS), _TILE_PX**2)
+    return touched, coverage.view(len(touched), len(COLORS), _TILE_PX**2)
 
 
 def _painted(coverage: Tensor) -> Tensor:
-    """White tiles with the colours drawn over them in order, [A,3,pixels]."""
+    """White tiles with the colors drawn over them in order, [A,3,pixels]."""
     canvas = coverage.new_ones(len(coverage), 3, coverage.shape[2])
-    for layer, (rgb, _) in enumerate(COLOURS):
+    for layer, (rgb, _) in enumerate(COLORS):
         canvas += coverage[:, layer, None] * (coverage.new_tensor(rgb).view(3, 1) / 255 - canvas)
     return canvas
 

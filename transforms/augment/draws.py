@@ -14,8 +14,8 @@ class Draws:
     """bool [B]: whether the clip is flipped horizontally."""
     time_flip: Tensor
     """bool [B]: whether the order of the frames is reversed."""
-    colour: Tensor
-    """float32 [B,4]: factors of brightness, contrast, saturation, and turns of the hue, the arguments of `colour.jitter`."""
+    color: Tensor
+    """float32 [B,4]: factors of brightness, contrast, saturation, and turns of the hue, the arguments of `color.jitter`."""
     order: Tensor
     """int64 [B,4]: the order of those four, each row a permutation."""
     window: Tensor
@@ -28,5 +28,5 @@ class Draws:
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def to(self, device: torch.device | str) -> "Draws":
-        """A copy on another device. Augmentation reads draws on the host: leave them there, or it synchronises the GPU."""
+        """A copy on another device. Augmentation reads draws on the host: leave them there, or it synchronizes the GPU."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})

@@ -1,6 +1,6 @@
 """Horizontal flip and time reversal of the `chosen` clips of a batch, bool [B].
 
-`chosen` is read on the host: pass a CPU tensor, or the GPU has to be synchronised.
+`chosen` is read on the host: pass a CPU tensor, or the GPU has to be synchronized.
 """
 
 import torch

@@ -33,7 +33,7 @@ def resize_landmarks(landmarks: Tensor, windows: Tensor, size: tuple[int, int]) 
 def _weights(start: Tensor, end: Tensor, length: int, target: int) -> Tensor:
     """Weight of each input pixel in each output pixel, float32 [B,target,length], for windows from `start` to `end`, [B]."""
     step = ((end - start) / target).view(-1, 1, 1)
-    centre = start.view(-1, 1, 1) + step * (torch.arange(target, device=start.device).view(-1, 1) + 0.5)
-    away = (torch.arange(length, device=start.device) + 0.5 - centre).abs()
+    center = start.view(-1, 1, 1) + step * (torch.arange(target, device=start.device).view(-1, 1) + 0.5)
+    away = (torch.arange(length, device=start.device) + 0.5 - center).abs()
     weights = (1 - away / step.clamp(min=1)).clamp(min=0)
     return weights / weights.sum(-1, keepdim=True)

@@ -85,7 +85,7 @@ class Warp:
         return theta[:, None, :, :2] + (slope[..., None] * offsets.sign()).sum(-2)[:, :, None]
 
     def grid(self, size: tuple[int, int]) -> Tensor:
-        """T of the centres of all pixels of an image of `size` = (height, width), [B,height,width,2]."""
+        """T of the centers of all pixels of an image of `size` = (height, width), [B,height,width,2]."""
         dtype = torch.promote_types(self.theta.dtype, torch.float32)
         points = isqrt(self.control.shape[-1])
         identity, basis = _basis(size, points, self.theta.device, dtype)
@@ -97,7 +97,7 @@ class Warp:
     def warp_frames(self, frames: Tensor, *, align_corners: bool = True) -> Tensor:
         """Sample float images [B,C,H,W], any dtype, bilinearly at T of their pixels, with reflection padding.
 
-        With `align_corners`, -1 and 1 are the centres of the outermost pixels, as in the coordinates above. Without, sampling
+        With `align_corners`, -1 and 1 are the centers of the outermost pixels, as in the coordinates above. Without, sampling
         interprets them as the edges of the image although the coordinates are unchanged, so that T = I is not the
         identity: this is what the original repository does with current PyTorch.
         """

@@ -1,9 +1,9 @@
 """Crop recipes: how the stored square is placed in the source frame. The name of the recipe is recorded in the dataset.
 
     resize      the whole frame
-    bbox        the annotated box, enlarged to a square around its centre, shifted into the frame, padded only if necessary
+    bbox        the annotated box, enlarged to a square around its center, shifted into the frame, padded only if necessary
     fomm-bbox   the annotated box as it is, clipped at the frame and squashed, as in FOMM's original repository
-    inner-bbox  the largest square centred in the annotated box, as in CelebV-HQ's original repository
+    inner-bbox  the largest square centerd in the annotated box, as in CelebV-HQ's original repository
     track       the union of a face's boxes with a margin, square, shifted and padded as `bbox`
     fomm-track  the same, dropped if it leaves the frame, as in FOMM's original repository
     face        a square in proportion to eyes and mouth, see `transforms.extract.portrait`, shifted and padded as `bbox`
@@ -37,7 +37,7 @@ def longer_side_px(box_px: NDArray[np.float64], pixel_aspect: Fraction) -> float
 def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
     """The recipe `bbox`.
 
-    A square wider than the frame is centred on it on that axis.
+    A square wider than the frame is centerd on it on that axis.
 
     Args:
         box_px: float64 [4], edges x0 y0 x1 y1 in source pixels
@@ -53,8 +53,8 @@ def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_a
     if sides[0] * sides[1] > MAX_PIXELS:
         raise ClipRejected("bad_annotation", f"a window of {sides[0]}x{sides[1]} px in a frame of {size_px[0]}x{size_px[1]}")
     corner = []
-    for centre, extent, side in zip((box_px[:2] + box_px[2:]) / 2, size_px, sides, strict=True):
-        start = round(float(centre) - side / 2)
+    for center, extent, side in zip((box_px[:2] + box_px[2:]) / 2, size_px, sides, strict=True):
+        start = round(float(center) - side / 2)
         corner.append(min(max(start, 0), extent - side) if side <= extent else round((extent - side) / 2))
     return corner[0], corner[1], corner[0] + sides[0], corner[1] + sides[1]
 
@@ -120,8 +120,8 @@ def _window_inside(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Win
 def with_margin(box_px: NDArray[np.float64], margin: float, pixel_aspect: Fraction) -> NDArray[np.float64]:
     """A square around the box as displayed, its longer side plus `margin` times that on each side."""
     side = longer_side_px(box_px, pixel_aspect) * (1 + 2 * margin)
-    centre, sides = (box_px[:2] + box_px[2:]) / 2, np.array([side / float(pixel_aspect), side])
-    return np.concatenate([centre - sides / 2, centre + sides / 2])
+    center, sides = (box_px[:2] + box_px[2:]) / 2, np.array([side / float(pixel_aspect), side])
+    return np.concatenate([center - sides / 2, center + sides / 2])
 
 
 PlaceWindow = Callable[[NDArray[np.float64], tuple[int, int], Fraction], Window]

@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Frames, SearchPicture, SmallerFrames
+from motionshards.schemas.frames import Frames, SearchImage, SmallerFrames
 from motionshards.schemas.moving import Encoded
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.client import Answers, ordered
 from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.timeline import Timeline
-from motionshards.transforms.extract.wanted import (
+from motionshards.transforms.extract.output_images import (
     Besides,
-    Wanted,
+    OutputImage,
     content_sizes,
     resize_affine,
     stored_square,
     window_place,
     window_square,
 )
+from motionshards.transforms.extract.timeline import Timeline
 
-_Taker = tuple[Wanted, Callable[[NDArray[np.uint8]], None]]
+_Taker = tuple[OutputImage, Callable[[NDArray[np.uint8]], None]]
 """A kind of image, and the function that receives those of all frames, uint8 [H,W,C]."""
 
 _NOTHING = Besides()
@@ -49,7 +49,7 @@ def decode(
 ) -> Frames:
     """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
 
-    fit: `pad` keeps the display aspect and centres the image on black, `squash` fills the square
+    fit: `pad` keeps the display aspect and centers the image on black, `squash` fills the square
     window: the part of the frame to crop, in whole source pixels; black outside the frame. It fills the square.
     hdr: `tonemap` maps HDR frames to BT.709, `keep` leaves their values unchanged
     besides: further outputs of the same pass
@@ -96,7 +96,7 @@ def decode_from(
     if window is not None and not timeline.one_size:
         raise ClipRejected("size_changes", "use --recipe resize")
     search, every, video = besides.search, besides.every, besides.video
-    extra = None if search is None else search.wanted(timeline, window, size)
+    extra = None if search is None else search.output_image(timeline, window, size)
     requested, sizes = besides.requested(indices), (size, *besides.resized.sizes_px)
     shown = [indices, *(besides.resized.indices for _ in sizes[1:])]
     pixels = [np.empty((len(numbers), side, side, 3), np.uint8) for numbers, side in zip(shown, sizes, strict=True)]
@@ -110,7 +110,7 @@ def decode_from(
         takers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
     if every is not None:
         every.sink.begin()
-        takers.append((_only(every.wanted(timeline, window), requested, every.indices), every.sink.take))
+        takers.append((_only(every.output_image(timeline, window), requested, every.indices), every.sink.take))
     whole = fit if window is None else None
     orders = [video.order(requested, side, whole, timeline, number) for number, side in enumerate(sizes)] if video else []
     frames, encoded = _taken(media, timeline, requested, start_s, takers, timeout_s, hdr, orders)
@@ -130,7 +130,7 @@ def decode_from(
             raise ClipRejected("frame_mismatch", "the frames' size differs from the header")
         affine, content = window_place(window, source_size, size)
     covers = content if extra is not None and window is None else np.full_like(content, [0, 0, size, size])
-    search_pictures = zip(searched if extra is not None else rgb, covers.tolist(), strict=True) if search is not None else ()
+    search_images = zip(searched if extra is not None else rgb, covers.tolist(), strict=True) if search is not None else ()
     videos = [Encoded(rate=video.rate, **one) for one in encoded] if video else [None for _ in sizes]
     return Frames(
         rgb,
@@ -139,15 +139,15 @@ def decode_from(
         source_size,
         content.astype(np.int32),
         frames.display,
-        tuple(SearchPicture(pixels, tuple(part)) for pixels, part in search_pictures),
+        tuple(SearchImage(pixels, tuple(part)) for pixels, part in search_images),
         videos[0],
         tuple(map(SmallerFrames, sizes[1:], pixels[1:], videos[1:])),
     )
 
 
-def _only(wanted: Wanted, requested: NDArray[np.int64], chosen: NDArray[np.int64]) -> Wanted:
+def _only(outputs: OutputImage, requested: NDArray[np.int64], chosen: NDArray[np.int64]) -> OutputImage:
     """The image, restricted to the `chosen` ones of the requested frames."""
-    return wanted if len(chosen) == len(requested) else replace(wanted, only=tuple(np.searchsorted(requested, chosen).tolist()))
+    return outputs if len(chosen) == len(requested) else replace(outputs, only=tuple(np.searchsorted(requested, chosen).tolist()))
 
 
 def _taken(
@@ -162,7 +162,7 @@ def _taken(
 ) -> tuple[FrameFacts, list[dict[str, Any]]]:
     """Pass each image, uint8 [H,W,C], to its taker; returns the facts of all frames, and the encoded videos."""
     frames, encoded = FrameFacts(), list[dict[str, Any]]()
-    with chosen(media, timeline, indices, start_s, [wanted for wanted, _ in takers], timeout_s, hdr, videos) as answers:
+    with chosen(media, timeline, indices, start_s, [outputs for outputs, _ in takers], timeout_s, hdr, videos) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
             if "mp4" in message:
@@ -194,7 +194,7 @@ def chosen(
     timeline: Timeline,
     indices: NDArray[np.int64],
     start_s: int,
-    pictures: Sequence[Wanted],
+    images: Sequence[OutputImage],
     timeout_s: float,
     hdr: str,
     videos: Sequence[dict[str, object]] = (),
@@ -210,7 +210,7 @@ def chosen(
         timeout_s,
         do="frames",
         start_s=start_s,
-        pictures=[asdict(one) for one in pictures],
+        images=[asdict(one) for one in images],
         tone_map=mapped,
         untagged=timeline.untagged,
         videos=videos,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 """Images of different sizes, or [T,H,W,3] of one size."""
 
 

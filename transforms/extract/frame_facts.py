@@ -1,4 +1,4 @@
-"""Facts that a decoder reports about its frames: times, sizes, pixel aspect and colour."""
+"""Facts that a decoder reports about its frames: times, sizes, pixel aspect and color."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def is_hdr(transfer: int) -> bool:
 
 
 def is_untagged(primaries: int, matrix: int) -> bool:
-    """Whether the primaries or the matrix of the colours are unknown."""
+    """Whether the primaries or the matrix of the colors are unknown."""
     return _UNKNOWN in (primaries, matrix)
 
 
@@ -45,14 +45,14 @@ class FrameFacts:
         self.header: Mapping[str, Any] = {}
         self._pts, self._shape = array("q"), array("i")
         # Distinct (transfer, primaries) of the frames.
-        self._colours: dict[tuple[int, int], None] = {}
+        self._colors: dict[tuple[int, int], None] = {}
 
     def add(self, frames: Sequence[Sequence[Any]]) -> None:
         """Add the facts of frames, as sent by a decoder."""
         for pts, size, pixel, (transfer, primaries) in frames:
             self._pts.append(pts)
             self._shape.extend((*size, *pixel))
-            self._colours[transfer, primaries] = None
+            self._colors[transfer, primaries] = None
 
     def __len__(self) -> int:
         return len(self._pts)
@@ -60,7 +60,7 @@ class FrameFacts:
     @property
     def is_hdr(self) -> bool:
         """Whether frames have to be tone-mapped for SDR."""
-        return any(is_hdr(transfer) for transfer, _ in self._colours)
+        return any(is_hdr(transfer) for transfer, _ in self._colors)
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class FrameFacts:
     @property
     def display(self) -> Display:
         """Display properties of the first frame; there must be one."""
-        transfer, primaries = next(iter(self._colours))
+        transfer, primaries = next(iter(self._colors))
         return Display(float(self.pixel_aspects[0]), _TRANSFERS.get(transfer), _PRIMARIES.get(primaries))
 
 

@@ -4,7 +4,7 @@ A face moves by a fraction of its size between frames. Models that work frame by
 occasionally, and otherwise the surroundings of the faces in the previous frame, scaled so that the face is slightly larger than
 the smallest one that the model finds: the cost hardly depends on the size of the image or the face.
 
-Images are uint8 [H,W,3], or [H,W] for models that search grey.
+Images are uint8 [H,W,3], or [H,W] for models that search gray.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +16,8 @@ from PIL import Image
 
 from motionshards.transforms.extract.detect import Detections, iou
 
-Picture = NDArray[np.uint8]
-Detect = Callable[[Sequence[Picture]], list[Detections]]
+Pixels = NDArray[np.uint8]
+Detect = Callable[[Sequence[Pixels]], list[Detections]]
 """The faces of each of several images."""
 
 # On 1,400 frames of seven videos, these values find every face that a search of the whole image finds.
@@ -32,14 +32,14 @@ MOST_ENLARGED_PX = 1920 * 1080
 """Images with more pixels are not enlarged."""
 
 
-def search_batches(images: Iterable[Picture], detect: Detect, batch_frames: int) -> Iterator[Detections]:
+def search_batches(images: Iterable[Pixels], detect: Detect, batch_frames: int) -> Iterator[Detections]:
     """The faces of each image, searched as a whole in batches of `batch_frames` images."""
     waiting = iter(images)
     while batch := list(islice(waiting, min(batch_frames, _MOST_AT_ONCE))):
         yield from detect(batch)
 
 
-def search_around(images: Iterable[Picture], detect: Detect, least_px: float, interval: int) -> Iterator[Detections]:
+def search_around(images: Iterable[Pixels], detect: Detect, least_px: float, interval: int) -> Iterator[Detections]:
     """The faces of each image, searched around those of the previous image.
 
     The whole image is searched if there were none, if one of them is lost, and at least in every `interval`-th image, to find
@@ -62,7 +62,7 @@ def _area_px(least_px: float) -> float:
     return ((1 + 2 * _AROUND) * _OVER_LEAST * least_px) ** 2
 
 
-def _near(image: Picture, known: Detections, detect: Detect, least_px: float) -> Detections:
+def _near(image: Pixels, known: Detections, detect: Detect, least_px: float) -> Detections:
     """The faces in the surroundings of known ones."""
     return _joined([_in_window(image, *_surroundings(box, image.shape, least_px), detect) for box in known.boxes_px])
 
@@ -75,7 +75,7 @@ def _surroundings(box: NDArray[np.float32], shape: tuple[int, ...], least_px: fl
     return window, min(1.0, _OVER_LEAST * least_px / side)
 
 
-def _in_window(image: Picture, window: NDArray[np.int64], scale: float, detect: Detect) -> Detections:
+def _in_window(image: Pixels, window: NDArray[np.int64], scale: float, detect: Detect) -> Detections:
     x0, y0, x1, y1 = window.tolist()
     part = image[y0:y1, x0:x1]
     if scale < 1:

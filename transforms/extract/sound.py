@@ -1,4 +1,4 @@
-"""The sound of a video as 16-bit samples, synchronised with its frames; and FLAC, the format in which it is stored."""
+"""The sound of a video as 16-bit samples, synchronized with its frames; and FLAC, the format in which it is stored."""
 
 import hashlib
 from collections.abc import Sequence

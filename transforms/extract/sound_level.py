@@ -42,7 +42,7 @@ def _windows(sound: Pcm) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _clipped(samples: NDArray[np.int16]) -> int:
-    """Number of samples at full scale with a neighbour that is at full scale with the same sign."""
+    """Number of samples at full scale with a neighbor that is at full scale with the same sign."""
     at = np.flatnonzero((samples >= _CLIPPED) | (samples <= -_CLIPPED))
     positive = samples[at] > 0
     beside = (np.diff(at) == 1) & (positive[1:] == positive[:-1])

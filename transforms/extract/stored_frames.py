@@ -22,7 +22,7 @@ def frames_of_mp4(mp4: bytes, which: NDArray[np.int64], timeout_s: float) -> NDA
     found = list[NDArray[np.uint8]]()
     with (
         in_memory("video.mp4", [mp4]) as media,
-        ordered(media, timeout_s, do="frames", start_s=0, numbers=numbers.tolist(), pictures=[image]) as answers,
+        ordered(media, timeout_s, do="frames", start_s=0, numbers=numbers.tolist(), images=[image]) as answers,
     ):
         answers.expect("stream")
         while message := answers.next():

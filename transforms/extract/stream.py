@@ -12,24 +12,24 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import check_frames, chosen, seek_s
 from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import OutputImage
 from motionshards.transforms.extract.timeline import Timeline
-from motionshards.transforms.extract.wanted import Wanted
 
 
-def pictures(
+def decode_images(
     media: Media,
     timeline: Timeline,
     start: int,
     stop: int,
-    wanted: Sequence[Wanted],
+    outputs: Sequence[OutputImage],
     timeout_s: float,
     *,
     hdr: str = "tonemap",
     seek: bool = True,
 ) -> Iterator[list[NDArray[np.uint8] | None]]:
-    """Decode frames [start, stop) of `timeline` once, and yield for each frame the images listed in `wanted`.
+    """Decode frames [start, stop) of `timeline` once, and yield for each frame the images listed in `outputs`.
 
-    Each image is uint8 [H,W,3], or [H,W,1] if grey; None if not wanted for this frame. Results are only valid once the iterator
+    Images are uint8 [H,W,3], or [H,W,1] if gray; None if not requested for this frame. Results are valid only once the iterator
     is exhausted: errors of the decoder and wrong frames are detected at the end.
 
     timeout_s: total time to wait for the decoder
@@ -41,12 +41,12 @@ def pictures(
     """
     indices, seen = np.arange(start, stop), FrameFacts()
     start_s = seek_s(timeline, indices) if seek else 0
-    with chosen(media, timeline, indices, start_s, wanted, timeout_s, hdr) as answers:
+    with chosen(media, timeline, indices, start_s, outputs, timeout_s, hdr) as answers:
         seen.header = answers.expect("stream")
         while message := answers.next():
             # Frames without an image are sent together with the next that has one.
-            for _ in message["frames"][bool(message["shapes"]) :] if wanted else ():
-                yield [None for _ in wanted]
+            for _ in message["frames"][bool(message["shapes"]) :] if outputs else ():
+                yield [None for _ in outputs]
             if message["shapes"]:
                 found = [None if shape is None else np.empty(shape, np.uint8) for shape in message["shapes"]]
                 for image in found:

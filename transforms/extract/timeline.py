@@ -29,7 +29,7 @@ class Timeline:
     rate_hz: frame rate according to the header, rounded to two digits; None if unknown
     pixel_aspect: width over height of a pixel of the upright frame
     hdr: whether the frames are HDR according to the header; checked when frames are decoded
-    untagged: whether the header lacks the colour matrix or primaries
+    untagged: whether the header lacks the color matrix or primaries
     one_size: False if frames are known to change their size; `size_px` is then the first one
     """
 
@@ -97,7 +97,7 @@ def timeline_from_packets(media: Media, timeout_s: float) -> Timeline:
         raise ClipRejected("corrupt", "the stream has no frame size")
     if turned:
         width, height, pixel_aspect = height, width, 1 / pixel_aspect
-    transfer, primaries, matrix = header["colours"]
+    transfer, primaries, matrix = header["colors"]
     return Timeline(
         raw_s=stream_seconds(np.sort(pts), header),
         size_px=(width, height),
@@ -115,14 +115,14 @@ def timeline_by_decoding(media: Media, timeout_s: float) -> Timeline:
         ClipRejected: corrupt, frame_mismatch, too_many_packets, and as `ordered`
     """
     frames = FrameFacts()
-    with ordered(media, timeout_s, do="frames", start_s=0, pictures=[]) as answers:
+    with ordered(media, timeout_s, do="frames", start_s=0, images=[]) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
             frames.add(message["frames"])
     if not len(frames):
         raise ClipRejected("corrupt", "no frames")
     width, height = frames.sizes_px[0].tolist()
-    _, primaries, matrix = frames.header["colours"]
+    _, primaries, matrix = frames.header["colors"]
     return Timeline(
         raw_s=np.sort(frames.times_s),
         size_px=(width, height),

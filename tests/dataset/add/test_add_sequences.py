@@ -106,8 +106,8 @@ def test_portraits_of_two_people_have_action_units_and_face_descriptors(
     program = ["--aus", "openface", "--openface", shlex.join(openface()), *ALL]
     faces = ["--size", "160", "--landmarks", "dlib", "--identity-embedding"]
     tubes = ["--recipe", "face", "--faces", "all", "--tube-min-frames", "20", "--tube-min-px", "64"]
-    wanted = [*ask(videos, added, "--frames", "3"), *faces, *tubes]
-    assert build.main([*wanted, "--output", str(out), *program]) == build.main(wanted) == 0
+    expected = [*ask(videos, added, "--frames", "3"), *faces, *tubes]
+    assert build.main([*expected, "--output", str(out), *program]) == build.main(expected) == 0
     assert build.main(adding(videos, added, *program)) == 0
     same(out, added)
     before = samples(out)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from additions import adding, rows
 from aus_csv import write_csv
-from moving import mp4_of, picture, seen_in
+from moving import image, mp4_of, seen_in
 from moving_builds import VIDEO, build_into, same_shards
 
 from motionshards.dataset import build, verify
@@ -44,7 +44,7 @@ def numbered(tmp_path: Path) -> Path:
     """A video of 30 frames per second whose frames show their numbers."""
     path = tmp_path / "videos/anna/0.mp4"
     path.parent.mkdir(parents=True)
-    path.write_bytes(mp4_of([picture(0, number) for number in range(40)], Fraction(30)))
+    path.write_bytes(mp4_of([image(0, number) for number in range(40)], Fraction(30)))
     return tmp_path / "videos"
 
 

@@ -23,17 +23,17 @@ def test_a_stored_video_plays_in_real_time_with_a_line_on_its_waveform(moving: P
     assert motion is not None
     made = animation.of_video(motion, 64, drawn=False)
     assert made.delays_ms == [80] * 22 + [40]
-    for number, picture in enumerate(made.pictures):
-        pixels = np.asarray(picture)
+    for number, image in enumerate(made.images):
+        pixels = np.asarray(image)
         assert pixels.shape == (80, 64, 3)
         assert seen_in(pixels[:64]) == (1, 2 * number)
         (line,) = np.flatnonzero((pixels[64:] == BOX).all(axis=(0, 2)))
         assert line == round(63 * 2 * number / 45)
     drawn = animation.of_video(motion, 64, drawn=True)
-    assert all((np.asarray(one) != np.asarray(other)).any() for one, other in zip(made.pictures, drawn.pictures, strict=True))
+    assert all((np.asarray(one) != np.asarray(other)).any() for one, other in zip(made.images, drawn.images, strict=True))
     _, silent = read_clip(data, rows[0])
     assert silent is not None
-    assert animation.of_video(silent, 64, drawn=False).pictures[0].size == (64, 64)
+    assert animation.of_video(silent, 64, drawn=False).images[0].size == (64, 64)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,6 @@ def test_delays(times: list[float], spans: list[int], delays: list[int]) -> None
     assert animation.delays_ms({"pts_s": times, "span": spans}) == delays
 
 
-def test_a_gif_of_one_colour(tmp_path: Path) -> None:
-    grey = [Image.new("RGB", (64, 64), (90, 90, 90))] * 2
-    assert animation.in_shared_colours(grey)[0].convert("RGB").getcolors() == [(64 * 64, (90, 90, 90))]
+def test_a_gif_of_one_color(tmp_path: Path) -> None:
+    gray = [Image.new("RGB", (64, 64), (90, 90, 90))] * 2
+    assert animation.in_shared_colors(gray)[0].convert("RGB").getcolors() == [(64 * 64, (90, 90, 90))]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from moving import seen_in
 from PIL import Image
-from sheets import LOOK, first, frame_at, has_colour, pixels, run
+from sheets import LOOK, first, frame_at, has_color, pixels, run
 
 from motionshards.dataset.drawing.motion import read_clip
 from motionshards.dataset.drawing.source_frames import source_frames
@@ -31,7 +31,7 @@ def test_the_outline_is_at_the_edge_of_the_crop() -> None:
     assert (drawn[60:140, 120:200] == 200).all()
     assert (drawn[:30, :80] < 150).all()
     for x, y in ([100, 100], [219, 100], [160, 40], [160, 159]):
-        assert has_colour(drawn[y - 1 : y + 2, x - 1 : x + 2], overlay.CROP)
+        assert has_color(drawn[y - 1 : y + 2, x - 1 : x + 2], overlay.CROP)
 
 
 def test_a_crop_that_leaves_the_frame_is_shown_completely() -> None:
@@ -60,7 +60,7 @@ def test_the_sheet_shows_source_and_frames_of_a_clip(faces: Path, tmp_path: Path
     there = sheet[LOOK.head : LOOK.head + side, LOOK.gap : LOOK.gap + side]
     expected = np.asarray(Image.fromarray(source).resize((side, side), Image.Resampling.LANCZOS)).astype(int)
     assert np.median(np.abs(there - expected)) == 0  # but for the outlines; the crop is the whole frame
-    assert has_colour(there[:6], overlay.CROP)
+    assert has_color(there[:6], overlay.CROP)
     drawn = tmp_path / "drawn.png"
     assert run(faces, "--key", row["key"], "--output", drawn) == 0
     assert 0.02 < (np.abs(frame_at(pixels(drawn), 0) - sample.frames[0]).max(-1) > 20).mean() < 0.4
@@ -84,7 +84,7 @@ def test_a_missing_source_is_noted_on_the_sheet(faces: Path, tmp_path: Path, dam
     assert run(faces, "--count", 1, "--input", place, "--output", without) == 0
     assert run(faces, "--count", 1, "--output", whole) == 0
     sheet = pixels(without)
-    assert has_colour(sheet[LOOK.head : LOOK.head + 100, : LOOK.left], overlay.WARNING)
+    assert has_color(sheet[LOOK.head : LOOK.head + 100, : LOOK.left], overlay.WARNING)
     np.testing.assert_array_equal(sheet[:, LOOK.left :], pixels(whole)[:, LOOK.left :])
 
 
@@ -115,8 +115,8 @@ def test_the_selection_depends_on_seed_and_condition(
 def test_a_sheet_can_be_a_jpeg(noise_clips: Path, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.JPEG"):
         assert run(noise_clips, "--count", 1, "--output", tmp_path / name) == 0
-        with Image.open(tmp_path / name) as picture:
-            assert picture.format == "JPEG"
+        with Image.open(tmp_path / name) as image:
+            assert image.format == "JPEG"
 
 
 def test_a_sheet_of_stored_video_shows_measured_frames_or_stills_and_the_waveform(moving: Path, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_sheet_of_stored_video_shows_measured_frames_or_stills_and_the_wavefor
     if not data.manifest.config.stills:
         assert [seen_in(frame) for frame in frames] == [(1, 0), (1, 10), (1, 20), (1, 30), (1, 40)]
     top = block - look.gap - 64 // 4  # the waveform, which the first clip lacks
-    assert not has_colour(sheet[top : top + 16, left:], overlay.BOX)
+    assert not has_color(sheet[top : top + 16, left:], overlay.BOX)
     strip = sheet[block + top : block + top + 16, left : sheet.shape[1] - look.gap]
     marks = np.flatnonzero((np.abs(strip - np.array(overlay.BOX)).max(-1) < 5).all(axis=0)) / strip.shape[1]
     sample, motion = read_clip(data, data.index().to_pylist()[1], 5)

@@ -39,7 +39,7 @@ def clips(out: Path) -> Iterator[tuple[dict[str, Any], Any]]:
         yield row, data.read(row)
 
 
-def wanted(meta: dict[str, Any]) -> list[tuple[int, int]]:
+def expected(meta: dict[str, Any]) -> list[tuple[int, int]]:
     return list(zip(meta["span"], meta["frame_index"], strict=True))
 
 
@@ -49,12 +49,12 @@ def span_of(path: Path, **more: Any) -> dict[str, Any]:
     return {"uri": path_to_uri(path.name), "start_s": 0.0, "end_s": float("inf"), **dict.fromkeys(names), **more}
 
 
-def warped(picture: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
+def warped(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
     """uint8 [H,W,3] seen through an affine to crop pixels, bilinear, black outside: float64 [size,size,3]."""
     whole = np.vstack([affine, [0, 0, 1]])
     grid = np.stack([*np.meshgrid(np.arange(size), np.arange(size)), np.ones((size, size))], -1)
     x, y = np.moveaxis((grid @ np.linalg.inv(whole).T)[..., :2], -1, 0)
-    padded = np.pad(picture.astype(np.float64), ((1, 1), (1, 1), (0, 0)))
+    padded = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)))
     x, y = (np.clip(v + 1, 0, edge - 1.001) for v, edge in ((x, padded.shape[1]), (y, padded.shape[0])))
     left, top = x.astype(int), y.astype(int)
     across, down = (x - left)[..., None], (y - top)[..., None]
@@ -71,8 +71,8 @@ def one_person(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_frames_are_those_that_were_stored(one_person: Path, demo_videos: Path) -> None:
     for row, sample in clips(one_person):
-        shown = source_frames(demo_videos, row["spans"], wanted(sample.meta), 224)
-        assert [picture.shape for picture in shown] == [(224, 224, 3)] * 9
+        shown = source_frames(demo_videos, row["spans"], expected(sample.meta), 224)
+        assert [image.shape for image in shown] == [(224, 224, 3)] * 9
         worst = [np.abs(a.astype(int) - b).mean() for a, b in zip(shown, sample.frames, strict=True)]
         assert max(worst) < 2  # JPEG
 
@@ -95,7 +95,7 @@ def test_videos_in_an_archive(demo_videos: Path, tmp_path: Path) -> None:
     out = build("voxceleb2", [packed], tmp_path / "data", "--size", "64", "--unit", "video")
     row, sample = next(clips(out))
     assert row["spans"][0]["packed"]["archive"] == "dev.zip"
-    places = wanted(sample.meta)
+    places = expected(sample.meta)
     assert len({span for span, _ in places}) == 2
     shown = source_frames(tmp_path, row["spans"], places, 64)
     assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(shown, sample.frames, strict=True)) < 4
@@ -108,15 +108,15 @@ def test_the_stored_affine_finds_the_crop_in_a_real_frame(corpus: Path, tmp_path
     """With an annotated box, the crop is a part of the frame, and the image shows there what was stored."""
     out = build("voxceleb1", [corpus / "voxceleb1"], tmp_path / "data", "--size", "128")
     for row, sample in clips(out):
-        pictures = source_frames(corpus / "voxceleb1", row["spans"], wanted(sample.meta)[:2], 4096)
-        for picture, frame, size, stored in zip(
-            pictures, sample.frames, sample.meta["source_size_px"], sample.meta["source_to_crop"], strict=False
+        images = source_frames(corpus / "voxceleb1", row["spans"], expected(sample.meta)[:2], 4096)
+        for image, frame, size, stored in zip(
+            images, sample.frames, sample.meta["source_size_px"], sample.meta["source_to_crop"], strict=False
         ):
-            assert picture.shape == (size[1], size[0], 3)
+            assert image.shape == (size[1], size[0], 3)
             factor = max(1, round(1 / stored[0][0]))  # where the build made it smaller, so many pixels become one
             fine = np.array(stored) * factor
             fine[:, 2] += 0.5 * factor - 0.5
-            small = warped(picture, fine, 128 * factor).reshape(128, factor, 128, factor, 3).mean((1, 3))
+            small = warped(image, fine, 128 * factor).reshape(128, factor, 128, factor, 3).mean((1, 3))
             right = np.abs(small - frame).mean()
             shifted = min(np.abs(np.roll(small, step, axis) - frame).mean() for step in (-2, 2) for axis in (0, 1))
             assert right < 4
@@ -162,9 +162,9 @@ def test_a_wide_image_is_scaled_by_its_longer_side_and_never_up(make_video: Make
 
 def test_pixels_that_are_not_square_are_displayed_at_their_aspect(make_video: MakeVideo) -> None:
     path = make_video("anamorphic.mp4", "-vf", "setsar=2")
-    (picture,) = source_frames(path.parent, [span_of(path)], [(0, 0)], 96)
-    assert picture.shape == (32, 96, 3)
-    np.testing.assert_allclose(source_to_shown((96, 64), picture) @ [95.5, 63.5, 1], [95.5, 31.5])
+    (image,) = source_frames(path.parent, [span_of(path)], [(0, 0)], 96)
+    assert image.shape == (32, 96, 3)
+    np.testing.assert_allclose(source_to_shown((96, 64), image) @ [95.5, 63.5, 1], [95.5, 31.5])
 
 
 def test_hdr_is_mapped_as_in_the_dataset(make_video: MakeVideo) -> None:
@@ -173,9 +173,9 @@ def test_hdr_is_mapped_as_in_the_dataset(make_video: MakeVideo) -> None:
     path = make_video("pq.mkv", "-vf", tags, "-c:v", "ffv1", source=bars)
     shown = {hdr: source_frames(path.parent, [span_of(path)], [(0, 4)], 96, hdr)[0] for hdr in ("tonemap", "keep")}
     line = timeline_from_packets(Media.at(path), 60)
-    for hdr, picture in shown.items():
+    for hdr, image in shown.items():
         expected = decode(Media.at(path), line, np.array([4]), 96, "pad", 60, hdr=hdr).rgb[0, 16:-16]
-        np.testing.assert_array_equal(picture, expected)
+        np.testing.assert_array_equal(image, expected)
     assert np.abs(shown["tonemap"].astype(int) - shown["keep"]).mean() > 10
 
 

@@ -12,7 +12,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 from made import make_dataset
-from moving import SIZE, make_moving_dataset, mp4_of, picture, seen_in
+from moving import SIZE, image, make_moving_dataset, mp4_of, seen_in
 from stored_clips import first_clip
 
 from motionshards.dataset.export import fomm
@@ -111,7 +111,7 @@ def test_long_clips_become_several_files(two_splits: Path, tmp_path: Path, monke
     ],
 )
 def test_parts_are_few_and_about_equally_long(most: int, parts: list[tuple[int, int]]) -> None:
-    assert fomm._parts(40, most, mp4_of([picture(0, frame) for frame in range(40)])) == parts
+    assert fomm._parts(40, most, mp4_of([image(0, frame) for frame in range(40)])) == parts
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_videos_that_cannot_be_cut_are_encoded_and_missing_ones_left_out(
     monkeypatch.setattr(fomm, "_MOST_DECODED_BYTES", 25 * 3 * SIZE**2)
     clip = first_clip(two_splits)
     assert clip.video is not None
-    mp4 = mp4_of([picture(0, frame) for frame in range(40)], options={"crf": "12", "x264-params": "keyint=100:bframes=0"})
+    mp4 = mp4_of([image(0, frame) for frame in range(40)], options={"crf": "12", "x264-params": "keyint=100:bframes=0"})
     assert len(key_frames(mp4)) == 1
     with fomm.FORMAT.shard(Place(tmp_path), clip.row["shard"], "val", Settings(SIZE, "mp4", 18)) as write:
         made = write(replace(clip, video=replace(clip.video, mp4=mp4)))

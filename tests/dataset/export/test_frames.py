@@ -19,7 +19,7 @@ from motionshards.dataset.index import Dataset, Sample
 from motionshards.transforms.extract.stored_video import FrameReader
 
 
-def pictures(folder: Path) -> NDArray[np.uint8]:
+def images(folder: Path) -> NDArray[np.uint8]:
     """The images of a clip in the order of their names, uint8 [n,H,W,3]."""
     return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))])
 
@@ -47,7 +47,7 @@ def test_a_clip_has_the_pixels_times_points_and_sound_of_the_dataset(moving: Pat
     for number, sample in enumerate(samples(moving)):
         folder, video = exported / sample.key, sample.video
         assert video is not None and sample.landmarks is not None
-        found, described = pictures(folder), description(folder)
+        found, described = images(folder), description(folder)
         assert np.array_equal(found, video.read())
         assert [seen_in(frame) for frame in found[::7]] == [(number, frame) for frame in range(0, len(found), 7)]
         points = np.load(folder / "landmarks.npy")
@@ -82,7 +82,7 @@ def test_stills_are_exported_where_no_video_is_stored(tmp_path: Path) -> None:
     for sample in samples(out):
         folder = tmp_path / "frames" / sample.key
         described = description(folder)
-        assert np.array_equal(pictures(folder), sample.frames) and described["pts_s"] == sample.meta["pts_s"]
+        assert np.array_equal(images(folder), sample.frames) and described["pts_s"] == sample.meta["pts_s"]
         assert described["rate"] is described["sound"] is None and described["measured"] == list(range(len(sample.frames)))
         assert sample.landmarks is not None and np.array_equal(np.load(folder / "landmarks.npy"), sample.landmarks)
 
@@ -94,7 +94,7 @@ def test_size_scales_pixels_points_and_boxes(tmp_path: Path, size_px: int) -> No
     (sample,) = samples(out)
     assert sample.video is not None
     folder = export_here(out, tmp_path / "frames", size_px) / sample.key
-    described, found = description(folder), pictures(folder)
+    described, found = description(folder), images(folder)
     assert found.shape == (12, size_px, size_px, 3) and [seen_in(frame) for frame in found] == [(0, n) for n in range(12)]
     scale, measured = size_px / 64, sample.meta["mp4"]
     assert described["size_px"] == size_px and described["measured"] == [0, 5, 10]

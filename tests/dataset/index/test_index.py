@@ -46,10 +46,10 @@ def test_where_selects_rows_by_columns_that_need_not_be_read(built: Path) -> Non
     half = pc.mean(everything["brightness"])
     some = data.index(["key"], where=pc.field("brightness") > half)
     assert some.column_names == ["key"]
-    wanted = [row["key"] for row in everything.to_pylist() if row["brightness"] > half.as_py()]
-    assert some["key"].to_pylist() == wanted
-    assert 0 < len(wanted) < len(everything)
-    assert [sample.key for sample in data.samples(pc.field("brightness") > half)] == wanted
+    expected = [row["key"] for row in everything.to_pylist() if row["brightness"] > half.as_py()]
+    assert some["key"].to_pylist() == expected
+    assert 0 < len(expected) < len(everything)
+    assert [sample.key for sample in data.samples(pc.field("brightness") > half)] == expected
     assert len(data.index(where=pc.field("split") == "no such split")) == 0
 
 

@@ -28,10 +28,10 @@ def test_groups_are_those_of_scipy(seed: int) -> None:
 @pytest.mark.parametrize("people", [1, 2, 7, 60])
 def test_people_are_found_in_any_order_and_numbered_by_their_clips(people: int) -> None:
     random = np.random.default_rng(people)
-    centre = random.normal(0, 0.06, (people, 128))
+    center = random.normal(0, 0.06, (people, 128))
     who = np.concatenate([np.arange(people), random.integers(0, people, 300)])
     video = who * 4 + random.integers(0, 4, len(who))
-    points = (centre[who] + random.normal(0, 0.02, (len(who), 128))).astype(np.float32)
+    points = (center[who] + random.normal(0, 0.02, (len(who), 128))).astype(np.float32)
     found = cluster(points, video, 0.5)
     assert partition(found) == partition(who)
     sizes = np.bincount(found)
@@ -42,7 +42,7 @@ def test_people_are_found_in_any_order_and_numbered_by_their_clips(people: int) 
     assert all(np.argmax(found == number - 1) < np.argmax(found == number) for number in ties)
 
 
-def test_neighbours_of_neighbours_are_not_merged_in_a_chain() -> None:
+def test_neighbors_of_neighbors_are_not_merged_in_a_chain() -> None:
     """Single linkage would merge them into one person."""
     points = np.zeros((20, 128), np.float32)
     points[:, 0] = np.arange(20) * 0.3

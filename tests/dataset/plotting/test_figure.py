@@ -72,12 +72,12 @@ def test_bars_are_the_action_units_and_those_of_the_target(data_with_aus: Path) 
 def test_landmarks_are_drawn_where_they_are(data: Path) -> None:
     batch = first(data, Pairs(2), size=1)
     assert batch.landmarks is not None
-    grey, nobody = torch.full_like(batch.frames, 128), torch.full_like(batch.landmarks, torch.nan)
+    gray, nobody = torch.full_like(batch.frames, 128), torch.full_like(batch.landmarks, torch.nan)
     at_the_left = nobody.clone()
     at_the_left[:, 0] = torch.stack([torch.full((68,), 8.0), torch.linspace(2, 29, 68)], dim=1)
     no_pose = torch.full_like(batch.pose, torch.nan)
     shown = [
-        pixels(strips(replace(batch, frames=grey, landmarks=points, pose=no_pose).show())[0]) for points in (nobody, at_the_left)
+        pixels(strips(replace(batch, frames=gray, landmarks=points, pose=no_pose).show())[0]) for points in (nobody, at_the_left)
     ]
     side = shown[0].shape[0]
     columns = np.flatnonzero((shown[0] != shown[1]).any(axis=(0, 2)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from sheets import has_colour
+from sheets import has_color
 
 from motionshards.dataset.plotting import overlay
 from motionshards.dataset.plotting.overlay import Marks
@@ -34,16 +34,16 @@ def test_lines_connect_the_points_of_a_part_and_nothing_else_is_drawn() -> None:
 
 
 def test_a_box_is_drawn_and_missing_marks_are_skipped() -> None:
-    grey = np.full((64, 64, 3), 40, np.uint8)
-    bare = np.asarray(overlay.marked(grey, 128))
-    drawn = np.asarray(overlay.marked(grey, 128, Marks(box_px=[10, 20, 40, 50])))
+    gray = np.full((64, 64, 3), 40, np.uint8)
+    bare = np.asarray(overlay.marked(gray, 128))
+    drawn = np.asarray(overlay.marked(gray, 128, Marks(box_px=[10, 20, 40, 50])))
     assert drawn[round(20.5 * 2), 40].min() > 90
     assert drawn[70, round(40.5 * 2) - 1].min() > 90
     np.testing.assert_array_equal(drawn[50:90, 30:70], bare[50:90, 30:70])
     nothing = Marks(np.full((68, 2), np.nan), [None] * 4, [None, 1.0, 2.0])
-    np.testing.assert_array_equal(np.asarray(overlay.marked(grey, 128, nothing)), bare)
+    np.testing.assert_array_equal(np.asarray(overlay.marked(gray, 128, nothing)), bare)
     far = Marks(np.full((68, 2), 1e6), [-1e6, -1e6, 1e6, 1e6], [720.0, -400.0, 1e4])
-    assert overlay.marked(grey, 128, far).size == (128, 128)
+    assert overlay.marked(gray, 128, far).size == (128, 128)
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (40, 0, 0), (0, 25, 0), (0, 0, -30), (-35, 15, 20)])
@@ -64,12 +64,12 @@ def test_bar_heights_are_proportional_to_intensities() -> None:
     assert heights[0] < 3
     assert heights[8] == pytest.approx(heights[16] / 2, abs=2)
     none = np.asarray(overlay.au_bars(np.full(17, np.nan), (340, 100))).astype(int)
-    assert has_colour(none, overlay.WARNING)
-    assert not has_colour(bars, overlay.WARNING)
+    assert has_color(none, overlay.WARNING)
+    assert not has_color(bars, overlay.WARNING)
 
 
 def test_names_in_any_script_can_be_written() -> None:
     for words in ("id1/clip·1", "人/\n\x00/ü", "\udcff", "", "x" * 1000):
-        picture = Image.new("RGB", (200, 30))
-        overlay.text_line(picture, (5, 20), words, 12)
-        assert (np.asarray(picture).any()) == bool(words)
+        image = Image.new("RGB", (200, 30))
+        overlay.text_line(image, (5, 20), words, 12)
+        assert (np.asarray(image).any()) == bool(words)

@@ -17,8 +17,8 @@ def all_slots(order: Order, epoch: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("epoch", [0, 1, 7])
 def test_an_epoch_draws_every_unit_repeats_times_with_consecutive_turns(shuffle: str, repeats: int, epoch: int) -> None:
-    wanted = [(unit, epoch * repeats + repeat) for unit in range(600) for repeat in range(repeats)]
-    assert sorted(all_slots(Order(SHARDS, 5, shuffle, repeats, window=3), epoch)) == wanted
+    expected = [(unit, epoch * repeats + repeat) for unit in range(600) for repeat in range(repeats)]
+    assert sorted(all_slots(Order(SHARDS, 5, shuffle, repeats, window=3), epoch)) == expected
 
 
 @pytest.mark.parametrize("shuffle", ["global", "shard"])
@@ -96,7 +96,7 @@ def test_the_global_shuffle_has_no_pattern() -> None:
     assert abs(np.corrcoef(units[1:], units[:-1])[0, 1]) < 0.15
 
 
-def test_hashes_of_neighbouring_numbers_have_nothing_in_common() -> None:
+def test_hashes_of_neighboring_numbers_have_nothing_in_common() -> None:
     values = hashed(0, np.arange(1000)[:, None], np.arange(10))
     assert len(np.unique(values)) == 10_000
     bits = np.unpackbits(values.view(np.uint8)).reshape(-1, 64)

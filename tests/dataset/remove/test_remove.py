@@ -183,7 +183,7 @@ def test_a_clip_that_was_planned_again_is_gone_from_both_plans(out: Path, videos
     assert Manifest.read(out).counts["rejected"] == {"not_a_video": 1, "removed": 1}
 
 
-def test_a_damaged_neighbour_stops_the_removal_and_may_be_removed_as_well(out: Path, capsys: Any) -> None:
+def test_a_damaged_neighbor_stops_the_removal_and_may_be_removed_as_well(out: Path, capsys: Any) -> None:
     entry = next(entry for entry in Manifest.read(out).shards if entry.clips > 1)
     rows = read_marker(marker_path(out, entry.split, entry.name))[1].to_pylist()
     gone, damaged = [row for row in rows if row["kept"]][:2]

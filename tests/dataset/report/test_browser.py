@@ -108,7 +108,7 @@ def test_a_link_to_a_reason_shows_it_even_if_filtered_out(opened: Any) -> None:
     playwright.expect(opened.locator("#reason-corrupt h4")).to_be_in_viewport()
 
 
-def test_all_images_are_loaded_and_labelled(opened: Any) -> None:
+def test_all_images_are_loaded_and_labeled(opened: Any) -> None:
     broken = "images => images.filter(image => !image.complete || !image.naturalWidth || !image.alt).length"
     assert opened.locator("img").count() == KEPT
     assert opened.eval_on_selector_all("img", broken) == 0
@@ -127,10 +127,10 @@ def test_the_theme_follows_the_system_and_the_button(opened: Any, scheme: str) -
     opened.click("#theme")
     after = contrast(opened)
     assert (after["ground"] > after["text"]) == (scheme == "dark")
-    for colours in (before, after):
-        assert ratio(colours["ground"], colours["text"]) > 12
-        assert ratio(colours["ground"], colours["quiet"]) > 4.5
-        assert ratio(colours["ground"], colours["accent"]) > 4.5
+    for colors in (before, after):
+        assert ratio(colors["ground"], colors["text"]) > 12
+        assert ratio(colors["ground"], colors["quiet"]) > 4.5
+        assert ratio(colors["ground"], colors["accent"]) > 4.5
 
 
 def test_printing_uses_the_light_theme(opened: Any) -> None:
@@ -140,7 +140,7 @@ def test_printing_uses_the_light_theme(opened: Any) -> None:
 
 
 def contrast(page: Any) -> dict[str, float]:
-    """Relative luminance, as defined by WCAG, of the page's colours."""
+    """Relative luminance, as defined by WCAG, of the page's colors."""
     found = {}
     places = {
         "ground": ("body", "backgroundColor"),

@@ -82,8 +82,8 @@ def test_sums_over_frames_match_plain_numpy(index: Path, rows: list[dict[str, ob
 
 def test_a_condition_selects_and_rows_keep_their_numbers(index: Path, rows: list[dict[str, object]]) -> None:
     clips = read_clips(index, parse("blur > 50 and split == 'train'"))
-    wanted = [number for number, row in enumerate(rows) if (row["blur"] or 0) > 50 and row["split"] == "train"]
-    assert clips.row.tolist() == wanted
+    expected = [number for number, row in enumerate(rows) if (row["blur"] or 0) > 50 and row["split"] == "train"]
+    assert clips.row.tolist() == expected
     assert clips.listed == CLIPS
     assert clips.splits == ("train",)
 

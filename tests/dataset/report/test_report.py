@@ -186,7 +186,7 @@ def test_the_page_is_written_to_output(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--where", "colour > 2"], "unknown column colour"),
+        (["--where", "color > 2"], "unknown column color"),
         (["--count", "-1"], '"-1" for --count. Must be >= 0'),
         (["--seed", "-1"], '"-1" for --seed. Must be >= 0'),
         (["--input", "/nowhere"], "--input /nowhere is not a directory"),

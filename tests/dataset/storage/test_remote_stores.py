@@ -117,7 +117,7 @@ def test_a_broken_read_of_an_object_resumes_near_its_last_byte(server: FileServe
     started = time.monotonic()
     assert fetched(s3(server.url)) == FILE
     assert time.monotonic() - started < 15
-    starts = [int((wanted or "").removeprefix("bytes=").partition("-")[0]) for wanted in server.ranges()]
+    starts = [int((expected or "").removeprefix("bytes=").partition("-")[0]) for expected in server.ranges()]
     assert starts[0] == 0
     assert starts[1] == starts[2]
     assert 1_000_000 - 65_536 <= starts[1] <= 1_000_000

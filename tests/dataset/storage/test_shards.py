@@ -1,4 +1,4 @@
-"""Shards that many threads read while more are wanted than may be open."""
+"""Shards that many threads read while more are expected than may be open."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

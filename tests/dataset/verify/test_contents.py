@@ -13,11 +13,11 @@ from nine_clips import SIZE
 from motionshards.schemas.layout import LANDMARK_SCORES, LANDMARKS, META
 
 
-def jpeg(height: int, colours: str = "RGB") -> bytes:
-    """A black frame that is not as high, or not as colourful, as it should be."""
-    channels, sampling = {"RGB": (3, "444"), "GRAY": (1, "Gray")}[colours]
+def jpeg(height: int, colors: str = "RGB") -> bytes:
+    """A black frame that is not as high, or not as colorful, as it should be."""
+    channels, sampling = {"RGB": (3, "444"), "GRAY": (1, "Gray")}[colors]
     black = np.zeros((height, SIZE, channels), np.uint8)
-    return bytes(simplejpeg.encode_jpeg(black, colorspace=colours, colorsubsampling=sampling))
+    return bytes(simplejpeg.encode_jpeg(black, colorspace=colors, colorsubsampling=sampling))
 
 
 def with_nan(points: Any) -> Any:
@@ -29,7 +29,7 @@ OTHER = "meta.json: the index has different values of"
 
 # Damage inside members, with all hashes made right again: only decoding finds it.
 CONTENTS = [
-    (lambda files: files.update({"005.jpg": b"\xff\xd8 no picture"}), "005.jpg: cannot be read"),
+    (lambda files: files.update({"005.jpg": b"\xff\xd8 no image"}), "005.jpg: cannot be read"),
     (lambda files: files.update({"005.jpg": files["005.jpg"][:2000]}), "005.jpg: cannot be read"),
     (lambda files: files.update({"005.jpg": jpeg(SIZE // 2)}), f"005.jpg: is {SIZE}x{SIZE // 2} px"),
     (lambda files: files.update({"005.jpg": jpeg(SIZE, "GRAY")}), "005.jpg: is 128x128 px in Gray"),

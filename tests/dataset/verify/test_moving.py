@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from damage import Files, Sample, edit_array, edit_meta, first_row, first_sample, rewrite, run, tar_of
-from moving import HZ, X264, flac_of, make_moving_dataset, mp4_of, picture
+from moving import HZ, X264, flac_of, image, make_moving_dataset, mp4_of
 
 from motionshards.dataset.checks.sample import check_row, check_sample
 from motionshards.dataset.checks.sound import LEVELS
 from motionshards.schemas.layout import POINT_SCORES, POINTS, SOUND, VIDEO, VIDEO_FRAMES
 
 FRAMES = 40
-PICTURES = [picture(0, frame) for frame in range(FRAMES)]
+IMAGES = [image(0, frame) for frame in range(FRAMES)]
 SILENCE = np.zeros(FRAMES * HZ // 25, np.int16)
 Change = Callable[[Files], Any]
 
@@ -53,8 +53,8 @@ def edited(suffix: str, change: Callable[[bytes], bytes]) -> Change:
     return lambda files: files.update({suffix: change(files[suffix])})
 
 
-def video(pictures: list[np.ndarray] = PICTURES, **options: Any) -> Change:
-    return replaced(VIDEO, mp4_of(pictures, **options))
+def video(images: list[np.ndarray] = IMAGES, **options: Any) -> Change:
+    return replaced(VIDEO, mp4_of(images, **options))
 
 
 def x264(params: str) -> dict[str, str]:
@@ -97,16 +97,16 @@ def lose_point(points: Any) -> Any:
 
 def moved_by_one() -> list[np.ndarray]:
     """Frames of which those with stills, 8, 16, …, are close to these, and the ones before are closer."""
-    noise = np.random.default_rng(0).normal(0, 8, PICTURES[0].shape)
-    pictures = [np.clip(one + noise, 0, 255).astype(np.uint8) if number % 8 == 0 else one for number, one in enumerate(PICTURES)]
-    return [PICTURES[number + 1] if number % 8 == 7 else one for number, one in enumerate(pictures[:-1])] + [pictures[-1]]
+    noise = np.random.default_rng(0).normal(0, 8, IMAGES[0].shape)
+    images = [np.clip(one + noise, 0, 255).astype(np.uint8) if number % 8 == 0 else one for number, one in enumerate(IMAGES)]
+    return [IMAGES[number + 1] if number % 8 == 7 else one for number, one in enumerate(images[:-1])] + [images[-1]]
 
 
 # Of datasets without and with stills.
 BOTH = [
-    (video(PICTURES[:-1]), "mp4: cannot be read: it has 39 frames, must have 40"),
-    (video([*PICTURES, PICTURES[0]]), "mp4: cannot be read: it has more than 40 frames"),
-    (video([one[:32, :32] for one in PICTURES]), "mp4: cannot be read: frame 0 is 32x32 px of yuv420p"),
+    (video(IMAGES[:-1]), "mp4: cannot be read: it has 39 frames, must have 40"),
+    (video([*IMAGES, IMAGES[0]]), "mp4: cannot be read: it has more than 40 frames"),
+    (video([one[:32, :32] for one in IMAGES]), "mp4: cannot be read: frame 0 is 32x32 px of yuv420p"),
     (video(pix_fmt="yuv444p"), "mp4: cannot be read: frame 0 is 64x64 px of yuv444p"),
     (video(rate=Fraction(24)), "mp4: cannot be read: frame 1 is shown at 0.0416667 s"),
     (video(codec="mpeg4", options={}), "mp4: cannot be read: its streams are mpeg4, must be a single h264 stream"),
@@ -152,7 +152,7 @@ VIDEO_ONLY = [
     (edit_array(POINT_SCORES, lambda scores: scores // 2), "meta.json: the index has different values of least_landmark_score"),
 ]
 WITH_STILLS = [
-    (video([picture(0, frame + 1) for frame in range(FRAMES)]), "mp4: frame 0 differs from the still of the same source frame"),
+    (video([image(0, frame + 1) for frame in range(FRAMES)]), "mp4: frame 0 differs from the still of the same source frame"),
     (video(moved_by_one()), "mp4: stills match the frames before those that show the same source frames"),
     (of_video(boxes_px=None), "meta.json: boxes_px is not a list of numbers [8, 4]"),
     (edit_meta(lambda meta: meta["mp4"].pop("boxes_px")), "meta.json: mp4: boxes_px or box_scores are missing"),
@@ -227,7 +227,7 @@ def test_clips_may_lack_video_that_was_added_later(samples: dict[str, Sample]) -
 
 def test_damage_is_reported_with_its_place(clean: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = Path(shutil.copytree(clean["both"], tmp_path / "data"))
-    rewrite(copy, video(PICTURES[:-1]))
+    rewrite(copy, video(IMAGES[:-1]))
     assert run(copy, capsys, "--fast")[0] == 0
     place = f"{tar_of(copy).relative_to(copy)}: {first_row(copy)['key']}"
     assert run(copy, capsys)[1][:-1] == [f"{place}.mp4: cannot be read: it has 39 frames, must have 40"]

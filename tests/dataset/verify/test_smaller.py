@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from damage import Files, Sample, first_sample, rewrite, run
-from moving import make_moving_dataset, mp4_of, picture
+from moving import image, make_moving_dataset, mp4_of
 
 from motionshards.dataset.checks.sample import check_row, check_sample
 from motionshards.transforms.extract.encode import encode_jpegs
@@ -38,11 +38,11 @@ def test_a_clean_dataset_passes(clean: dict[str, Path], store: str, capsys: pyte
 
 
 def video(clip: int, shift: int = 0, size: int = SMALL) -> bytes:
-    return mp4_of([picture(clip, min(frame + shift, FRAMES - 1), size) for frame in range(FRAMES)])
+    return mp4_of([image(clip, min(frame + shift, FRAMES - 1), size) for frame in range(FRAMES)])
 
 
 def still(clip: int, frame: int, size: int = SMALL) -> bytes:
-    return encode_jpegs(np.array([picture(clip, frame, size)]), 90)[0]
+    return encode_jpegs(np.array([image(clip, frame, size)]), 90)[0]
 
 
 def swap(files: Files) -> None:

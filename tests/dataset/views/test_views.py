@@ -151,7 +151,7 @@ def pose_of(catalog: Catalog, clip: int) -> np.ndarray:
     return catalog.arrays["pose"][first[clip] : first[clip + 1]]
 
 
-def test_a_sequence_is_of_neighbours_and_begins_anywhere(catalog: Catalog) -> None:
+def test_a_sequence_is_of_neighbors_and_begins_anywhere(catalog: Catalog) -> None:
     starts = np.stack([turns(catalog, Sequence(4), turn).frames for turn in range(60)])
     assert (np.diff(starts, axis=2) == 1).all()
     clip = int(np.flatnonzero(catalog.n_frames == 8)[0])

@@ -29,7 +29,7 @@ CLICK_S = 1.25
 MPD = """<?xml version="1.0"?>
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT2S"><Period>
 <AdaptationSet mimeType="video/mp4"><Representation id="v" codecs="avc1.64001f" width="96" height="64" bandwidth="90000">
-<BaseURL>{url}/picture.mp4</BaseURL></Representation></AdaptationSet>
+<BaseURL>{url}/image.mp4</BaseURL></Representation></AdaptationSet>
 <AdaptationSet mimeType="audio/mp4"><Representation id="a" codecs="mp4a.40.2" bandwidth="64000" audioSamplingRate="48000">
 <BaseURL>{url}/sound.m4a</BaseURL></Representation></AdaptationSet></Period></MPD>"""
 
@@ -38,7 +38,7 @@ MPD = """<?xml version="1.0"?>
 class Streams:
     """A video without sound, and the sound of it, which is one click."""
 
-    picture: bytes
+    image: bytes
     sound: bytes
 
 
@@ -56,7 +56,7 @@ def dash(server: VideoServer, streams: Streams) -> VideoServer:
     """The server, whose video `one` is a manifest of two streams."""
     body = MPD.format(url=server.url).encode()
     server.script["/one.mp4"] = [Reply(headers={"Content-Type": "application/dash+xml"}, body=body)]
-    server.files = {"/picture.mp4": streams.picture, "/sound.m4a": streams.sound}
+    server.files = {"/image.mp4": streams.image, "/sound.m4a": streams.sound}
     return server
 
 
@@ -78,13 +78,13 @@ def test_video_and_sound_are_merged_in_sync(dash: VideoServer, fetch: Fetch, out
 
 def test_without_sound_the_file_is_the_video_stream(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     assert fetch("one", audio=False).rows["one"]["has_audio"] is False
-    assert files(out) == {"videos/one.mp4": streams.picture}
+    assert files(out) == {"videos/one.mp4": streams.image}
     assert "/sound.m4a" not in {path for path, _ in dash.asked}
 
 
 def test_silent_videos_are_fetched_again_with_retry(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     (out / "videos").mkdir(parents=True)
-    (out / "videos/one.mkv").write_bytes(streams.picture)
+    (out / "videos/one.mkv").write_bytes(streams.image)
     assert fetch("one").rows["one"]["has_audio"] is None and not dash.asked
     row = fetch("one", retry=frozenset({"silent"})).rows["one"]
     assert (row["path"], row["has_audio"]) == ("videos/one.mp4", True)
@@ -96,7 +96,7 @@ def test_a_silent_video_is_kept_if_no_other_is_available(dash: VideoServer, stre
     dash.script = {"/one.mp4": [Reply(404)]}
     got = fetch("one", retry=frozenset({"silent"}))
     assert got.rows["one"]["status"] == "available" and any("dead" in line for line in got.said)
-    assert files(out) == {"videos/one.mp4": streams.picture}
+    assert files(out) == {"videos/one.mp4": streams.image}
 
 
 def test_reports_of_0_1_are_read(dash: VideoServer, fetch: Fetch, out: Path) -> None:

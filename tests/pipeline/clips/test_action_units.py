@@ -87,7 +87,7 @@ def test_bytes_do_not_depend_on_the_call_the_suspects_or_the_decoders(
     assert built(replace(job, suspects=everyone, decoders=1), unit) == first
     monkeypatch.setattr(OpenFace, "batch_frames", 4)
     assert built(job, unit) == first
-    assert len(calls(tmp_path)) == 2 + -(-len(unit) // 2), "two clips a call, since 4 frames were wanted"
+    assert len(calls(tmp_path)) == 2 + -(-len(unit) // 2), "two clips a call, since 4 frames were expected"
 
 
 def test_a_clip_that_crashes_openface_is_rejected_alone_and_retried_later(
@@ -161,7 +161,7 @@ def test_outcomes_keep_their_order_and_rejected_ones_pass_through(job: BuildJob,
 def test_images_of_killed_workers_are_deleted_and_the_log_is_kept(job: BuildJob) -> None:
     assert job.journal is not None
     (job.journal / "openface-x" / "frames").mkdir(parents=True)
-    (job.journal / "openface-x" / "frames" / "frame.jpg").write_bytes(b"picture")
+    (job.journal / "openface-x" / "frames" / "frame.jpg").write_bytes(b"image")
     for name in ("unit.4711", "beam.log"):
         (job.journal / name).write_text("")
     local._forget_journals(job)

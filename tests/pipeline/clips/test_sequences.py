@@ -30,9 +30,9 @@ from motionshards.transforms.extract.decoder.client import decoder_versions
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.output_images import OutputImage
+from motionshards.transforms.extract.stream import decode_images
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import Wanted
 
 CONFIG = BuildConfig(source="folder", size=64, frames=4, landmarks="none", aus="openface", aus_frames="all")
 Command = Callable[..., list[str]]
@@ -52,8 +52,8 @@ def frames_of(path: Path, *filters: tuple[str, str]) -> list[bytes]:
     """All frames of a video as PNG files, decoded separately."""
     media = Media.at(path)
     line = timeline_from_packets(media, 60)
-    wanted = Wanted((*filters, scaled("iw", "ih"), RGB))
-    return [png(image) for (image,) in pictures(media, line, 0, len(line.raw_s), [wanted], 60) if image is not None]
+    outputs = OutputImage((*filters, scaled("iw", "ih"), RGB))
+    return [png(image) for (image,) in decode_images(media, line, 0, len(line.raw_s), [outputs], 60) if image is not None]
 
 
 def files(directory: Path) -> list[bytes]:

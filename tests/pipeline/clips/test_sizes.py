@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moving import SIZE, X264, mp4_of, picture
+from moving import SIZE, X264, image, mp4_of
 
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.schemas.config import BuildConfig
@@ -62,7 +62,7 @@ def test_a_tube_of_a_face(demo_videos: Path) -> None:
 
 def test_several_files_of_a_video(tmp_path: Path) -> None:
     for number in range(3):
-        (tmp_path / f"{number}.mp4").write_bytes(mp4_of([picture(number, frame) for frame in range(9)]))
+        (tmp_path / f"{number}.mp4").write_bytes(mp4_of([image(number, frame) for frame in range(9)]))
     clip = check(tmp_path, replace(CONFIG, unit="video", frames=7), *(Span(f"{number}.mp4") for number in range(3)))
     assert clip.video is not None and len(clip.video) == 27
 
@@ -80,8 +80,8 @@ def test_packets_are_copied_at_the_size_of_the_source_alone(
 ) -> None:
     """Two clips must be encoded: 30 of 40 frames, and one whose packets cannot be copied."""
     assert SIZE in SIZES[1:]
-    pictures = [picture(0, frame) for frame in range(frames)]
-    (tmp_path / "a.mp4").write_bytes(mp4_of(pictures, options=options, reordered=options is OPEN_GROUPS))
+    images = [image(0, frame) for frame in range(frames)]
+    (tmp_path / "a.mp4").write_bytes(mp4_of(images, options=options, reordered=options is OPEN_GROUPS))
     clip = check(tmp_path, replace(CONFIG, video_copy=True), Span("a.mp4", end_s=1.2))
     source, stored = (tmp_path / "a.mp4").read_bytes(), clip.smaller[0].mp4
     assert stored is not None and clip.video is not None and clip.video.crf == CONFIG.crf

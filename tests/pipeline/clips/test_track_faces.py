@@ -66,7 +66,7 @@ def kept(outcomes: list[ReadClip | Rejected]) -> list[ReadClip]:
     return [one for one in outcomes if isinstance(one, ReadClip)]
 
 
-def centre_x(clip: ReadClip) -> float:
+def center_x(clip: ReadClip) -> float:
     box = clip.spec.spans[0].box
     assert box is not None
     return (box[0] + box[2]) / 2
@@ -81,7 +81,7 @@ def frames_of(clip: ReadClip) -> tuple[int, int]:
 def test_annotated_person_is_tracked(videos: Path, x: int, side: int) -> None:
     where = {"box": (x + 40, 40, x + 190, 200), "reference_px": (448, 224), "end_s": 3.0}
     (clip,) = kept(read(videos, "pair", **where))
-    assert centre_x(clip) // 224 == side
+    assert center_x(clip) // 224 == side
     assert clip.track is not None
     assert clip.track.faces.tolist() == [2] * 5
     assert clip.track.found.all()
@@ -135,8 +135,8 @@ def test_interpolated_boxes_have_no_score(videos: Path) -> None:
 def test_pixels_are_those_of_the_recipe_bbox_with_the_same_window(videos: Path) -> None:
     (clip,) = kept(read(videos, "pair", box=(264, 40, 414, 200), reference_px=(448, 224), end_s=3.0))
     box = np.array(clip.spec.spans[0].box)
-    centre, side = (box[:2] + box[2:]) / 2, 1.2 * (box[2:] - box[:2]).max()
-    window = square_window(np.concatenate([centre - side / 2, centre + side / 2]), (448, 224))
+    center, side = (box[:2] + box[2:]) / 2, 1.2 * (box[2:] - box[:2]).max()
+    window = square_window(np.concatenate([center - side / 2, center + side / 2]), (448, 224))
     media = Media.at(videos / "pair.mp4")
     expected = decode(media, timeline_from_packets(media, 60), clip.crop.placement.index.astype(np.int64), 128, "pad", 60, window)
     np.testing.assert_array_equal(clip.crop.rgb, expected.rgb)
@@ -160,14 +160,14 @@ def test_landmarks_map_back_to_the_source(videos: Path) -> None:
 
 
 def test_every_frame_is_searched_in_one_decoding(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given, real = [], module.pictures
+    given, real = [], module.images
 
     def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
         for images in real(*arguments, **options):
             given.append([None if image is None else image.shape for image in images])
             yield images
 
-    monkeypatch.setattr(module, "pictures", counted)
+    monkeypatch.setattr(module, "decode_images", counted)
     assert len(read(videos, "scenes", replace(CONFIG, detect_every=4))) == 2
     assert [image is not None for image, _ in given] == [number % 4 == 0 for number in range(75)]
     assert {thumbnail for _, thumbnail in given} == {(27, 48, 3)}
@@ -214,7 +214,7 @@ def test_small_tubes_small_faces_and_no_face_have_distinct_reasons(videos: Path)
 def test_two_people_are_tracked_simultaneously(videos: Path) -> None:
     clips = kept(read(videos, "pair", replace(CONFIG, faces="all")))
     assert [clip.spec.key for clip in clips] == ["a/pair/video@000000", "a/pair/video@000000-2"]
-    assert {centre_x(clip) // 224 for clip in clips} == {0, 1}
+    assert {center_x(clip) // 224 for clip in clips} == {0, 1}
     for clip in clips:
         assert clip.track is not None and clip.track.found.all() and set(clip.track.faces.tolist()) == {2}
     (main,) = kept(read(videos, "pair"))
@@ -251,7 +251,7 @@ def test_annotated_boxes_follow_the_face(videos: Path, tmp_path: Path) -> None:
     lines = [f"{n} \t{round((264 if n < 35 else 40) * 360 / 224)} \t64 \t240 \t256 " for n in range(70)]
     (tmp_path / "00001.txt").write_text(TRACK + "\n".join(lines))
     first, second = kept(read(tmp_path, "pair", track_uri="00001.txt"))
-    assert [centre_x(clip) // 224 for clip in (first, second)] == [1, 0]
+    assert [center_x(clip) // 224 for clip in (first, second)] == [1, 0]
     assert frames_of(first)[1] <= 35
 
 

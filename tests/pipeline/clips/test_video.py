@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from moving import SIZE, mp4_of, picture, seen_in
+from moving import SIZE, image, mp4_of, seen_in
 
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.schemas.config import BuildConfig
@@ -30,7 +30,7 @@ def built(root: Path, config: BuildConfig, *spans: Span) -> Clip:
 
 
 def numbered(path: Path, clip: int, frames: int, rate: Fraction) -> None:
-    path.write_bytes(mp4_of([picture(clip, number) for number in range(frames)], rate))
+    path.write_bytes(mp4_of([image(clip, number) for number in range(frames)], rate))
 
 
 def shown(clip: Clip) -> list[tuple[int, int]]:
@@ -129,7 +129,7 @@ def test_packets_are_copied_where_nothing_changes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("open_gop", "crf"), [(0, None), (1, 18)])
 def test_packets_of_closed_groups_alone_are_copied(tmp_path: Path, open_gop: int, crf: int | None) -> None:
     options = {"x264-params": f"keyint=8:scenecut=0:bframes=2:b-adapt=0:open-gop={open_gop}"}
-    (tmp_path / "a.mp4").write_bytes(mp4_of([picture(3, number) for number in range(20)], options=options, reordered=True))
+    (tmp_path / "a.mp4").write_bytes(mp4_of([image(3, number) for number in range(20)], options=options, reordered=True))
     clip = built(tmp_path, replace(NUMBERED, video_copy=True), Span("a.mp4"))
     assert clip.video is not None and clip.video.crf == crf
     assert shown(clip) == [(3, number) for number in range(20)]

@@ -162,7 +162,7 @@ def test_the_ledger_names_what_was_left_out(make_video: MakeVideo, tmp_path: Pat
     """Output, csv and archive within the input do not count as unused; a second run has the same counts."""
     make_video("in/val/ann/a.mp4")
     make_video("in/Train/ann/a.mp4")
-    touch(tmp_path / "in", "notes.txt", "pictures/1.jpg", "pictures/2.jpg")
+    touch(tmp_path / "in", "notes.txt", "images/1.jpg", "images/2.jpg")
     arguments = ["--source", "folder", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "in" / "out")]
     arguments += ["--landmarks", "none", "--size", "32", "--workers", "1"]
     assert build.main(arguments) == 0

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from motionshards.pipeline.planning import plan
-from motionshards.pipeline.planning.plan import Wanted, cut, listing_table, plan_again, plan_new, planned_keys, read_unit, units
+from motionshards.pipeline.planning.plan import Subset, cut, listing_table, plan_again, plan_new, planned_keys, read_unit, units
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import ClipSpec, Span
 from motionshards.schemas.tables import REJECTIONS, spec_row, table
@@ -43,13 +43,13 @@ def by_key(specs: list[ClipSpec]) -> list[ClipSpec]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 17, 100, 1000])
 def test_every_clip_is_in_one_unit_unchanged(tmp_path: Path, count: int) -> None:
-    assert plan_new(tmp_path, listing_table(iter(clips(count)), CONFIG), CONFIG, Wanted()) == count
+    assert plan_new(tmp_path, listing_table(iter(clips(count)), CONFIG), CONFIG, Subset()) == count
     assert by_key(all_planned(tmp_path)) == by_key(clips(count))
 
 
 def test_units_have_one_split_and_unique_names(tmp_path: Path) -> None:
-    plan_new(tmp_path, listing_table(iter(clips(500)), CONFIG), CONFIG, Wanted())
-    plan_new(tmp_path, listing_table(iter(clips(900)), CONFIG), CONFIG, Wanted())
+    plan_new(tmp_path, listing_table(iter(clips(500)), CONFIG), CONFIG, Subset())
+    plan_new(tmp_path, listing_table(iter(clips(900)), CONFIG), CONFIG, Subset())
     names = [unit.name for unit in units(tmp_path)]
     assert len(names) == len(set(names))
     for unit in units(tmp_path):
@@ -60,8 +60,8 @@ def test_units_have_one_split_and_unique_names(tmp_path: Path) -> None:
 def test_the_plan_does_not_depend_on_the_order_of_the_listing(tmp_path: Path) -> None:
     listing = clips(300)
     shuffled = [listing[n] for n in np.random.default_rng(1).permutation(len(listing))]
-    plan_new(tmp_path / "a", listing_table(iter(listing), CONFIG), CONFIG, Wanted())
-    plan_new(tmp_path / "b", listing_table(iter(shuffled), CONFIG), CONFIG, Wanted())
+    plan_new(tmp_path / "a", listing_table(iter(listing), CONFIG), CONFIG, Subset())
+    plan_new(tmp_path / "b", listing_table(iter(shuffled), CONFIG), CONFIG, Subset())
     assert (tmp_path / "a/plan/plan-000000.parquet").read_bytes() == (tmp_path / "b/plan/plan-000000.parquet").read_bytes()
 
 
@@ -71,7 +71,7 @@ def test_another_seed_gives_another_order(tmp_path: Path) -> None:
             tmp_path / str(seed),
             listing_table(iter(clips(300)), BuildConfig(source="voxceleb2", seed=seed)),
             BuildConfig(source="voxceleb2", seed=seed),
-            Wanted(),
+            Subset(),
         )
     first, second = ([clip.key for clip in all_planned(tmp_path / str(seed))] for seed in (0, 1))
     assert first != second
@@ -79,24 +79,24 @@ def test_another_seed_gives_another_order(tmp_path: Path) -> None:
 
 
 def test_clips_of_an_identity_are_spread_over_the_shards(tmp_path: Path) -> None:
-    plan_new(tmp_path, listing_table(iter(clips(2000)), CONFIG), CONFIG, Wanted())
+    plan_new(tmp_path, listing_table(iter(clips(2000)), CONFIG), CONFIG, Subset())
     train = [unit for unit in units(tmp_path) if unit.split == "train"]
     where = [n for n, unit in enumerate(train) for clip in read_unit(tmp_path, unit) if clip.identity == "id3"]
     assert len(set(where)) > 0.8 * len(train)
 
 
 def test_a_second_run_plans_only_what_is_new(tmp_path: Path) -> None:
-    plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Wanted())
+    plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Subset())
     first = (tmp_path / "plan/plan-000000.parquet").read_bytes()
-    assert plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Wanted()) == 0
-    assert plan_new(tmp_path, listing_table(iter(clips(130)), CONFIG), CONFIG, Wanted()) == 30
+    assert plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Subset()) == 0
+    assert plan_new(tmp_path, listing_table(iter(clips(130)), CONFIG), CONFIG, Subset()) == 30
     assert (tmp_path / "plan/plan-000000.parquet").read_bytes() == first
     assert Counter(planned_keys(tmp_path).to_pylist()) == Counter(clip.key for clip in clips(130))
 
 
 def test_limit_is_a_random_choice_that_grows(tmp_path: Path) -> None:
     for limit in (10, 25, 60):
-        plan_new(tmp_path / str(limit), listing_table(iter(clips(200)), CONFIG), CONFIG, Wanted(limit=limit))
+        plan_new(tmp_path / str(limit), listing_table(iter(clips(200)), CONFIG), CONFIG, Subset(limit=limit))
     chosen = [set(planned_keys(tmp_path / str(limit)).to_pylist()) for limit in (10, 25, 60)]
     assert [len(keys) for keys in chosen] == [10, 25, 60]
     assert chosen[0] < chosen[1] < chosen[2]
@@ -104,27 +104,27 @@ def test_limit_is_a_random_choice_that_grows(tmp_path: Path) -> None:
 
 
 def test_splits_are_chosen_before_the_limit(tmp_path: Path) -> None:
-    assert plan_new(tmp_path, listing_table(iter(clips(200)), CONFIG), CONFIG, Wanted(frozenset({"test"}), 15)) == 15
+    assert plan_new(tmp_path, listing_table(iter(clips(200)), CONFIG), CONFIG, Subset(frozenset({"test"}), 15)) == 15
     assert {unit.split for unit in units(tmp_path)} == {"test"}
 
 
 def test_an_empty_listing_plans_nothing(tmp_path: Path) -> None:
-    assert plan_new(tmp_path, listing_table(iter([]), CONFIG), CONFIG, Wanted()) == 0
+    assert plan_new(tmp_path, listing_table(iter([]), CONFIG), CONFIG, Subset()) == 0
     assert units(tmp_path) == []
     assert planned_keys(tmp_path).to_pylist() == []
 
 
 def test_repeated_keys_are_numbered(tmp_path: Path) -> None:
     twins = [ClipSpec("id1/v/1", "voxceleb2", split, "id1", "v", (Span(f"{split}.mp4"),), 0.1) for split in ("train", "test")]
-    assert plan_new(tmp_path, listing_table(iter(twins), CONFIG), CONFIG, Wanted()) == 2
+    assert plan_new(tmp_path, listing_table(iter(twins), CONFIG), CONFIG, Subset()) == 2
     planned = {clip.spans[0].uri: clip.key for clip in all_planned(tmp_path)}
     assert planned["train.mp4"] == "id1/v/1"
     assert planned["test.mp4"] == "id1/v/1~2"
-    assert plan_new(tmp_path, listing_table(iter(twins), CONFIG), CONFIG, Wanted()) == 0
+    assert plan_new(tmp_path, listing_table(iter(twins), CONFIG), CONFIG, Subset()) == 0
 
 
 def test_planning_again_makes_new_units_for_the_same_keys(tmp_path: Path) -> None:
-    plan_new(tmp_path, listing_table(iter(clips(50)), CONFIG), CONFIG, Wanted())
+    plan_new(tmp_path, listing_table(iter(clips(50)), CONFIG), CONFIG, Subset())
     before = units(tmp_path)
     rows = table([{**spec_row(clip), "shard": "x"} for clip in clips(3)], REJECTIONS)
     built = {unit.name for unit in before}
@@ -156,7 +156,7 @@ def test_small_sets_are_cut_too(count: int, expected: int) -> None:
 
 def test_a_unit_is_read_across_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "_ROW_GROUP", 7)
-    plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Wanted())
+    plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Subset())
     assert by_key(all_planned(tmp_path)) == by_key(clips(100))
 
 
@@ -170,5 +170,5 @@ def test_listing_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             alive["most"] = max(alive["most"], pa.total_allocated_bytes())
             yield clip
 
-    assert plan_new(tmp_path, listing_table(listing(), CONFIG), CONFIG, Wanted()) == 95
+    assert plan_new(tmp_path, listing_table(listing(), CONFIG), CONFIG, Subset()) == 95
     assert alive["most"] > 0, "arrow tables should have been filled while the listing went on"

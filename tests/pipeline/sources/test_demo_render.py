@@ -111,10 +111,10 @@ def test_bright_dots_are_rendered_where_warp_points_says(identity: int) -> None:
     for t in (0, 30, 60):
         frame = demo_render.render_frame(image, motion, t)[:, :, 1].astype(float)
         for where in motion.warp_points(dots, t):
-            assert np.abs(centre_of_mass(frame, where) - where).max() < 0.5
+            assert np.abs(center_of_mass(frame, where) - where).max() < 0.5
 
 
-def centre_of_mass(frame: NDArray[np.floating[Any]], near: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def center_of_mass(frame: NDArray[np.floating[Any]], near: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """The (x, y) of the light within 8 px of `near`, frame px."""
     y, x = np.mgrid[: frame.shape[0], : frame.shape[1]]
     light = frame * (np.hypot(x - near[0], y - near[1]) < 8)

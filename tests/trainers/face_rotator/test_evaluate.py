@@ -8,7 +8,7 @@ import torch
 from motionshards.dataset.index import Sample
 from motionshards.trainers.evaluation.reconstruction import Choice, as_images
 from motionshards.trainers.face_rotator.architecture import Architecture
-from motionshards.trainers.face_rotator.colour import to_frames, to_pictures
+from motionshards.trainers.face_rotator.color import to_frames, to_images
 from motionshards.trainers.face_rotator.evaluate import FaceRotatorReconstructor
 from motionshards.trainers.face_rotator.networks import make_networks
 from motionshards.trainers.face_rotator.pose import expression
@@ -42,14 +42,14 @@ def test_the_networks_receive_expression_and_change_of_pose() -> None:
     networks, clip = make_networks(SHAPE, still=False), sample()
     with torch.inference_mode():
         made = FaceRotatorReconstructor(networks, 32).begin(clip, (1,))([0, 3])
-        source = to_pictures(as_images(clip.frames[[1]], "cpu"))
+        source = to_images(as_images(clip.frames[[1]], "cpu"))
         # Pitch, yaw and roll of the target less those of the source, by 15 degrees.
         for place, (number, change) in enumerate({0: (1.0, 3.5, 0.0), 3: (3.5, 14.0, -2.0)}.items()):
             pose = torch.tensor([change]) / 15
-            morphed = networks["morpher"](source, expression(torch.from_numpy(clip.landmarks[[number]]))).picture
+            morphed = networks["morpher"](source, expression(torch.from_numpy(clip.landmarks[[number]]))).image
             rotated = networks["rotator"](morphed, pose)
-            wanted = to_frames(networks["combiner"](rotated.painted, rotated.moved, pose).picture)
-            torch.testing.assert_close(made[place : place + 1], wanted, rtol=0, atol=1e-3)
+            expected = to_frames(networks["combiner"](rotated.painted, rotated.moved, pose).image)
+            torch.testing.assert_close(made[place : place + 1], expected, rtol=0, atol=1e-3)
         del networks["morpher"]
         unmorphed = FaceRotatorReconstructor(networks, 32).begin(clip, (1,))([0, 3])
     assert (made - unmorphed).abs().max() > 0.01

@@ -90,8 +90,8 @@ def test_published_keys_and_shapes_of_the_combiner(published: Mapping[str, nn.Mo
 def test_outputs_have_the_size_of_the_image(shape: Architecture) -> None:
     made, source, pose = networks(shape), noise(2, 4, shape.size, shape.size), noise(2, 3)
     rotated = made["rotator"](source, pose)
-    assert made["morpher"](source, pose).picture.shape == source.shape
-    assert made["combiner"](rotated.painted, rotated.moved, pose).picture.shape == source.shape
+    assert made["morpher"](source, pose).image.shape == source.shape
+    assert made["combiner"](rotated.painted, rotated.moved, pose).image.shape == source.shape
     assert rotated.flow.shape == (2, shape.size, shape.size, 2)
 
 
@@ -105,26 +105,26 @@ def test_the_identity_flow_moves_no_pixel() -> None:
 
 
 def test_a_flow_has_source_coordinates_with_border_padding() -> None:
-    pictures = noise(1, 4, 5, 7)
-    right = still_flow(pictures) + torch.tensor([2 / 6, 0], dtype=torch.float64)
-    below = still_flow(pictures) + torch.tensor([0, 2 / 4], dtype=torch.float64)
-    torch.testing.assert_close(warp(pictures, right)[..., :-1], pictures[..., 1:])
-    torch.testing.assert_close(warp(pictures, right)[..., -1], pictures[..., -1])
-    torch.testing.assert_close(warp(pictures, below)[..., :-1, :], pictures[..., 1:, :])
+    images = noise(1, 4, 5, 7)
+    right = still_flow(images) + torch.tensor([2 / 6, 0], dtype=torch.float64)
+    below = still_flow(images) + torch.tensor([0, 2 / 4], dtype=torch.float64)
+    torch.testing.assert_close(warp(images, right)[..., :-1], images[..., 1:])
+    torch.testing.assert_close(warp(images, right)[..., -1], images[..., -1])
+    torch.testing.assert_close(warp(images, below)[..., :-1, :], images[..., 1:, :])
 
 
 def test_masks_are_weights_of_the_source() -> None:
     made, source, pose = networks(), noise(2, 4, 16, 16) * 2 - 1, noise(2, 3)
     morphed = made["morpher"](source, pose)
-    torch.testing.assert_close(morphed.picture, morphed.mask * source + (1 - morphed.mask) * morphed.colour)
+    torch.testing.assert_close(morphed.image, morphed.mask * source + (1 - morphed.mask) * morphed.color)
     rotated = made["rotator"](source, pose)
-    torch.testing.assert_close(rotated.painted, rotated.mask * source + (1 - rotated.mask) * rotated.colour)
+    torch.testing.assert_close(rotated.painted, rotated.mask * source + (1 - rotated.mask) * rotated.color)
     torch.testing.assert_close(rotated.moved, warp(source, rotated.flow))
     combined = made["combiner"](rotated.painted, rotated.moved, pose)
     blend = combined.mask * rotated.painted + (1 - combined.mask) * rotated.moved
     torch.testing.assert_close(combined.blend, blend)
-    torch.testing.assert_close(combined.picture, combined.retouch * blend + (1 - combined.retouch) * combined.colour)
-    for result in (morphed.picture, rotated.painted, rotated.moved, combined.picture):
+    torch.testing.assert_close(combined.image, combined.retouch * blend + (1 - combined.retouch) * combined.color)
+    for result in (morphed.image, rotated.painted, rotated.moved, combined.image):
         assert result.abs().max() <= 1
 
 
@@ -144,8 +144,8 @@ def test_bounded_outputs_are_float32_under_autocast() -> None:
 def test_is_trained_after_one_step() -> None:
     for name, network in make_networks(TINY).items():
         assert not is_trained(network), name
-        picture, pose = torch.rand(1, 4, 16, 16), torch.rand(1, 3)
-        result = network(picture, picture, pose) if name == "combiner" else network(picture, pose)
+        image, pose = torch.rand(1, 4, 16, 16), torch.rand(1, 3)
+        result = network(image, image, pose) if name == "combiner" else network(image, pose)
         result[0].sum().backward()
         torch.optim.Adam(network.parameters(), 1e-4).step()
         assert is_trained(network), name

@@ -8,7 +8,7 @@ import torch
 from face_rotator_inputs import batch, face
 from torch import Tensor
 
-from motionshards.trainers.face_rotator.colour import light, to_frames, to_linear, to_pictures, to_srgb, with_alpha
+from motionshards.trainers.face_rotator.color import light, to_frames, to_images, to_linear, to_srgb, with_alpha
 from motionshards.trainers.face_rotator.config import CONFIGS
 from motionshards.trainers.face_rotator.pairs import posed_pairs
 from motionshards.trainers.face_rotator.pose import expression, rotation
@@ -26,17 +26,17 @@ def test_linear_light_and_srgb_are_inverses() -> None:
 
 
 def test_gradients_of_colors_are_finite_for_black() -> None:
-    pictures = torch.tensor([-1.0, -0.999, 0, 1]).view(1, 1, 1, 4).repeat(1, 4, 1, 1).requires_grad_()
-    to_frames(pictures).sum().backward()
-    assert pictures.grad is not None and pictures.grad.isfinite().all()
+    images = torch.tensor([-1.0, -0.999, 0, 1]).view(1, 1, 1, 4).repeat(1, 4, 1, 1).requires_grad_()
+    to_frames(images).sum().backward()
+    assert images.grad is not None and images.grad.isfinite().all()
 
 
 def test_images_are_linear_and_opaque_and_alpha_is_linear() -> None:
     frames = torch.rand(2, 3, 4, 4)
-    pictures = to_pictures(frames)
-    assert (pictures[:, 3] == 1).all()
-    torch.testing.assert_close(pictures[:, :3], 2 * to_linear(frames) - 1)
-    torch.testing.assert_close(to_frames(pictures), frames, rtol=0, atol=1e-5)
+    images = to_images(frames)
+    assert (images[:, 3] == 1).all()
+    torch.testing.assert_close(images[:, :3], 2 * to_linear(frames) - 1)
+    torch.testing.assert_close(to_frames(images), frames, rtol=0, atol=1e-5)
     half = with_alpha(torch.full((1, 3, 1, 1), 0.25), torch.full((1, 1, 1, 1), 0.5))
     assert half.flatten().tolist() == [-0.5, -0.5, -0.5, 0]
     assert light(half).flatten().tolist() == [0.25] * 3

@@ -27,7 +27,7 @@ from motionshards.schemas.layout import INDEX
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.records import Clip, Landmarks
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
-from motionshards.trainers.face_rotator.colour import to_pictures
+from motionshards.trainers.face_rotator.color import to_images
 from motionshards.trainers.face_rotator.losses import pixel_distance
 from motionshards.trainers.face_rotator.networks import is_trained
 from motionshards.trainers.face_rotator.pose import rotation
@@ -197,11 +197,11 @@ def judged(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
     (sample,) = (sample for sample in Dataset.open(data).samples() if sample.key == CLIP)
     angles = [sample.meta[name] for name in ("yaw_deg", "pitch_deg", "roll_deg")]
     pose = torch.tensor(angles).T
-    pictures = to_pictures(torch.from_numpy(sample.frames).permute(0, 3, 1, 2).float() / 255)
+    images = to_images(torch.from_numpy(sample.frames).permute(0, 3, 1, 2).float() / 255)
     for source in np.flatnonzero((pose.abs() <= 6).all(dim=1)):
         targets = np.flatnonzero((pose - pose[source]).abs().amax(dim=1) >= 1)
         pairs = torch.stack([pose[source].expand(len(targets), -1), pose[targets]], dim=1)
-        still = pictures[source].expand(len(targets), -1, -1, -1)
+        still = images[source].expand(len(targets), -1, -1, -1)
         made = network(still, rotation(pairs))
         shown = (still, made.painted, made.moved)
-        yield tuple(pixel_distance(picture, pictures[targets]).mean().item() for picture in shown)
+        yield tuple(pixel_distance(image, images[targets]).mean().item() for image in shown)

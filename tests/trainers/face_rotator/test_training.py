@@ -15,7 +15,7 @@ from motionshards.dataset.reading.world import World
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import settings
 from motionshards.trainers.face_rotator.architecture import Architecture
-from motionshards.trainers.face_rotator.colour import to_pictures
+from motionshards.trainers.face_rotator.color import to_images
 from motionshards.trainers.face_rotator.config import CONFIGS, Config
 from motionshards.trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
 from motionshards.trainers.face_rotator.networks import NAMES, is_trained, make_networks
@@ -131,8 +131,8 @@ def test_the_loss_is_the_mean_difference_of_light_without_alpha() -> None:
     pairs = given(OTHER, OTHER)
     networks = make_networks(TINY)
     networks["morpher"].load_state_dict(trained.networks["morpher"].state_dict())
-    source, target = (to_pictures(pairs.frames[:, number]) for number in (0, 1))
-    made = networks["morpher"](source, torch.tensor([[0.5, 0, 0.6]] * 2)).picture
+    source, target = (to_images(pairs.frames[:, number]) for number in (0, 1))
+    made = networks["morpher"](source, torch.tensor([[0.5, 0, 0.6]] * 2)).image
     losses = step(trained, pairs)
     assert losses["pixel_morphed"].item() == pytest.approx((made - target)[:, :3].abs().mean().item(), rel=1e-5)
     assert torch.equal(pixel_distance(target + torch.tensor([0, 0, 0, 1.0]).view(4, 1, 1), target), torch.zeros(2))

@@ -19,7 +19,7 @@ from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
 from motionshards.trainers.fomm.normalize import normalize_keypoints
-from motionshards.trainers.video import Picture
+from motionshards.trainers.video import Rgb
 from motionshards.transforms.extract.landmarks import models
 
 Trained = tuple[KPDetector, OcclusionAwareGenerator]
@@ -37,7 +37,7 @@ def trained(architecture: Architecture | None = None) -> Trained:
     return detector, generator
 
 
-def pictures(count: int, seed: int = 0, size: int = 64) -> list[Picture]:
+def images(count: int, seed: int = 0, size: int = 64) -> list[Rgb]:
     """Smooth random images that change gradually."""
     chance = torch.Generator().manual_seed(seed)
     cells = torch.rand(1, 3, 8, 8, generator=chance) + 0.2 * torch.randn(count, 3, 8, 8, generator=chance).cumsum(dim=0)
@@ -45,13 +45,11 @@ def pictures(count: int, seed: int = 0, size: int = 64) -> list[Picture]:
     return [*(smooth * 255).byte().permute(0, 2, 3, 1).numpy()]
 
 
-def tensor(frames: list[Picture]) -> Tensor:
+def tensor(frames: list[Rgb]) -> Tensor:
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
 
 
-def loop(
-    networks: Trained, source: Picture, frames: list[Picture], first: Picture, *, relative: bool, adapt: bool
-) -> list[Picture]:
+def loop(networks: Trained, source: Rgb, frames: list[Rgb], first: Rgb, *, relative: bool, adapt: bool) -> list[Rgb]:
     """The loop of the paper, without folding and caching."""
     detector, generator = networks
     still, start, made = detector(tensor([source])), detector(tensor([first])), []
@@ -62,14 +60,12 @@ def loop(
     return [*(torch.stack(made) * 255).round().byte().permute(0, 2, 3, 1).numpy()]
 
 
-def animated(
-    networks: Trained, source: Picture, frames: list[Picture], movement: Movement | None = None, **how: object
-) -> np.ndarray:
+def animated(networks: Trained, source: Rgb, frames: list[Rgb], movement: Movement | None = None, **how: object) -> np.ndarray:
     animator = Animator(FoldedNetworks(*networks), source, movement or Movement())
     return np.array([*animator.animate(frames, **how)])  # type: ignore[arg-type]
 
 
-def assert_like(found: np.ndarray, expected: list[Picture]) -> None:
+def assert_like(found: np.ndarray, expected: list[Rgb]) -> None:
     """Assert equality, except for rounding of a few values."""
     assert found.shape == np.shape(expected) and found.dtype == np.uint8
     assert np.ptp(found, axis=0).max() > 10 or len(found) == 1, "the frames differ from each other"
@@ -79,13 +75,13 @@ def assert_like(found: np.ndarray, expected: list[Picture]) -> None:
 
 @pytest.mark.parametrize(("relative", "adapt"), [(True, False), (True, True), (False, False)])
 def test_frames_equal_those_of_the_plain_loop(relative: bool, adapt: bool) -> None:
-    networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
+    networks, source, frames = trained(), images(1, seed=9)[0], images(5)
     found = animated(networks, source, frames, Movement(relative=relative, adapt_scale=adapt))
     assert_like(found, loop(networks, source, frames, frames[0], relative=relative, adapt=adapt))
 
 
 def test_relative_and_absolute_motion_differ() -> None:
-    networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
+    networks, source, frames = trained(), images(1, seed=9)[0], images(5)
     made = [
         animated(networks, source, frames, movement)[-1].astype(int)
         for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False))
@@ -95,14 +91,14 @@ def test_relative_and_absolute_motion_differ() -> None:
 
 @pytest.mark.parametrize("batch", [2, 3, 7])
 def test_batches_give_the_same_frames(batch: int) -> None:
-    networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(7)
+    networks, source, frames = trained(), images(1, seed=9)[0], images(7)
     one, more = animated(networks, source, frames), animated(networks, source, frames, batch=batch)
     assert_like(more, [*one])
 
 
 @pytest.mark.parametrize("best", [0, 2, 4])
 def test_a_best_frame_equals_animating_forward_and_backward_from_it(best: int) -> None:
-    networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
+    networks, source, frames = trained(), images(1, seed=9)[0], images(5)
     forward = animated(networks, source, frames[best:])
     backward = animated(networks, source, frames[best::-1])
     joined = [*backward[::-1][:-1], *forward]
@@ -110,7 +106,7 @@ def test_a_best_frame_equals_animating_forward_and_backward_from_it(best: int) -
 
 
 def test_zeroth_order_networks_animate() -> None:
-    networks, source, frames = trained(small(jacobians=False)), pictures(1, seed=9)[0], pictures(3)
+    networks, source, frames = trained(small(jacobians=False)), images(1, seed=9)[0], images(3)
     assert_like(animated(networks, source, frames), loop(networks, source, frames, frames[0], relative=True, adapt=False))
 
 
@@ -118,25 +114,25 @@ def test_zeroth_order_networks_animate() -> None:
 def test_at_most_one_batch_of_frames_is_in_memory(batch: int) -> None:
     given = 0
 
-    def driving() -> Iterator[Picture]:
+    def driving() -> Iterator[Rgb]:
         nonlocal given
-        for frame in pictures(12):
+        for frame in images(12):
             given += 1
             yield frame
 
-    animator = Animator(FoldedNetworks(*trained()), pictures(1, seed=9)[0], Movement())
+    animator = Animator(FoldedNetworks(*trained()), images(1, seed=9)[0], Movement())
     for made, _ in enumerate(animator.animate(driving(), batch=batch), 1):
         assert given - made < batch
     assert made == given == 12
 
 
 def test_a_video_without_frames() -> None:
-    assert len(animated(trained(), pictures(1)[0], [])) == 0
+    assert len(animated(trained(), images(1)[0], [])) == 0
 
 
 def test_keypoints_with_singular_jacobians_are_not_rotated(caplog: pytest.LogCaptureFixture) -> None:
     """The result is that of a detector whose Jacobians are the identity."""
-    broken, upright, source, frames = trained(), trained(), pictures(1, seed=9)[0], pictures(4)
+    broken, upright, source, frames = trained(), trained(), images(1, seed=9)[0], images(4)
     for (detector, _), identity in ((broken, 0.0), (upright, 1.0)):
         detector.jacobian.weight.zero_()
         detector.jacobian.bias.copy_(torch.tensor([identity, 0, 0, identity]).repeat(3))
@@ -162,7 +158,7 @@ class Broken(FoldedNetworks):
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("broken", [0, 2])
 def test_only_the_singular_jacobian_is_replaced(broken: int, relative: bool, caplog: pytest.LogCaptureFixture) -> None:
-    networks, source, frames = trained(), pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(4)]
+    networks, source, frames = trained(), images(1, seed=9)[0].copy(), [frame.copy() for frame in images(4)]
     source[0, 0] = 255
     for number, frame in enumerate(frames):
         frame[0, 0] = 255 * (number != broken)
@@ -180,13 +176,13 @@ def test_only_the_singular_jacobian_is_replaced(broken: int, relative: bool, cap
 
 
 def test_regular_jacobians_cause_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    animated(trained(), pictures(1, seed=9)[0], pictures(3), Movement(adapt_scale=True))
+    animated(trained(), images(1, seed=9)[0], images(3), Movement(adapt_scale=True))
     assert not caplog.records
 
 
 def test_keypoints_on_a_line_disable_scaling_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Two keypoints are always on a line."""
-    networks, source, frames = trained(small(keypoints=2)), pictures(1, seed=9)[0], pictures(4)
+    networks, source, frames = trained(small(keypoints=2)), images(1, seed=9)[0], images(4)
     found = animated(networks, source, frames, Movement(adapt_scale=True))
     assert [record.getMessage() for record in caplog.records] == [
         "motion is not scaled, since keypoints of the source or of the first frame are on a line"
@@ -194,7 +190,7 @@ def test_keypoints_on_a_line_disable_scaling_with_one_warning(caplog: pytest.Log
     assert_like(found, [*animated(networks, source, frames)])
 
 
-def face(shift: int = 0, turn: int = 0) -> Picture:
+def face(shift: int = 0, turn: int = 0) -> Rgb:
     """The face of a photo, 160 px, shifted to the right or mirrored."""
     cropped = np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180]
     return np.ascontiguousarray(cropped[:, ::-1] if turn else cropped)
@@ -208,8 +204,8 @@ def test_the_best_frame_has_the_most_similar_face(caplog: pytest.LogCaptureFixtu
     assert model is not None
     found = find_best_frame(face(), [BLANK, face(turn=1), face(shift=9), face(turn=1), BLANK], model)
     assert (found.frame, found.without_face) == (2, 2)
-    np.testing.assert_array_equal(found.picture, face(shift=9))
-    shapes = [face_shape(picture, model) for picture in (face(), face(turn=1))]
+    np.testing.assert_array_equal(found.image, face(shift=9))
+    shapes = [face_shape(image, model) for image in (face(), face(turn=1))]
     assert found.distance < 0.2 * float(np.square(shapes[0] - shapes[1]).sum(axis=1).mean())
     assert "skipped 2 of 5 frames without a face" in caplog.text
 
@@ -243,7 +239,7 @@ def test_without_a_face_there_is_no_best_frame() -> None:
 
 def test_source_images_may_be_read_only() -> None:
     """Images from a pipe are read-only."""
-    source, frames = pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(2)]
-    for picture in (source, *frames):
-        picture.setflags(write=False)
+    source, frames = images(1, seed=9)[0].copy(), [frame.copy() for frame in images(2)]
+    for image in (source, *frames):
+        image.setflags(write=False)
     assert len(animated(trained(replace(small(), align_corners=False)), source, frames)) == 2

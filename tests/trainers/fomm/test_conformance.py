@@ -61,7 +61,7 @@ def networks(config: Config, dtype: torch.dtype) -> Networks:
     return made
 
 
-def pictures(dtype: torch.dtype) -> Tensor:
+def images(dtype: torch.dtype) -> Tensor:
     return image("fomm-src-drv", 3, 3, 64, 16).to(dtype)
 
 
@@ -70,7 +70,7 @@ dtypes = pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 
 @dtypes
 def test_keypoints(dtype: torch.dtype) -> None:
-    found = networks(tiny(True), dtype).detector.eval()(pictures(dtype))
+    found = networks(tiny(True), dtype).detector.eval()(images(dtype))
     for tensor, name in ((found.value, "kp_value"), (found.jacobian, "kp_jac")):
         assert tensor.dtype == dtype
         np.testing.assert_allclose(tensor.detach(), FIGURES[name], rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
@@ -79,7 +79,7 @@ def test_keypoints(dtype: torch.dtype) -> None:
 @dtypes
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_generated_images(align_corners: bool, dtype: torch.dtype) -> None:
-    made, x = networks(tiny(align_corners), dtype), pictures(dtype)
+    made, x = networks(tiny(align_corners), dtype), images(dtype)
     keypoints = made.detector.eval()(x)
     found = made.generator.eval()(x[:1], source_keypoints=keypoints[:1], driving_keypoints=keypoints[1:2])
     outputs = {
@@ -124,7 +124,7 @@ def generator_pass(config: Config, made: Networks, dtype: torch.dtype) -> Genera
     loss = GeneratorLoss(config, fill(Vgg(VGG19, RELU_N_1), "vgg19")).to(dtype)
     for network in made:
         network.train()
-    x = pictures(dtype)
+    x = images(dtype)
     result: GeneratorResult = loss(*made, source=x[:2], driving=x[1:3], transform=transform(dtype))
     torch.stack(list(result.losses.values())).sum().backward()
     return result
@@ -153,7 +153,7 @@ def test_a_step_of_training(dtype: torch.dtype) -> None:
     for network in (made.generator, made.detector):
         torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)).step()
     made.discriminator.zero_grad()
-    driving = pictures(dtype)[1:3]
+    driving = images(dtype)[1:3]
     losses = DiscriminatorLoss(config).to(dtype)(
         made.discriminator, result.generated.prediction, driving, result.driving_keypoints
     )

@@ -28,5 +28,5 @@ def test_frames_are_reconstructed_from_the_first_by_their_keypoints(batch: int) 
         points = detector(frames)
         for number in range(1, 5):
             driving = points[number : number + 1]
-            wanted = generator(frames[:1], source_keypoints=points[:1], driving_keypoints=driving).prediction
-            torch.testing.assert_close(made[number - 1 : number], wanted, rtol=0, atol=1e-4)
+            expected = generator(frames[:1], source_keypoints=points[:1], driving_keypoints=driving).prediction
+            torch.testing.assert_close(made[number - 1 : number], expected, rtol=0, atol=1e-4)

@@ -87,9 +87,9 @@ def test_any_number_of_rows(exported: tuple[Path, str, dict[str, Check]], count:
     run, (detector, generator) = runner(*exported[:2]), networks(CONFIG.architecture)
     images, source = image("export", count + 1, 3, 64, 8).float(), keypoints(1, 0)
     with torch.no_grad():
-        found, wanted = run("kp_detector", images[1:]), detector(images[1:])
-        for tensor, expected in zip(found, rows(wanted), strict=True):
-            np.testing.assert_allclose(tensor, expected, rtol=0, atol=1e-5)
+        found, expected = run("kp_detector", images[1:]), detector(images[1:])
+        for tensor, of_networks in zip(found, rows(expected), strict=True):
+            np.testing.assert_allclose(tensor, of_networks, rtol=0, atol=1e-5)
         driving = keypoints(count, 7)
         prediction = run("generator", images[:1], *rows(source, driving))
         expected = torch.cat(
@@ -110,10 +110,10 @@ def test_driving_keypoints_are_normalized_as_without_a_graph(
     switches = torch.tensor(relative_jacobian), torch.tensor(adapt_scale)
     for count in (1, 4):
         driving = keypoints(count, 9)
-        wanted = normalize_keypoints(source, driving, first, adapt_scale=adapt_scale, relative_jacobian=relative_jacobian)
+        expected = normalize_keypoints(source, driving, first, adapt_scale=adapt_scale, relative_jacobian=relative_jacobian)
         *found, flat = run("process_kp_driving", *rows(driving, first, source), *switches)
-        for tensor, expected in zip(found, rows(wanted), strict=True):
-            np.testing.assert_allclose(tensor, expected, rtol=1e-6, atol=1e-6)
+        for tensor, of_networks in zip(found, rows(expected), strict=True):
+            np.testing.assert_allclose(tensor, of_networks, rtol=1e-6, atol=1e-6)
         assert np.asarray(flat).tolist() == [False]
 
 
@@ -122,11 +122,11 @@ def test_a_degenerate_hull_and_a_singular_jacobian(exported: tuple[Path, str, di
     assert first.jacobian is not None
     first.value[0] = torch.tensor([[-0.5, -0.25], [0.0, 0.0], [0.5, 0.25]])
     first.jacobian[0, 1] = torch.tensor([[1.0, 2.0], [0.5, 1.0]])
-    wanted = normalize_keypoints(source, driving, first, adapt_scale=True)
+    expected = normalize_keypoints(source, driving, first, adapt_scale=True)
     *found, flat = run("process_kp_driving", *rows(driving, first, source), torch.tensor(True), torch.tensor(True))
     assert np.asarray(flat).tolist() == [True]
-    for tensor, expected in zip(found, rows(wanted), strict=True):
-        np.testing.assert_allclose(tensor, expected, rtol=1e-5, atol=1e-6)
+    for tensor, of_networks in zip(found, rows(expected), strict=True):
+        np.testing.assert_allclose(tensor, of_networks, rtol=1e-5, atol=1e-6)
 
 
 def test_opset_and_dynamic_dimensions_of_onnx_files(onnx_directory: Path) -> None:
@@ -162,21 +162,21 @@ def test_the_backend_replaces_the_networks(onnx_directory: Path) -> None:
     stand_in, (detector, generator) = ExportedNetworks(onnx_directory, "onnx", threads=1), networks(CONFIG.architecture)
     images = image("stand in", 3, 3, 64, 8).float()
     with torch.no_grad():
-        found, wanted = stand_in.kp_detector(images), detector(images)
+        found, expected = stand_in.kp_detector(images), detector(images)
         moved = stand_in.process_kp_driving(found[1:], found[1:2], found[:1], adapt_scale=True)
-        expected = normalize_keypoints(wanted[:1], wanted[1:], wanted[1:2], adapt_scale=True)
+        expected = normalize_keypoints(expected[:1], expected[1:], expected[1:2], adapt_scale=True)
         for pair in zip(rows(moved), rows(expected), strict=True):
             torch.testing.assert_close(*pair, rtol=1e-5, atol=1e-5)
-        picture = generator(images[:1], source_keypoints=wanted[:1], driving_keypoints=expected[:1]).prediction
-    torch.testing.assert_close(stand_in.generator(images[:1], found[:1], moved)[:1], picture, rtol=0, atol=1e-5)
+        by_networks = generator(images[:1], source_keypoints=expected[:1], driving_keypoints=expected[:1]).prediction
+    torch.testing.assert_close(stand_in.generator(images[:1], found[:1], moved)[:1], by_networks, rtol=0, atol=1e-5)
 
 
 def test_animations_of_backend_and_networks_are_equal(onnx_directory: Path) -> None:
     """Integers from 0 to 255 may differ by 1 after rounding."""
-    pictures = np.rint(255 * image("animation", 5, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
+    images = np.rint(255 * image("animation", 5, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
         both = [
-            np.stack([*Animator(made, pictures[0], movement).animate(pictures[1:], batch=3)]).astype(int)
+            np.stack([*Animator(made, images[0], movement).animate(images[1:], batch=3)]).astype(int)
             for made in (FoldedNetworks(*networks(CONFIG.architecture)), ExportedNetworks(onnx_directory, "onnx", threads=1))
         ]
         assert both[0].shape == (4, 64, 64, 3) and np.ptp(both[0]) > 50

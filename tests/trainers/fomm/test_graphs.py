@@ -31,8 +31,8 @@ def test_a_model_without_jacobians_has_unit_matrices_that_change_nothing() -> No
         (found,) = made["generator"](images[:1], *pairs[2], moved, turned)
         source, driving = (Keypoints(value=points, jacobian=None) for points in (value[:1], moved))
         for number in range(2):
-            wanted = generator(images[:1], source_keypoints=source, driving_keypoints=driving[number : number + 1])
-            torch.testing.assert_close(found[number : number + 1], wanted.prediction, rtol=0, atol=1e-6)
+            expected = generator(images[:1], source_keypoints=source, driving_keypoints=driving[number : number + 1])
+            torch.testing.assert_close(found[number : number + 1], expected.prediction, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

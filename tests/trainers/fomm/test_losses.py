@@ -35,13 +35,13 @@ def networks(config: Config) -> tuple[nn.Module, nn.Module, nn.Module]:
     return tuple(kind(config.architecture) for kind in (KPDetector, OcclusionAwareGenerator, MultiScaleDiscriminator))
 
 
-def picture(seed: int) -> Tensor:
+def image(seed: int) -> Tensor:
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
 
 
 def run(config: Config, made: tuple[nn.Module, ...]) -> GeneratorResult:
     warp = Warp.draw(2, torch.Generator().manual_seed(2))
-    result: GeneratorResult = GeneratorLoss(config, None)(*made, source=picture(0), driving=picture(1), transform=warp)
+    result: GeneratorResult = GeneratorLoss(config, None)(*made, source=image(0), driving=image(1), transform=warp)
     return result
 
 
@@ -63,7 +63,7 @@ def test_without_vgg_pixels_are_compared_at_all_scales() -> None:
     expected = torch.zeros(())
     for scale in config.training.losses.scales:
         reduce = nn.Identity() if scale == 1 else AntiAliasDown(3, scale)
-        expected += 10 * (reduce(result.generated.prediction) - reduce(picture(1))).abs().mean()
+        expected += 10 * (reduce(result.generated.prediction) - reduce(image(1))).abs().mean()
     torch.testing.assert_close(result.losses["pixel"], expected)
 
 
@@ -104,7 +104,7 @@ def test_the_discriminator_s_loss_trains_nothing_else() -> None:
     config = small(generator_gan=1.0)
     made = networks(config)
     result = run(config, made)
-    losses = DiscriminatorLoss(config)(made[2], result.generated.prediction, picture(1), result.driving_keypoints)
+    losses = DiscriminatorLoss(config)(made[2], result.generated.prediction, image(1), result.driving_keypoints)
     losses["disc_gan"].backward()
     assert not [parameter for network in made[:2] for parameter in network.parameters() if parameter.grad is not None]
     assert all(parameter.grad is not None for parameter in made[2].parameters())
@@ -112,12 +112,12 @@ def test_the_discriminator_s_loss_trains_nothing_else() -> None:
 
 def test_a_perfect_discriminator_has_no_loss() -> None:
     class Sure(nn.Module):
-        """Knows the real picture by its first pixel."""
+        """Knows the real image by its first pixel."""
 
         def forward(self, pyramid: dict[float, Tensor], _: object) -> list[Verdict]:
             return [Verdict(features=[], score=image[:, :1, :1, :1]) for image in pyramid.values()]
 
-    loss, points = DiscriminatorLoss(small()), KPDetector(small().architecture)(picture(0))
+    loss, points = DiscriminatorLoss(small()), KPDetector(small().architecture)(image(0))
     real, fake = torch.ones(2, 3, 64, 64), torch.zeros(2, 3, 64, 64)
     reduced = AntiAliasDown(3, 0.5)(real)[0, 0, 0, 0].item()
     assert loss(Sure(), fake, real, points)["disc_gan"].item() == pytest.approx((1 - reduced) ** 2, abs=1e-6)

@@ -148,14 +148,14 @@ def test_gaussians_fall_with_the_distance() -> None:
 @pytest.mark.parametrize(("scale", "side"), [(0.5, 5), (0.25, 13), (0.125, 29)])
 def test_downsampling_blurs_and_keeps_every_nth_pixel(scale: float, side: int) -> None:
     down, images = AntiAliasDown(3, scale).double(), noise(2, 3, 48, 40)
-    sigma, centre = (1 / scale - 1) / 2, (side - 1) // 2
+    sigma, center = (1 / scale - 1) / 2, (side - 1) // 2
     kernel = torch.tensor(
-        [[math.exp(-((i - centre) ** 2 + (j - centre) ** 2) / (2 * sigma**2)) for j in range(side)] for i in range(side)]
+        [[math.exp(-((i - center) ** 2 + (j - center) ** 2) / (2 * sigma**2)) for j in range(side)] for i in range(side)]
     ).double()
     kernel /= kernel.sum()
     assert down.weight.shape == (3, 1, side, side)
     torch.testing.assert_close(down.weight[2, 0], kernel, rtol=0, atol=1e-7)
-    padded = nn.functional.pad(images, (centre,) * 4)
+    padded = nn.functional.pad(images, (center,) * 4)
     whole = sum(kernel[i, j] * padded[:, :, i : i + 48, j : j + 40] for i in range(side) for j in range(side))
     step = round(1 / scale)
     torch.testing.assert_close(down(images), whole[:, :, ::step, ::step], rtol=0, atol=1e-6)

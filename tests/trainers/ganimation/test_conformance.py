@@ -79,9 +79,9 @@ def computed(request: pytest.FixtureRequest) -> Computed:
     penalty = gradient_penalty(weights, critic, part, fake)
     step({"d_penalty": penalty})
 
-    def painting_once(picture: Tensor, condition: Tensor) -> Painting:
-        """What the generator, which has not changed, makes: of the real picture that is known already."""
-        return painting if picture is part.real else generator(picture, condition)
+    def painting_once(image: Tensor, condition: Tensor) -> Painting:
+        """What the generator, which has not changed, makes: of the real image that is known already."""
+        return painting if image is part.real else generator(image, condition)
 
     with torch.no_grad():
         painted = generator_losses(weights, painting_once, critic, part)
@@ -93,7 +93,7 @@ def assert_same(found: Any, expected: Any, tolerance: float) -> None:
 
 
 def test_outputs_of_the_generator(computed: Computed) -> None:
-    assert_like(computed.painting.colour, FIGURES["img"], computed.tolerance)
+    assert_like(computed.painting.color, FIGURES["img"], computed.tolerance)
     assert_like(computed.painting.attention, FIGURES["mask"], computed.tolerance)
 
 

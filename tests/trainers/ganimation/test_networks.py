@@ -77,16 +77,16 @@ def test_the_critic_depends_on_the_image_size(size: int, halvings: int, left: in
 @pytest.mark.parametrize("size", [8, 64])
 def test_shapes_and_ranges_of_outputs(rows: int, size: int) -> None:
     shape = Architecture(size=size, width=2, residuals=1)
-    picture, condition = noise(rows, 3, size, size).float(), noise(rows, 17).float()
-    made = Generator(shape)(picture, condition)
-    assert made.colour.shape == made.over(picture).shape == picture.shape and made.attention.shape == (rows, 1, size, size)
-    assert made.colour.abs().max() <= 1 and made.attention.min() >= 0 and made.attention.max() <= 1
+    image, condition = noise(rows, 3, size, size).float(), noise(rows, 17).float()
+    made = Generator(shape)(image, condition)
+    assert made.color.shape == made.over(image).shape == image.shape and made.attention.shape == (rows, 1, size, size)
+    assert made.color.abs().max() <= 1 and made.attention.min() >= 0 and made.attention.max() <= 1
 
 
 def test_attention_blends_image_and_color() -> None:
-    picture, colour = noise(1, 3, 4, 4), noise(1, 3, 4, 4, seed=1)
-    assert Painting(colour, torch.ones(1, 1, 4, 4)).over(picture).equal(picture)
-    assert Painting(colour, torch.zeros(1, 1, 4, 4)).over(picture).equal(colour)
+    image, color = noise(1, 3, 4, 4), noise(1, 3, 4, 4, seed=1)
+    assert Painting(color, torch.ones(1, 1, 4, 4)).over(image).equal(image)
+    assert Painting(color, torch.zeros(1, 1, 4, 4)).over(image).equal(color)
 
 
 def test_images_of_a_batch_are_independent() -> None:
@@ -94,7 +94,7 @@ def test_images_of_a_batch_are_independent() -> None:
     generator, critic = networks()
     whole = part()
     alone = generator(whole.real[1:2], whole.desired[1:2])
-    torch.testing.assert_close(generator(whole.real, whole.desired).colour[1:2], alone.colour)
+    torch.testing.assert_close(generator(whole.real, whole.desired).color[1:2], alone.color)
     torch.testing.assert_close(critic(whole.real)[1][1:2], critic(whole.real[1:2])[1])
 
 
@@ -102,8 +102,8 @@ def test_paintings_are_float32_under_autocast() -> None:
     generator, critic = (network.float() for network in networks())
     with torch.autocast("cpu", torch.bfloat16):
         made = generator(part().real.float(), part().desired.float())
-        score, aus = critic(made.colour)
-    assert {tensor.dtype for tensor in (made.colour, made.attention, score, aus)} == {torch.float32}
+        score, aus = critic(made.color)
+    assert {tensor.dtype for tensor in (made.color, made.attention, score, aus)} == {torch.float32}
 
 
 def all_losses(one: Part) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from motionshards.trainers.talking_heads.embedder import Embedder
 from motionshards.trainers.talking_heads.episodes import Goals
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import hinge_loss, match_loss
-from motionshards.trainers.talking_heads.training import picture_loss
+from motionshards.trainers.talking_heads.training import image_loss
 
 FIGURES = figures("talking_heads")
 VIDEO = torch.tensor([2, 0])
@@ -80,7 +80,7 @@ def test_hinge_and_match(found: Found) -> None:
 def test_inputs_of_perceptual_networks_depend_on_compat(compat: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, vgg.Net] = {}
     monkeypatch.setattr(vgg, "load", lambda choice, net, taps: asked.__setitem__(net.name, net))
-    picture_loss(Config(architecture=Architecture(compat=compat)), "vgg19.pth", "vggface.pth")
+    image_loss(Config(architecture=Architecture(compat=compat)), "vgg19.pth", "vggface.pth")
     assert asked["VGG19"] == vgg.VGG19
     assert asked["VGGFace"].std == (vgg.VGG19.std if compat else (1 / 255,) * 3)
     assert asked["VGGFace"].file == vgg.VGGFACE.file

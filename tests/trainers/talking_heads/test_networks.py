@@ -289,11 +289,11 @@ def test_invalid_settings_are_reported_in_one_line(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
             plan("talking_heads", str(path))
-    wanted = plan("talking_heads", "vox-256", epochs=2, batch=6)
+    expected = plan("talking_heads", "vox-256", epochs=2, batch=6)
     assert (
-        wanted.config.training.epochs,
-        wanted.config.training.repeats,
-        wanted.config.training.global_batch_size,
-        wanted.config.architecture.size,
+        expected.config.training.epochs,
+        expected.config.training.repeats,
+        expected.config.training.global_batch_size,
+        expected.config.architecture.size,
     ) == (2, 1, 6, 256)
-    assert (wanted.view.n, wanted.config.training.augment().flip) == (9, 0)
+    assert (expected.view.n, expected.config.training.augment().flip) == (9, 0)

@@ -57,9 +57,9 @@ def task(data: Path, weights: dict[str, float], **files: str) -> Task:
     """The task of the tiny settings with these weights of losses."""
     shape = Architecture(size=32, width=4, halvings=4, residuals=1)
     training = TrainingConfig(frames=2, losses=LossWeights(**weights))
-    wanted = TalkingHeadsPlan(Config(architecture=shape, training=training))
-    stream = ClipStream(data, wanted.view, global_batch_size=training.global_batch_size)
-    return wanted.task(Means(world=World(), device=torch.device("cpu"), **files), stream)
+    expected = TalkingHeadsPlan(Config(architecture=shape, training=training))
+    stream = ClipStream(data, expected.view, global_batch_size=training.global_batch_size)
+    return expected.task(Means(world=World(), device=torch.device("cpu"), **files), stream)
 
 
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(order: Order, tmp_path: Path) -> None:

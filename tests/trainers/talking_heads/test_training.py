@@ -22,7 +22,7 @@ from motionshards.trainers.talking_heads.discriminator import Verdict
 from motionshards.trainers.talking_heads.embedder import Embedder, averaged
 from motionshards.trainers.talking_heads.episodes import Goals, draw, episodes, video_of
 from motionshards.trainers.talking_heads.generator import Generator
-from motionshards.trainers.talking_heads.losses import PictureLoss, hinge_loss
+from motionshards.trainers.talking_heads.losses import ImageLoss, hinge_loss
 from motionshards.trainers.talking_heads.training import TalkingHeadsTask
 from motionshards.trainers.task import Means
 from motionshards.trainers.vgg import VGG19, Vgg
@@ -99,7 +99,7 @@ def test_one_generator_step_and_two_discriminator_steps(monkeypatch: pytest.Monk
     assert seen[1].keys() == seen[2].keys() == own
     after = state(trained.networks)
     for name, network in trained.networks.items():
-        # Shifts may stay: of real and painted pictures within the hinge's margins they get opposite gradients.
+        # Shifts may stay: of real and painted images within the hinge's margins they get opposite gradients.
         for key in (key for key, parameter in network.named_parameters() if parameter.ndim > 1 and key != "w_0"):
             assert not torch.equal(before[name][key], after[name][key]), f"{name} {key}"
 
@@ -226,7 +226,7 @@ def test_losses_by_hand() -> None:
         counts=torch.tensor([1.0, 0.0]),
     )
     painted = torch.full((2, 3, 4, 4), 0.125)
-    losses = PictureLoss(LossWeights(), None, None)(Score(), painted, goals)
+    losses = ImageLoss(LossWeights(), None, None)(Score(), painted, goals)
     assert {name: value.item() for name, value in losses.items()} == pytest.approx(
         {"pixel": 10 * 0.375 / 2, "adversarial": -0.5 / 2, "feature_matching": 10 * (0.375 + 0.75) / 2}
     )
@@ -238,13 +238,13 @@ def test_perceptual_networks_replace_the_pixel_loss() -> None:
     network, goals = Vgg(VGG19, (1, 6)), episodes(batch(), dict.fromkeys(VIDEOS, 0)).goals
     painted = goals.frames.flip(0).requires_grad_()
     weights = LossWeights(adversarial=0, feature_matching=0)
-    both = PictureLoss(weights, network, network)(Score(), painted, goals)
+    both = ImageLoss(weights, network, network)(Score(), painted, goals)
     expected = sum((a - b).abs().mean() for a, b in zip(network(painted), network(goals.frames), strict=True))
     assert both.keys() == {"vgg19", "vggface"}
     torch.testing.assert_close(both["vgg19"], 1e-2 * expected)
     torch.testing.assert_close(both["vggface"], 2e-3 * expected)
     assert torch.autograd.grad(both["vgg19"], painted)[0].any()
-    assert PictureLoss(weights, network, None)(Score(), painted, goals).keys() == {"vgg19"}
+    assert ImageLoss(weights, network, None)(Score(), painted, goals).keys() == {"vgg19"}
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -54,7 +54,7 @@ def same(a: Any, b: Any) -> bool:
 def draws(count: int = 1, **changed: Any) -> Draws:
     """Neutral draws, except for the given ones, each a row that is used for all clips."""
     neutral: dict[str, Any] = {
-        "flip": False, "time_flip": False, "colour": [1.0, 1, 1, 0], "order": [0, 1, 2, 3], "window": [1.0, 0, 0]
+        "flip": False, "time_flip": False, "color": [1.0, 1, 1, 0], "order": [0, 1, 2, 3], "window": [1.0, 0, 0]
     }  # fmt: skip
     return Draws(**{name: torch.tensor([value] * count) for name, value in (neutral | changed).items()})
 
@@ -90,7 +90,7 @@ def test_fewer_draws_are_a_prefix_of_more() -> None:
 def test_one_setting_does_not_change_draws_of_the_others() -> None:
     usual, other = FOMM.draw(200, generator()), replace(FOMM, time_flip=0.1, hue=0.4, crop=0.5).draw(200, generator())
     assert torch.equal(usual.flip, other.flip) and torch.equal(usual.order, other.order)
-    assert torch.equal(usual.colour[:, :3], other.colour[:, :3]) and not torch.equal(usual.colour[:, 3], other.colour[:, 3])
+    assert torch.equal(usual.color[:, :3], other.color[:, :3]) and not torch.equal(usual.color[:, 3], other.color[:, 3])
 
 
 def test_draws_have_the_published_distributions() -> None:
@@ -99,18 +99,18 @@ def test_draws_have_the_published_distributions() -> None:
     assert drawn.time_flip.float().mean().item() == pytest.approx(0.5, abs=0.02)
     assert (drawn.flip & drawn.time_flip).float().mean().item() == pytest.approx(0.25, abs=0.02)
     low, high = torch.tensor([0.9, 0.9, 0.9, -0.1]), torch.tensor([1.1, 1.1, 1.1, 0.1])
-    torch.testing.assert_close(drawn.colour.amin(0), low, rtol=0, atol=1e-3)
-    torch.testing.assert_close(drawn.colour.amax(0), high, rtol=0, atol=1e-3)
-    torch.testing.assert_close(drawn.colour.std(0), (high - low) / 12**0.5, rtol=0.03, atol=0)
+    torch.testing.assert_close(drawn.color.amin(0), low, rtol=0, atol=1e-3)
+    torch.testing.assert_close(drawn.color.amax(0), high, rtol=0, atol=1e-3)
+    torch.testing.assert_close(drawn.color.std(0), (high - low) / 12**0.5, rtol=0.03, atol=0)
     orders = Counter(map(tuple, drawn.order.tolist()))
     assert len(orders) == 24 and all(abs(seen - 20_000 / 24) < 150 for seen in orders.values())
     assert (drawn.window[:, 0] == 1).all()
-    fashion = FOMM_FASHION.draw(100, generator()).colour
+    fashion = FOMM_FASHION.draw(100, generator()).color
     assert (fashion[:, :3] == 1).all() and fashion[:, 3].std() > 0.04
 
 
 def test_factors_of_strong_jitter_are_not_negative() -> None:
-    drawn = Augment(brightness=3.0).draw(2000, generator()).colour[:, 0]
+    drawn = Augment(brightness=3.0).draw(2000, generator()).color[:, 0]
     assert drawn.min() >= 0 and drawn.min() < 0.05 and drawn.max() > 3.9
 
 
@@ -151,11 +151,11 @@ def test_landmarks_follow_flip_crop_and_resize(flip: bool) -> None:
     found = replace(EVERYTHING, size=100)(given, draws(flip=flip, window=[0.75, 0.6, 0.2]))
     assert found.landmarks is not None and found.frames.shape == (1, N, 3, 100, 100)
     mass = found.frames[0, 0, 0]
-    centre = torch.stack([(mass.sum(0) * torch.arange(100)).sum(), (mass.sum(1) * torch.arange(100)).sum()]) / mass.sum()
-    torch.testing.assert_close(found.landmarks[0, 0, MIRROR_68[36]], centre, rtol=0, atol=0.05)
+    center = torch.stack([(mass.sum(0) * torch.arange(100)).sum(), (mass.sum(1) * torch.arange(100)).sum()]) / mass.sum()
+    torch.testing.assert_close(found.landmarks[0, 0, MIRROR_68[36]], center, rtol=0, atol=0.05)
 
 
-def test_all_frames_of_a_clip_have_the_same_colour_jitter() -> None:
+def test_all_frames_of_a_clip_have_the_same_color_jitter() -> None:
     still = replace(clips(), frames=clips().frames[:, :1].repeat(1, N, 1, 1, 1))
     found = EVERYTHING(still, EVERYTHING.draw(COUNT, generator(8))).frames
     assert (found == found[:, :1]).all() and found.min() >= 0 and found.max() <= 1

@@ -41,7 +41,7 @@ def absent() -> Tensor:
 def supersampled(points: Array, width_px: float) -> Array:
     """[3,SIDE,SIDE], coverage by 64 samples per pixel within half the line width; later lines over earlier ones."""
     place = (np.arange(SIDE * SAMPLES) + 0.5) / SAMPLES - 0.5
-    picture = np.ones((3, SIDE, SIDE))
+    image = np.ones((3, SIDE, SIDE))
     for first, end, rgb in LINES:
         inside = np.zeros((len(place), len(place)), bool)
         for a, b in zip(points[first : end - 1], points[first + 1 : end], strict=True):
@@ -51,14 +51,14 @@ def supersampled(points: Array, width_px: float) -> Array:
             distance = np.hypot(x - a[0] - share * (b - a)[0], y - a[1] - share * (b - a)[1])
             inside[np.ix_(near[1], near[0])] |= distance <= width_px / 2
         coverage = inside.reshape(SIDE, SAMPLES, SIDE, SAMPLES).mean(axis=(1, 3))
-        picture += coverage * (np.array(rgb)[:, None, None] / 255 - picture)
-    return picture
+        image += coverage * (np.array(rgb)[:, None, None] / 255 - image)
+    return image
 
 
 def assert_alike(found: Array, reference: Array) -> None:
     """A third of a level of 255 on average, and less than a tenth of the range in 999 of 1000 values.
 
-    The others are pixels between two lines of one colour that are closer than their width: each may cover another half.
+    The others are pixels between two lines of one color that are closer than their width: each may cover another half.
     """
     difference = np.abs(found - reference)
     measured = (difference.mean() * 255, np.quantile(difference, 0.999), difference.max())
@@ -95,14 +95,14 @@ def test_the_coverage_of_a_straight_line_is_exact(width_px: float, rows: list[fl
     torch.testing.assert_close(column, expected, rtol=0, atol=1e-5)
 
 
-def test_each_landmark_is_in_the_middle_of_its_colour() -> None:
+def test_each_landmark_is_in_the_middle_of_its_color() -> None:
     points, seen = torch.rand(1, 68, 2, generator=torch.Generator().manual_seed(0)).mul(200).round(), 0
     for first, end, rgb in LINES:
         only = absent()
         only[:, first:end] = points[:, first:end]
-        picture = landmark_images(only, 201)
+        image = landmark_images(only, 201)
         for x, y in only[0, first:end].long():
-            torch.testing.assert_close(picture[0, :, y, x], torch.tensor(rgb) / 255, rtol=0, atol=1e-6)
+            torch.testing.assert_close(image[0, :, y, x], torch.tensor(rgb) / 255, rtol=0, atol=1e-6)
             seen += 1
     assert seen == 60
 
@@ -127,20 +127,20 @@ def test_inner_lips_are_not_drawn_and_lines_are_not_closed() -> None:
 def test_frames_without_a_face_are_white_and_segments_of_missing_points_are_skipped(missing: float) -> None:
     points = torch.cat([faces(2), torch.full((1, 68, 2), missing)])
     points[1, 8] = missing
-    pictures = landmark_images(points, SIDE)
-    assert (pictures[2] == 1).all() and pictures.isfinite().all()
+    images = landmark_images(points, SIDE)
+    assert (images[2] == 1).all() and images.isfinite().all()
     kept = faces(2)[1:]
     kept[0, :8] = torch.nan
     kept[0, 8] = torch.nan
     half = landmark_images(kept, SIDE)  # the jaw right of the chin, and the rest
-    assert torch.equal(pictures[1, :, :, SIDE // 2 + 20 :], half[0, :, :, SIDE // 2 + 20 :])
+    assert torch.equal(images[1, :, :, SIDE // 2 + 20 :], half[0, :, :, SIDE // 2 + 20 :])
 
 
 @pytest.mark.parametrize("shift", [(16, 16), (5, 3), (31, 1)])
 def test_tiles_have_no_visible_seams(shift: tuple[int, int]) -> None:
-    points, picture = faces(1), landmark_images(faces(1), 2 * SIDE)
+    points, image = faces(1), landmark_images(faces(1), 2 * SIDE)
     moved = landmark_images(points + torch.tensor(shift), 2 * SIDE)
-    expected = picture.roll((shift[1], shift[0]), dims=(2, 3))
+    expected = image.roll((shift[1], shift[0]), dims=(2, 3))
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-4)
 
 

@@ -27,9 +27,9 @@ def test_each_clip_has_its_own_window_cropped_as_by_pillow(size: tuple[int, int]
     frames, windows = noise(), torch.tensor([[3.25, 0, 40.5, 39.75], [10, 5, 20, 40]])
     found = resize_frames(frames, windows, size)
     for clip, frame, channel in np.ndindex(2, 3, 3):
-        picture = Image.fromarray(frames[clip, frame, channel].numpy())
+        image = Image.fromarray(frames[clip, frame, channel].numpy())
         box = tuple(windows[clip].tolist())
-        expected = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)  # type: ignore[arg-type]
+        expected = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)  # type: ignore[arg-type]
         np.testing.assert_allclose(found[clip, frame, channel].numpy(), np.asarray(expected), rtol=0, atol=1e-5)
 
 
@@ -39,7 +39,7 @@ def test_the_whole_image_at_its_size_is_unchanged() -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (200, 150)])
 def test_landmarks_follow_the_pixels(size: tuple[int, int]) -> None:
-    """The centre of mass of a soft spot is at its landmark."""
+    """The center of mass of a soft spot is at its landmark."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     points = torch.tensor([[60.0, 50.5], [70.25, 77.0]]).view(1, 1, 2, 2)
     windows = torch.tensor([[12.5, 20.0, 120.0, 118.25]])
@@ -48,8 +48,8 @@ def test_landmarks_follow_the_pixels(size: tuple[int, int]) -> None:
         spot = torch.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / 18).expand(1, 1, 3, 128, 128)
         mass = resize_frames(spot, windows, size)[0, 0, 0]
         rows, columns = mass.sum(1), mass.sum(0)
-        centre = torch.stack([(columns * torch.arange(size[1])).sum(), (rows * torch.arange(size[0])).sum()]) / mass.sum()
-        torch.testing.assert_close(centre, target, rtol=0, atol=0.02)
+        center = torch.stack([(columns * torch.arange(size[1])).sum(), (rows * torch.arange(size[0])).sum()]) / mass.sum()
+        torch.testing.assert_close(center, target, rtol=0, atol=0.02)
 
 
 def test_corners_of_the_window_become_corners_of_the_image() -> None:

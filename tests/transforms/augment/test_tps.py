@@ -31,8 +31,8 @@ def by_the_formula(theta: Array, control: Array, z: Array) -> Array:
     """T of one point, with an explicit sum over control points in row-major order, x fastest."""
     total = 0.0
     for number, parameter in enumerate(control):
-        centre = (-1 + 0.5 * (number % 5), -1 + 0.5 * (number // 5))
-        distance = abs(z[0] - centre[0]) + abs(z[1] - centre[1])
+        center = (-1 + 0.5 * (number % 5), -1 + 0.5 * (number // 5))
+        distance = abs(z[0] - center[0]) + abs(z[1] - center[1])
         total += parameter * distance**2 * math.log(distance + 1e-6)
     return theta[:, :2] @ z + theta[:, 2] + total
 
@@ -98,21 +98,21 @@ def test_without_control_points_the_affine_map_remains() -> None:
 
 
 def reflected(position: float, length: int, align_corners: bool) -> float:
-    """A position in pixels reflected into the image: at its outermost centres, or at its edges and then clamped."""
+    """A position in pixels reflected into the image: at its outermost centers, or at its edges and then clamped."""
     low, span = (0.0, length - 1.0) if align_corners else (-0.5, float(length))
     away = abs(position - low) % (2 * span)
     return min(max(low + min(away, 2 * span - away), 0.0), length - 1.0)
 
 
-def sampled(picture: Array, x: float, y: float, align_corners: bool) -> float:
-    height, width = picture.shape
+def sampled(image: Array, x: float, y: float, align_corners: bool) -> float:
+    height, width = image.shape
     places = []
     for value, length in ((x, width), (y, height)):
         pixels = (value + 1) / 2 * (length - 1) if align_corners else ((value + 1) * length - 1) / 2
         places.append(reflected(pixels, length, align_corners))
     left, top = (min(int(place), length - 2) for place, length in zip(places, (width, height), strict=True))
     u, v = places[0] - left, places[1] - top
-    rows = picture[top : top + 2, left] * (1 - u) + picture[top : top + 2, left + 1] * u
+    rows = image[top : top + 2, left] * (1 - u) + image[top : top + 2, left + 1] * u
     return float(rows[0] * (1 - v) + rows[1] * v)
 
 

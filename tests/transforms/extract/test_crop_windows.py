@@ -9,7 +9,7 @@ from skimage.transform import resize
 from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract import wanted
+from motionshards.transforms.extract import expected
 from motionshards.transforms.extract.crop import Window, exact_window, square_window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
@@ -81,27 +81,27 @@ def still(make_video: MakeVideo) -> tuple[Path, np.ndarray]:
         "still.mkv", "-c:v", "ffv1", "-pix_fmt", "gbrp", "-frames:v", "3", source="testsrc=size=161x97:rate=5:duration=1"
     )
     line = timeline_from_packets(Media.at(path), 60)
-    picture = decode(Media.at(path), line, np.array([0]), 161, "squash", 60, (0, 0, 161, 161)).rgb[0, :97]
-    return path, picture
+    image = decode(Media.at(path), line, np.array([0]), 161, "squash", 60, (0, 0, 161, 161)).rgb[0, :97]
+    return path, image
 
 
 @pytest.mark.parametrize("window", [(0, 0, 64, 64), (33, 21, 97, 85), (97, 33, 161, 97)], ids=str)
 def test_pixels_without_scaling_are_those_of_the_source(still: tuple[Path, np.ndarray], window: Window) -> None:
-    path, picture = still
+    path, image = still
     frames = decode(Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 64, "pad", 60, window)
     x0, y0, x1, y1 = window
-    np.testing.assert_array_equal(frames.rgb[0], picture[y0:y1, x0:x1])
+    np.testing.assert_array_equal(frames.rgb[0], image[y0:y1, x0:x1])
     np.testing.assert_allclose(frames.source_to_frame[0], [[1, 0, -x0], [0, 1, -y0]])
     assert frames.content_px[0].tolist() == [0, 0, 64, 64]
 
 
 def test_padding_is_black_and_not_content(still: tuple[Path, np.ndarray]) -> None:
-    path, picture = still
+    path, image = still
     frames = decode(
         Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 161, "pad", 60, (-40, -32, 121, 129)
     )
     assert frames.content_px[0].tolist() == [40, 32, 161, 129]
-    np.testing.assert_array_equal(frames.rgb[0, 32:129, 40:], picture[:, :121])
+    np.testing.assert_array_equal(frames.rgb[0, 32:129, 40:], image[:, :121])
     assert not frames.rgb[0, :32].any()
     assert not frames.rgb[0, 129:].any()
     assert not frames.rgb[0, :, :40].any()
@@ -110,10 +110,10 @@ def test_padding_is_black_and_not_content(still: tuple[Path, np.ndarray]) -> Non
 @pytest.mark.parametrize("window", [(20, 10, 120, 90), (0, 0, 161, 97), (50, 40, 80, 96)], ids=str)
 def test_pixels_match_the_original_repository_up_to_the_filter(still: tuple[Path, np.ndarray], window: Window) -> None:
     """FOMM's original repository crops with numpy and resizes with skimage, antialiased; only edges may differ."""
-    path, picture = still
+    path, image = still
     ours = decode(Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 64, "squash", 60, window).rgb[0]
     x0, y0, x1, y1 = window
-    theirs = resize(picture[y0:y1, x0:x1], (64, 64), anti_aliasing=True) * 255
+    theirs = resize(image[y0:y1, x0:x1], (64, 64), anti_aliasing=True) * 255
     assert np.abs(ours - theirs).mean() < 6
 
 
@@ -152,7 +152,7 @@ def test_cropping_around_the_window_first_changes_no_byte(
     line = timeline_from_packets(media, 60)
     windows = [(101, 73, 165, 137), (0, 1, 64, 65), (257, 177, 320, 240), (-20, -30, 70, 60), (290, 200, 380, 290)]
     cut = [decode(media, line, np.array([0]), 64, "pad", 60, window).rgb for window in windows]
-    assert all(wanted._around(window, (320, 240)) is not None for window in windows)
-    monkeypatch.setattr(wanted, "_around", lambda *_: None)
+    assert all(expected._around(window, (320, 240)) is not None for window in windows)
+    monkeypatch.setattr(expected, "_around", lambda *_: None)
     whole = [decode(media, line, np.array([0]), 64, "pad", 60, window).rgb for window in windows]
     np.testing.assert_array_equal(cut, whole)

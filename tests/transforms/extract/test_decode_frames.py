@@ -22,7 +22,7 @@ from motionshards.transforms.extract.timeline import Timeline, timeline_by_decod
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
 
 
-SIZE, CONTENT = 48, (0, 8, 48, 40)  # a 96x64 picture in a square of 48
+SIZE, CONTENT = 48, (0, 8, 48, 40)  # a 96x64 image in a square of 48
 
 
 FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
@@ -103,16 +103,16 @@ def video(request: pytest.FixtureRequest, make_video: MakeVideo, encoders: str) 
 
 def test_frames_by_number_match_a_plain_decode_at_exact_times(video: tuple[Path, Video]) -> None:
     path, expected = video
-    pictures, timeline = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
+    images, timeline = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
     n = len(expected.times_s)
-    assert len(pictures) == len(timeline.raw_s) == n
-    assert len({picture.tobytes() for picture in pictures}) == n, "the frames of this video are not distinguishable"
+    assert len(images) == len(timeline.raw_s) == n
+    assert len({image.tobytes() for image in images}) == n, "the frames of this video are not distinguishable"
     np.testing.assert_allclose(timeline.pts_s, expected.times_s, rtol=0, atol=1e-9 if path.suffix == ".mp4" else 5.1e-4)
     np.testing.assert_array_equal(timeline_by_decoding(Media.at(path), LIMIT_S).raw_s, timeline.raw_s)
     rng = np.random.default_rng(0)
     for indices in (np.arange(n), np.array([0]), np.array([n - 1]), np.sort(rng.choice(n, (n + 1) // 2, replace=False))):
         frames = decode(Media.at(path), timeline, indices, SIZE, "pad", LIMIT_S)
-        np.testing.assert_array_equal(content(frames.rgb), pictures[indices])
+        np.testing.assert_array_equal(content(frames.rgb), images[indices])
         np.testing.assert_array_equal(frames.pts_s, timeline.pts_s[indices])
         assert frames.source_size_px.tolist() == [[96, 64]] * len(indices)
         assert frames.content_px.tolist() == [list(CONTENT)] * len(indices)
@@ -145,11 +145,11 @@ def test_a_trimmed_remux_has_the_frames_that_a_player_shows(make_video: MakeVide
     """In mp4, an edit list removes the packets between the key frame and the start."""
     whole = make_video("whole.mp4", "-c:v", "libx264", "-bf", "2", "-g", "20")
     ffmpeg("-ss", start, "-i", whole, "-c", "copy", tmp_path / name)
-    pictures = plain_decode(tmp_path / name)
-    assert 10 < len(pictures) <= (50 if name.endswith("mkv") else 49)
+    images = plain_decode(tmp_path / name)
+    assert 10 < len(images) <= (50 if name.endswith("mkv") else 49)
     clip = kept(read(tmp_path / name, 999))
-    assert clip.source_frames == len(pictures) == len(clip.crop)
-    np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
+    assert clip.source_frames == len(images) == len(clip.crop)
+    np.testing.assert_array_equal(content(clip.crop.rgb), images)
 
 
 def with_uncoded_frames(avi: Path, numbers: list[int]) -> None:
@@ -169,23 +169,23 @@ def with_uncoded_frames(avi: Path, numbers: list[int]) -> None:
 def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_video: MakeVideo) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
     with_uncoded_frames(path, [3, 15])
-    pictures, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
-    assert (len(packets.raw_s), len(pictures)) == (25, 23)
+    images, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
+    assert (len(packets.raw_s), len(images)) == (25, 23)
     with pytest.raises(ClipRejected) as lost:
         decode(Media.at(path), packets, np.arange(25), SIZE, "pad", LIMIT_S)
     assert lost.value.reason == "frame_mismatch"
     clip = kept(read(path, 999))
     assert clip.source_frames == len(clip.crop) == 23
-    np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
+    np.testing.assert_array_equal(content(clip.crop.rgb), images)
 
 
-def test_a_frame_is_never_confused_with_its_neighbour_if_packets_are_wrong(make_video: MakeVideo) -> None:
+def test_a_frame_is_never_confused_with_its_neighbor_if_packets_are_wrong(make_video: MakeVideo) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
     with_uncoded_frames(path, [3, 15])
-    pictures, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
+    images, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
     for index in (0, 1, 2):
         frames = decode(Media.at(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
-        np.testing.assert_array_equal(content(frames.rgb)[0], pictures[index])
+        np.testing.assert_array_equal(content(frames.rgb)[0], images[index])
     for index in range(3, 25, 3):
         with pytest.raises(ClipRejected) as lost:
             decode(Media.at(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
@@ -195,10 +195,10 @@ def test_a_frame_is_never_confused_with_its_neighbour_if_packets_are_wrong(make_
 @pytest.mark.parametrize("name", ["a.avi", "a.mpg"])
 def test_packets_without_times_are_read_by_decoding(make_video: MakeVideo, name: str) -> None:
     path = make_video(name, "-c:v", "mpeg4" if name == "a.avi" else "mpeg2video", "-bf", "2")
-    pictures = plain_decode(path)
+    images = plain_decode(path)
     clip = kept(read(path, 999))
-    assert clip.source_frames == len(pictures) == 50
-    np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
+    assert clip.source_frames == len(images) == 50
+    np.testing.assert_array_equal(content(clip.crop.rgb), images)
     np.testing.assert_allclose(clip.crop.placement.pts_s, np.arange(50) / 25, atol=1e-4)
     assert clip.duration_s == pytest.approx(2.0)
 
@@ -256,9 +256,9 @@ def test_a_video_that_changes_its_size_has_correct_frames_or_is_rejected(make_vi
             assert reason == "frame_mismatch" and max(indices) >= 25
             continue
         given += 1
-        for index, picture, width in zip(indices, content(frames.rgb), frames.source_size_px[:, 0], strict=True):
+        for index, image, width in zip(indices, content(frames.rgb), frames.source_size_px[:, 0], strict=True):
             assert width == (96 if index < 25 else 192)
-            np.testing.assert_array_equal(picture, wholes[width][index % 25])
+            np.testing.assert_array_equal(image, wholes[width][index % 25])
     assert given
 
 

@@ -1,4 +1,4 @@
-"""Position of source pixels in decoded frames: upright, at the display aspect, centred on black, according to the affine."""
+"""Position of source pixels in decoded frames: upright, at the display aspect, centerd on black, according to the affine."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +11,8 @@ from videos import MakeVideo, ffmpeg
 from motionshards.schemas.frames import Frames
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import resize_affine
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import resize_affine
 
 LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-pix_fmt", "yuv444p")
 
@@ -109,7 +109,7 @@ def test_a_painted_marker_is_at_its_mapped_position(
     marked = np.zeros((1, height, width, 3), np.uint8)
     marked[:, top : top + side, left : left + side] = 1
     upright = shown(marked, MATRICES[way])[0, :, :, 0]
-    centre = np.argwhere(upright).mean(axis=0)[::-1]
+    center = np.argwhere(upright).mean(axis=0)[::-1]
     source_width, source_height = upright.shape[::-1]
     assert frames.source_size_px.tolist() == [[source_width, source_height]] * 2
 
@@ -131,7 +131,7 @@ def test_a_painted_marker_is_at_its_mapped_position(
         weight = np.where(padding, 0, rgb[..., 1] - np.median(rgb[y0:y1, x0:x1, 1]))
         y, x = np.mgrid[:size, :size]
         found = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
-        assert np.abs(found - affine @ [*centre, 1]).max() < 0.1
+        assert np.abs(found - affine @ [*center, 1]).max() < 0.1
 
 
 @pytest.mark.parametrize(("width", "height"), [(1024, 4), (4, 1024), (642, 2)])

@@ -14,9 +14,9 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import Besides, ToVideo
 from motionshards.transforms.extract.sound import read_sound
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
-from motionshards.transforms.extract.wanted import Besides, ToVideo
 
 LIMIT_S, RATE = 10.0, Fraction(25)
 KINDS = {

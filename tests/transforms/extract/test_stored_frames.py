@@ -12,9 +12,9 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.moving import Encoded
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import Besides, ToVideo
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
 from motionshards.transforms.extract.timeline import timeline_by_decoding
-from motionshards.transforms.extract.wanted import Besides, ToVideo
 
 Stored = Callable[..., Encoded]
 

@@ -13,9 +13,9 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import cut, decode
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.output_images import OutputImage
+from motionshards.transforms.extract.stream import decode_images
 from motionshards.transforms.extract.timeline import Timeline, timeline_from_packets
-from motionshards.transforms.extract.wanted import Wanted
 
 SIZE = (96, 64)
 LONG = "testsrc2=size=96x64:rate=25:duration=20"
@@ -121,13 +121,13 @@ def test_damaged_or_mismatched_files_are_rejected(video: tuple[Media, Timeline],
 
 
 def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> None:
-    """A few full frames, every second one small in grey, and tiny images of all: each only where requested."""
+    """A few full frames, every second one small in gray, and tiny images of all: each only where requested."""
     media, line = video
     some, halves = (3, 17, 29), tuple(range(0, 30, 2))
-    exact = Wanted((scaled(*SIZE), RGB), only=some)
-    grey = Wanted((scaled(48, 32), ("format", "gray")), only=halves)
-    tiny = Wanted((scaled(27, 18), RGB))
-    found = list(pictures(media, line, 10, 40, (exact, grey, tiny), 60))
+    exact = OutputImage((scaled(*SIZE), RGB), only=some)
+    gray = OutputImage((scaled(48, 32), ("format", "gray")), only=halves)
+    tiny = OutputImage((scaled(27, 18), RGB))
+    found = list(decode_images(media, line, 10, 40, (exact, gray, tiny), 60))
     whole = full(media, line, 10, 40)
     assert [place for place, (one, _, _) in enumerate(found) if one is not None] == list(some)
     assert [place for place, (_, one, _) in enumerate(found) if one is not None] == list(halves)
@@ -137,6 +137,6 @@ def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> No
         seen = found[place][1]
         assert seen is not None and seen.shape == (32, 48, 1)
     assert all(one is not None and one.shape == (18, 27, 3) for _, _, one in found)
-    without = list(pictures(media, line, 10, 40, (exact, grey), 60))
+    without = list(decode_images(media, line, 10, 40, (exact, gray), 60))
     asked = [[one is not None for one in each] for each in without]
     assert asked == [[one is not None for one in each[:2]] for each in found], "also frames without any requested image"

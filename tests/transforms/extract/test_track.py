@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from motionshards.transforms.extract.detect import Detections, iou
-from motionshards.transforms.extract.track import PULL, TOLL, centred_box, track
+from motionshards.transforms.extract.track import PULL, TOLL, centerd_box, track
 
-EXPECTED = centred_box(256)
+EXPECTED = centerd_box(256)
 LEFT, RIGHT = (20.0, 60.0, 120.0, 160.0), (140.0, 60.0, 240.0, 160.0)
 
 
@@ -63,8 +63,8 @@ def test_no_boxes_overlap_nothing() -> None:
 
 
 def test_the_expected_box_is_the_middle_half() -> None:
-    np.testing.assert_array_equal(centred_box(256), [63.5, 63.5, 191.5, 191.5])
-    assert (centred_box(100)[:2] + centred_box(100)[2:]).tolist() == [99, 99]
+    np.testing.assert_array_equal(centerd_box(256), [63.5, 63.5, 191.5, 191.5])
+    assert (centerd_box(100)[:2] + centerd_box(100)[2:]).tolist() == [99, 99]
 
 
 def test_the_track_does_not_jump_to_a_face_with_a_higher_score() -> None:
@@ -99,7 +99,7 @@ def test_a_frame_with_only_another_person_has_no_face_of_the_clip(missed: tuple[
     assert (~found.found).nonzero()[0].tolist() == list(missed)
 
 
-def test_a_face_that_moves_off_the_centre_is_tracked() -> None:
+def test_a_face_that_moves_off_the_center_is_tracked() -> None:
     start = (64.0, 64.0, 192.0, 192.0)
     frames = [seen((moved(start, 12 * n), 1.0), (moved(start, -12 * n), 1.1)) for n in range(1, 9)]
     steps = np.diff(track(frames, EXPECTED).boxes_px[:, 0])
@@ -157,6 +157,6 @@ def test_no_other_path_has_a_higher_value(seed: int) -> None:
     assert path_score(list(found.boxes_px[found.found])) == pytest.approx(best)
 
 
-def test_a_single_face_far_from_the_centre_is_selected() -> None:
+def test_a_single_face_far_from_the_center_is_selected() -> None:
     found = track([seen(((0.0, 0.0, 30.0, 30.0), 1.0))], EXPECTED)
     assert found.boxes_px.tolist() == [[0, 0, 30, 30]]

@@ -61,11 +61,11 @@ def tubes_of(boxes: list[Boxes | None], rule: TubeRule, cuts: frozenset[int] = f
 def walk(seed: int, length: int = 400) -> Boxes:
     """A face that moves, sometimes jumps and changes its size; often near the border of the frame."""
     rng = np.random.default_rng(seed)
-    centre = rng.uniform([100, 100], [540, 380]) + np.cumsum(rng.normal(0, 6, (length, 2)), axis=0)
-    centre += np.cumsum(rng.normal(0, 120, (length, 2)) * (rng.random((length, 1)) < 0.01), axis=0)
-    centre = np.clip(centre, 40, np.array(FRAME_PX) - 40)
+    center = rng.uniform([100, 100], [540, 380]) + np.cumsum(rng.normal(0, 6, (length, 2)), axis=0)
+    center += np.cumsum(rng.normal(0, 120, (length, 2)) * (rng.random((length, 1)) < 0.01), axis=0)
+    center = np.clip(center, 40, np.array(FRAME_PX) - 40)
     size = rng.uniform(60, 160) * np.exp(np.cumsum(rng.normal(0, 0.01, (length, 1)), axis=0)) * rng.uniform(0.8, 1.2, 2)
-    return np.hstack([centre - size / 2, centre + size / 2])
+    return np.hstack([center - size / 2, center + size / 2])
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -166,8 +166,8 @@ def two_people(seed: int) -> Iterator[tuple[Boxes, list[int]]]:
     frames = 300
     for frame in range(frames):
         apart = 70 + 150 * abs(frame / frames - 0.5)
-        centres = np.array([[320 - apart / 2, 240], [320 + apart / 2, 240]]) + rng.normal(0, 1.5, (2, 2))
-        boxes = np.hstack([centres - 40, centres + 40])
+        centers = np.array([[320 - apart / 2, 240], [320 + apart / 2, 240]]) + rng.normal(0, 1.5, (2, 2))
+        boxes = np.hstack([centers - 40, centers + 40])
         seen = [who for who in range(2) if rng.random() > 0.25]
         order = rng.permutation(seen).tolist() if seen else []
         yield boxes[order].reshape(-1, 4), order

@@ -1,6 +1,6 @@
 """From rows of OpenFace to the action units of a clip: selects the row of the clip's face and checks that it is valid.
 
-Boxes and points are in crop pixels, x right, y down, the centre of the top left pixel is (0, 0).
+Boxes and points are in crop pixels, x right, y down, the center of the top left pixel is (0, 0).
 """
 
 import math

@@ -1,7 +1,7 @@
 """OpenFace 2.x: runs its program FeatureExtraction on many clips in one call, so that models are loaded once.
 
 `openface` passes all frames of each clip as one sequence. Eleven of the 17 intensities come from dynamic models, which subtract
-the person's neutral face over the sequence, and intensities and presences are averaged over neighbouring frames.
+the person's neutral face over the sequence, and intensities and presences are averaged over neighboring frames.
 
 `openface-still` passes each stored frame as a separate sequence, with static models. The action units of a frame then depend
 on its JPEG alone, but those eleven contain a person-specific offset.
@@ -24,7 +24,7 @@ from motionshards.transforms.extract.action_units.png import png_size
 from motionshards.transforms.extract.action_units.program import Input, Program, all_images
 from motionshards.transforms.extract.action_units.rows import CsvLines, Row, in_order, read_rows
 from motionshards.transforms.extract.action_units.source import IMAGES, StoredClip
-from motionshards.transforms.extract.wanted import resize_affine
+from motionshards.transforms.extract.output_images import resize_affine
 
 PROGRAM = "FeatureExtraction"
 FLAGS = ("-aus", "-2Dfp")

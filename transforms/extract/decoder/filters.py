@@ -7,7 +7,7 @@ Filter = tuple[str, str]
 SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 ENCODER = "libx264"
 RGB: Filter = ("format", "rgb24")
-GREY: Filter = ("format", "gray")
+GRAY: Filter = ("format", "gray")
 
 
 def scaled(width: int | str, height: int | str) -> Filter:

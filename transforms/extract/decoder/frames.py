@@ -4,7 +4,7 @@ The order, in addition to `do` and limits:
     start_s: where decoding starts, whole seconds; 0 is the start of the file
     numbers: frame numbers, ascending, or null for all frames. Or
     times_s, within_s: times of the frames from the start of the container, ascending, and their tolerance
-    pictures: images to make of each frame and send, fields as in `wanted.Wanted`
+    images: images to make of each frame and send, fields as in `output_images.OutputImage`
     tone_map: whether to map HDR frames to SDR; untagged: whether their primaries are unknown
     videos: videos to encode from the frames, fields as in `stored.encode`; may be absent
 """
@@ -127,12 +127,12 @@ class _Images:
         self._turn: list[Any] = []
         named = [("setparams", "colorspace=bt2020nc:color_primaries=bt2020")] if order.get("untagged") else []
         self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
-        self._made = [(Chain([tuple(one) for one in made["filters"]]), _places(made)) for made in order["pictures"]]
-        self._shown = [made["picture"] for made in order.get("videos", ())]
+        self._made = [(Chain([tuple(one) for one in made["filters"]]), _places(made)) for made in order["images"]]
+        self._shown = [made["image"] for made in order.get("videos", ())]
         self.encoders = [_encoder(video, made) for made in order.get("videos", ())]
 
     def of(self, frame: Any, place: int) -> tuple[list[Any], list[Any]]:
-        """Facts of the frame made upright (size, pixel aspect, colours), and its images, None where not requested.
+        """Facts of the frame made upright (size, pixel aspect, colors), and its images, None where not requested.
 
         Passes the frame to the encoders of the videos that show it.
         """
@@ -140,13 +140,13 @@ class _Images:
         turn = upright(frame)
         if self._upright is None or turn != self._turn:
             self._upright, self._turn = Chain(turn), turn
-        colours = [frame.color_trc, frame.color_primaries]
+        colors = [frame.color_trc, frame.color_primaries]
         if any(name == "transpose" for name, _ in turn):
             aspect = 1 / aspect if aspect else aspect
-        facts = self._facts(frame, turn, aspect, colours)
-        wanted = [only is None or place in only for _, only in self._made]
+        facts = self._facts(frame, turn, aspect, colors)
+        outputs = [only is None or place in only for _, only in self._made]
         encoding = [one for one in zip(self._shown, self.encoders, strict=True) if one[1].shows(place)]
-        if not any(wanted) and not encoding:
+        if not any(outputs) and not encoding:
             return facts, [None for _ in self._made]
         aspect = aspect or Fraction(1)
         shown = self._upright.of(frame, base, aspect)
@@ -157,7 +157,8 @@ class _Images:
             deep = self._deep.of(shown, base, aspect)
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
         made = [
-            chain.of(shown, base, aspect) if requested else None for (chain, _), requested in zip(self._made, wanted, strict=True)
+            chain.of(shown, base, aspect) if requested else None
+            for (chain, _), requested in zip(self._made, outputs, strict=True)
         ]
         for number, encoder in encoding:
             square = partial(self._square, made, number, shown, base, aspect)
@@ -169,11 +170,11 @@ class _Images:
         return made[number] or self._made[number][0].of(shown, base, aspect)
 
     @staticmethod
-    def _facts(frame: Any, turn: list[Any], aspect: Fraction, colours: list[int]) -> list[Any]:
+    def _facts(frame: Any, turn: list[Any], aspect: Fraction, colors: list[int]) -> list[Any]:
         size = [frame.width, frame.height]
         if any(name == "transpose" for name, _ in turn):
             size.reverse()
-        return [size, [aspect.numerator, aspect.denominator], colours]
+        return [size, [aspect.numerator, aspect.denominator], colors]
 
     def _aspect(self) -> Fraction:
         """The pixel aspect of the container, else that of the coded frames; 0 if unknown."""

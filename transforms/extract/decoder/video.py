@@ -89,7 +89,7 @@ class Video:
             "rate": float(rate) if rate else 0.0,
             "base": [self.base.numerator, self.base.denominator],
             "start": self.start,
-            "colours": [self.codec.color_trc, self.codec.color_primaries, self.codec.colorspace],
+            "colors": [self.codec.color_trc, self.codec.color_primaries, self.codec.colorspace],
         }
 
     @property
@@ -166,8 +166,8 @@ class Video:
     def rejected(self, error: BaseException) -> ClipRejected:
         """The rejection for an error of FFmpeg."""
         detail = self._log.errors() or getattr(error, "strerror", None) or str(error) or type(error).__name__
-        recognised = self._opened and not self._log.contains("misdetection possible")
-        return ClipRejected("corrupt" if recognised or self._log.contains("moov atom not found") else "not_a_video", detail)
+        recognized = self._opened and not self._log.contains("misdetection possible")
+        return ClipRejected("corrupt" if recognized or self._log.contains("moov atom not found") else "not_a_video", detail)
 
     @property
     def short_of_memory(self) -> bool:

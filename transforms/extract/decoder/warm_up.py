@@ -1,4 +1,4 @@
-"""Initialises FFmpeg before decoders are forked, which saves each of them about 600 page faults."""
+"""Initializes FFmpeg before decoders are forked, which saves each of them about 600 page faults."""
 
 import io
 import os
@@ -15,9 +15,9 @@ from motionshards.transforms.extract.decoder.video import Video
 _ORDER = {
     "start_s": 0,
     "numbers": [0, 1],
-    "pictures": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "only": [0]}],
+    "images": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "only": [0]}],
     "videos": [
-        {"picture": 0, "shown": [0, 1], "size": 32, "rate": [25, 1], "whole": "pad", "crf": 18, "psnr_db": None, "copy": False}
+        {"image": 0, "shown": [0, 1], "size": 32, "rate": [25, 1], "whole": "pad", "crf": 18, "psnr_db": None, "copy": False}
     ],
 }
 

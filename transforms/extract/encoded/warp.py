@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 # Chroma samples are on every second column and midway between two rows: pixel (x, y) is at (2 x, 2 y + 1/2) of luma.
 _TO_LUMA = np.array([[2, 0, 0], [0, 2, 0.5], [0, 0, 1]])
-_GREY = (125, 128, 128)  # 127 in RGB, in limited range
+_GRAY = (125, 128, 128)  # 127 in RGB, in limited range
 
 
 def warped(frame: av.VideoFrame, affine: NDArray[np.float64], size_px: int) -> av.VideoFrame:
-    """Warp a frame in yuv420p, limited range, of even width and height, by an affine map; grey outside the frame.
+    """Warp a frame in yuv420p, limited range, of even width and height, by an affine map; gray outside the frame.
 
     Samples are interpolated linearly by OpenCV, in one thread.
 
@@ -25,8 +25,8 @@ def warped(frame: av.VideoFrame, affine: NDArray[np.float64], size_px: int) -> a
     of_luma = np.vstack([affine, [0, 0, 1]])
     of_chroma = np.linalg.inv(_TO_LUMA) @ of_luma @ _TO_LUMA
     moved = av.VideoFrame(size_px, size_px, "yuv420p")
-    for number, (matrix, side_px, grey) in enumerate(zip((of_luma, of_chroma, of_chroma), _sides(size_px), _GREY, strict=True)):
-        border: dict[str, Any] = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": grey}
+    for number, (matrix, side_px, gray) in enumerate(zip((of_luma, of_chroma, of_chroma), _sides(size_px), _GRAY, strict=True)):
+        border: dict[str, Any] = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": gray}
         source, target = _plane(frame, number), _plane(moved, number)
         target[:] = cv2.warpAffine(source, matrix[:2], (side_px, side_px), flags=cv2.INTER_LINEAR, **border)
     return moved

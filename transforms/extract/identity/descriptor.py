@@ -1,7 +1,7 @@
 """dlib's face descriptor, a ResNet with 29 convolutions, on the CPU and without a download.
 
 King, "Dlib-ml: A machine learning toolkit", JMLR 2009; the weights, trained on three million faces, are in the public domain
-(CC0). Descriptors are not normalised and are compared by Euclidean distance; dlib's threshold for the same person is 0.6.
+(CC0). Descriptors are not normalized and are compared by Euclidean distance; dlib's threshold for the same person is 0.6.
 """
 
 import functools

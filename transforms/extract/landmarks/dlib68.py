@@ -17,7 +17,7 @@ from PIL import Image
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.records import Landmarks
-from motionshards.transforms.extract.detect import Detections, Pictures
+from motionshards.transforms.extract.detect import Detections, Images
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 _DATA = "shape_predictor_68_face_landmarks.dat"
@@ -54,44 +54,44 @@ class Dlib68:
 
     batch_frames = 1
     least_face_px = 80.0
-    searches_grey = True
+    searches_gray = True
 
     def __init__(self, options: ModelOptions) -> None:
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(data_file()))
 
-    def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
-        """The faces of each image, uint8 [H,W,3] or grey [H,W], highest score first.
+    def detect(self, images: Images, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
+        """The faces of each image, uint8 [H,W,3] or gray [H,W], highest score first.
 
         An image is searched from coarse to fine, doubling the scale, until a face has a score of at least 0.5: the finest scale
         takes most of the time, and most faces are large. Only faces of one scale are therefore found together.
         """
         search = self._run if own_scale else functools.partial(self._detect_one, enlarged=enlarged)
-        return [search(_grey(image)) for image in pictures]
+        return [search(_gray(image)) for image in images]
 
-    def _detect_one(self, grey: NDArray[np.uint8], enlarged: bool) -> Detections:
-        small = max(grey.shape) < _SMALL_PX
+    def _detect_one(self, gray: NDArray[np.uint8], enlarged: bool) -> Detections:
+        small = max(gray.shape) < _SMALL_PX
         best = _NOTHING
-        for shorter_px in [] if enlarged else _searched_px(min(grey.shape)):
-            found = self._at(grey, shorter_px)
+        for shorter_px in [] if enlarged else _searched_px(min(gray.shape)):
+            found = self._at(gray, shorter_px)
             best = found if len(found) else best
             if len(found) and found.scores[0] >= _SURE:
                 break
-        return self._run(grey, small + enlarged) if enlarged or (small and not len(best)) else best
+        return self._run(gray, small + enlarged) if enlarged or (small and not len(best)) else best
 
-    def _at(self, grey: NDArray[np.uint8], shorter_px: int) -> Detections:
+    def _at(self, gray: NDArray[np.uint8], shorter_px: int) -> Detections:
         """The faces of the image scaled to `shorter_px` on its shorter side."""
-        height, width = grey.shape
-        if shorter_px == min(grey.shape):
-            return self._run(grey)
-        size = round(width * shorter_px / min(grey.shape)), round(height * shorter_px / min(grey.shape))
-        found = self._run(np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX)))
+        height, width = gray.shape
+        if shorter_px == min(gray.shape):
+            return self._run(gray)
+        size = round(width * shorter_px / min(gray.shape)), round(height * shorter_px / min(gray.shape))
+        found = self._run(np.asarray(Image.fromarray(gray).resize(size, Image.Resampling.BOX)))
         scale = np.array([width / size[0], height / size[1]] * 2, np.float32)
         return Detections((found.boxes_px + np.float32(0.5)) * scale - np.float32(0.5), found.scores)
 
-    def _run(self, grey: NDArray[np.uint8], octaves: int = 0) -> Detections:
+    def _run(self, gray: NDArray[np.uint8], octaves: int = 0) -> Detections:
         """The faces at the scale of the image, or enlarged by this many octaves."""
-        rectangles, scores, _ = self._detector.run(grey, octaves, 0.0)
+        rectangles, scores, _ = self._detector.run(gray, octaves, 0.0)
         boxes = np.array([(r.left(), r.top(), r.right(), r.bottom()) for r in rectangles], np.float32).reshape(-1, 4)
         order = np.argsort(-np.array(scores), kind="stable")
         return Detections(boxes[order], np.array(scores, np.float32)[order])
@@ -122,10 +122,10 @@ class Dlib68:
         return {"dlib": dlib.__version__, "landmark_model": f"{_DATA} sha256:{digest}"}
 
 
-def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The luma of an image, uint8 [H,W], contiguous."""
-    grey = image if image.ndim == 2 else ((image @ _LUMA + np.uint16(128)) >> 8).astype(np.uint8)
-    return np.ascontiguousarray(grey)
+    gray = image if image.ndim == 2 else ((image @ _LUMA + np.uint16(128)) >> 8).astype(np.uint8)
+    return np.ascontiguousarray(gray)
 
 
 def _searched_px(finest_px: int) -> list[int]:

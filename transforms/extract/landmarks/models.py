@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.records import Landmarks
-from motionshards.transforms.extract.detect import Detections, Pictures
+from motionshards.transforms.extract.detect import Detections, Images
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 MODELS = {
@@ -31,15 +31,15 @@ class FaceModel(Protocol):
 
     batch_frames: preferred number of frames per call; 1 for models that work frame by frame
     least_face_px: smaller faces are not found at the scale of the image
-    searches_grey: whether it searches greyscale images; colour would only be converted
+    searches_gray: whether it searches grayscale images; color would only be converted
     """
 
     batch_frames: int
     least_face_px: float
-    searches_grey: bool
+    searches_gray: bool
 
-    def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
-        """The faces of each image, uint8 [H,W,3], or [H,W] for models that search grey; highest score first.
+    def detect(self, images: Images, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
+        """The faces of each image, uint8 [H,W,3], or [H,W] for models that search gray; highest score first.
 
         own_scale: search at the scale of the image only, which finds large and small faces together
         enlarged: search at twice the scale of the image, for faces of half the size

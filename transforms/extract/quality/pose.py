@@ -1,7 +1,7 @@
 """Head pose from 68 landmarks by perspective-n-point: the rigid motion of `FACE_68_MM` that best explains the image.
 
-Camera frame: x right, y down, z away from the viewer, in mm; image in pixels, pixel centres at integers, principal
-point the image's centre ((w - 1) / 2, (h - 1) / 2). Model axes coincide with the camera's when the head faces it.
+Camera frame: x right, y down, z away from the viewer, in mm; image in pixels, pixel centers at integers, principal
+point the image's center ((w - 1) / 2, (h - 1) / 2). Model axes coincide with the camera's when the head faces it.
 
 Angles are in degrees, all 0 when the face looks along the optical axis at the camera, as defined by the usual 68-point models:
 
@@ -12,14 +12,14 @@ Angles are in degrees, all 0 when the face looks along the optical axis at the c
     x_camera = Rz(roll) Rx(-pitch) Ry(-yaw) x_model + t
 
 with Rx, Ry, Rz the usual right-handed rotations: intrinsically roll, then pitch, then yaw about the vertical axis of the
-head. Rotating the image about its centre therefore changes only roll, and the singular pose is looking straight up
+head. Rotating the image about its center therefore changes only roll, and the singular pose is looking straight up
 or down, which no talking head does; yaw may reach the profile. yaw and roll are in [-180, 180], pitch in [-90, 90].
 
 Orientation is relative to the camera's axes, not to the line of sight: a face at the edge of a wide view that looks
 at the lens has a non-zero yaw. For a face crop the two agree to a few degrees.
 
 Method, per frame and vectorised over frames: the scaled-orthographic solution (the "POS" of DeMenthon & Davis,
-"Model-based object pose in 25 lines of code", IJCV 1995), its two rows orthonormalised by SVD, refined by a fixed
+"Model-based object pose in 25 lines of code", IJCV 1995), its two rows orthonormalized by SVD, refined by a fixed
 number of Levenberg-Marquardt steps on the weighted reprojection error. Rotations are updated by the exponential map
 (Rodrigues' formula) from the left. The number of steps never depends on the data, so that the angles of a frame do not
 depend on the other frames in the batch. Steps that do not lower the error are rejected, including those that put a point
@@ -103,7 +103,7 @@ def _residual(image: _Real, pose: _Real) -> _Real:
 
 
 def _weights(weights: NDArray[np.floating] | None, count: int) -> _Real:
-    """Normalised weights [T, 68]: each row sums to 1, or is all 0 if unusable (not finite, or all zeros)."""
+    """Normalized weights [T, 68]: each row sums to 1, or is all 0 if unusable (not finite, or all zeros)."""
     factors = np.ones(68) if weights is None else np.asarray(weights, dtype=np.float64)
     if factors.shape not in ((68,), (count, 68)):
         raise ValueError(f"weights must be [68] or [{count}, 68], not {list(factors.shape)}")
@@ -127,8 +127,8 @@ def _solvable(image: _Real, weight: _Real, smallest: float) -> NDArray[np.bool_]
 
 def _covariance(points: _Real, weight: _Real) -> _Real:
     """Weighted covariance [T, D, D] of points [T or 1, 68, D]."""
-    centred = points - weight[:, None] @ points
-    return _transposed(centred) @ (centred * weight[..., None])
+    centerd = points - weight[:, None] @ points
+    return _transposed(centerd) @ (centerd * weight[..., None])
 
 
 def _orthographic_pose(image: _Real, weight: _Real) -> _Real:
@@ -144,8 +144,8 @@ def _orthographic_pose(image: _Real, weight: _Real) -> _Real:
     rows = left @ right  # the nearest orthonormal rows
     rotation = np.concatenate([rows, np.cross(rows[:, 0], rows[:, 1])[:, None]], axis=1)
     depth = 1 / np.clip(stretch.mean(axis=1, keepdims=True), 1 / _FAR_MM, 1 / _NEAR_MM)
-    centre = np.concatenate([image_mean[:, 0] * depth, depth], axis=1)[..., None]
-    return np.concatenate([rotation, centre - rotation @ _transposed(model_mean)], axis=2)
+    center = np.concatenate([image_mean[:, 0] * depth, depth], axis=1)[..., None]
+    return np.concatenate([rotation, center - rotation @ _transposed(model_mean)], axis=2)
 
 
 def _refined(image: _Real, weight: _Real, pose: _Real) -> _Real:

@@ -13,25 +13,25 @@ THUMBNAIL_PX = (48, 27)
 
 # About a second.
 _LAG = 25
-# 5 of 6 windows of one-shot talking heads exceed neither. In 2,880 joins of different people, in colour, grey and dark, by cuts
-# and dissolves of up to 50 frames, the smallest colour change was 0.17 and the smallest jump of a cut 0.59.
-_COLOUR_CHANGE, _JUMP = 0.12, 0.20
-# Grey levels; limits the influence of noise in black frames.
+# 5 of 6 windows of one-shot talking heads exceed neither. In 2,880 joins of different people, in color, gray and dark, by cuts
+# and dissolves of up to 50 frames, the smallest color change was 0.17 and the smallest jump of a cut 0.59.
+_COLOR_CHANGE, _JUMP = 0.12, 0.20
+# Gray levels; limits the influence of noise in black frames.
 _LEAST_CONTRAST = 2.0
 # Relative to the step to the next frame. In a blended frame in which a shot has a weight of 1/9, the ratio is 1 to 8.
 _SAME_SHOT = 1 / 8
 
 
 def may_change(window: NDArray[np.uint8]) -> bool:
-    """Whether a shot may end in the window: colours differ from those a second before, or a frame from its neighbours.
+    """Whether a shot may end in the window: colors differ from those a second before, or a frame from its neighbors.
 
-    Moving heads change the position of colours, but hardly their histogram.
+    Moving heads change the position of colors, but hardly their histogram.
     """
-    return bool(colour_change(window).max() > _COLOUR_CHANGE or jump(window).max() > _JUMP)
+    return bool(color_change(window).max() > _COLOR_CHANGE or jump(window).max() > _JUMP)
 
 
-def colour_change(window: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Distance between the colours of frames 25 apart, float64 [75]: Wasserstein-1 in units of contrast, highest channel."""
+def color_change(window: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Distance between the colors of frames 25 apart, float64 [75]: Wasserstein-1 in units of contrast, highest channel."""
     pixels = np.sort(_pixels(window), axis=2, kind="stable").astype(np.int16)  # stable: a radix sort, 14 times as fast
     distance = np.abs(pixels[_LAG:] - pixels[:-_LAG]).sum(axis=2) / pixels.shape[2]
     contrast = _contrast(window)
@@ -63,7 +63,7 @@ def _steps(window: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _contrast(window: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Standard deviation of the pixels of each frame and channel plus 2 grey levels, float64 [100,3]."""
+    """Standard deviation of the pixels of each frame and channel plus 2 gray levels, float64 [100,3]."""
     pixels = _pixels(window).astype(np.int32)
     count = pixels.shape[2]
     spread: NDArray[np.float64] = np.sqrt(count * (pixels**2).sum(axis=2) - pixels.sum(axis=2) ** 2) / count

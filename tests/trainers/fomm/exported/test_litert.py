@@ -37,9 +37,9 @@ def test_keypoint_processing_for_one_seven_and_other_numbers_of_frames(tmp_path:
     write_litert(graph.module, {count: samples[count] for count in BATCHES}, path, "fp32")
     written = LiteRTGraph(path)
     for inputs in samples.values():
-        for found, wanted in zip(written(*inputs), graph(*inputs), strict=True):
-            assert found.shape == wanted.shape
-            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        for found, expected in zip(written(*inputs), graph(*inputs), strict=True):
+            assert found.shape == expected.shape
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"args_2 is \[7, 3, 2\], must be \[1, 3, 2\]"):
         written(*rows(keypoints(7, 9), keypoints(7, 9), keypoints(1, 5)), *switches)
     with pytest.raises(ValueError, match="inputs have 1 and 7 rows"):
@@ -54,8 +54,8 @@ def test_a_detector_without_jacobians(tmp_path: Path) -> None:
     graph, images = graphs(*networks(small(jacobians=False)))["kp_detector"], image("litert", 9, 3, 64, 8).float()
     write_litert(graph.module, {count: (images[:count],) for count in BATCHES}, tmp_path / "graph.tflite", "fp32")
     with torch.no_grad():
-        for found, wanted in zip(LiteRTGraph(tmp_path / "graph.tflite")(images), graph(images), strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+        for found, expected in zip(LiteRTGraph(tmp_path / "graph.tflite")(images), graph(images), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 @needs_litert

@@ -28,9 +28,9 @@ Command = Callable[..., list[str]]
 def clip(number: int, box: np.ndarray | None = FACE) -> StoredClip:
     """A clip of random images."""
     rng = np.random.default_rng(number)
-    pictures = rng.integers(0, 255, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
+    images = rng.integers(0, 255, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
     boxes = None if box is None else np.tile(box, (FRAMES, 1)).astype(np.float32)
-    jpegs = tuple(simplejpeg.encode_jpeg(picture, 90) for picture in pictures)
+    jpegs = tuple(simplejpeg.encode_jpeg(image, 90) for image in images)
     affine, spans = np.tile(np.eye(2, 3), (FRAMES, 1, 1)), np.zeros(FRAMES, np.int32)
     return StoredClip(f"i/v/{number}", ("a.mp4",), jpegs, boxes, spans, np.arange(FRAMES, dtype=np.int32), (FRAMES,), affine)
 

@@ -36,7 +36,7 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sound import flac_bytes, flac_samples, read_sound
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
 from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
-from motionshards.transforms.extract.wanted import Besides, ToVideo
+from motionshards.transforms.extract.output_images import Besides, ToVideo
 for path in sys.argv[1:]:
     try:
         line = timeline_from_packets(Media.at(path), 60)

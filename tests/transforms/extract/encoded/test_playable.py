@@ -1,4 +1,4 @@
-"""Muxed video and sound: the same pixels and samples, synchronised, within the size limit."""
+"""Muxed video and sound: the same pixels and samples, synchronized, within the size limit."""
 
 import io
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from moving import CLICK_EVERY, flac_of, mp4_of, picture, seen_in
+from moving import CLICK_EVERY, flac_of, image, mp4_of, seen_in
 
 from motionshards.transforms.extract.encoded.playable import playable
 
 FRAMES, HZ = 50, 16_000
-VIDEO = mp4_of([picture(7, frame) for frame in range(FRAMES)])
+VIDEO = mp4_of([image(7, frame) for frame in range(FRAMES)])
 
 
 def sound() -> np.ndarray:
@@ -24,17 +24,17 @@ def sound() -> np.ndarray:
 def played(content: bytes) -> tuple[list[tuple[float, np.ndarray]], list[Any]]:
     """Frames with their times, and frames of sound, as decoded by a player."""
     with av.open(io.BytesIO(content)) as file:
-        pictures = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in file.decode(video=0)]
+        images = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in file.decode(video=0)]
     with av.open(io.BytesIO(content)) as file:
-        return pictures, list(file.decode(audio=0)) if file.streams.audio else []
+        return images, list(file.decode(audio=0)) if file.streams.audio else []
 
 
-def test_pixels_and_samples_are_unchanged_and_synchronised() -> None:
+def test_pixels_and_samples_are_unchanged_and_synchronized() -> None:
     content, frames = playable(VIDEO, flac_of(sound()))
     assert frames == FRAMES
-    pictures, heard = played(content)
+    images, heard = played(content)
     stored, _ = played(VIDEO)
-    for number, ((time, rgb), (_, expected)) in enumerate(zip(pictures, stored, strict=True)):
+    for number, ((time, rgb), (_, expected)) in enumerate(zip(images, stored, strict=True)):
         assert seen_in(rgb) == (7, number) and time == pytest.approx(number / 25)
         np.testing.assert_array_equal(rgb, expected)
     assert heard[0].time == 0
@@ -43,18 +43,18 @@ def test_pixels_and_samples_are_unchanged_and_synchronised() -> None:
 
 def test_a_video_without_sound_can_be_played() -> None:
     content, frames = playable(VIDEO, None)
-    pictures, heard = played(content)
-    assert (len(pictures), heard, frames) == (FRAMES, [], FRAMES)
+    images, heard = played(content)
+    assert (len(images), heard, frames) == (FRAMES, [], FRAMES)
 
 
 def test_a_large_file_is_truncated_with_its_sound() -> None:
     most = 30_000
     content, frames = playable(VIDEO, flac_of(sound()), most)
-    pictures, heard = played(content)
-    assert 5 < frames == len(pictures) < FRAMES
+    images, heard = played(content)
+    assert 5 < frames == len(images) < FRAMES
     assert len(content) < most + 3000  # plus the index
     assert heard[-1].time + heard[-1].samples / HZ == pytest.approx(frames / 25, abs=0.3)
-    assert [seen_in(rgb)[1] for _, rgb in pictures] == list(range(frames))
+    assert [seen_in(rgb)[1] for _, rgb in images] == list(range(frames))
 
 
 @pytest.mark.parametrize(

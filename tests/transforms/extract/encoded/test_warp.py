@@ -26,7 +26,7 @@ def rgb_of(frame: av.VideoFrame) -> NDArray[np.float64]:
 
 @pytest.fixture
 def frame() -> av.VideoFrame:
-    """A disc of one colour on a smooth background: its edge is visible if luma and chroma are misaligned."""
+    """A disc of one color on a smooth background: its edge is visible if luma and chroma are misaligned."""
     y, x = np.mgrid[:SIZE, :SIZE]
     ground = np.stack([80 + x, 60 + y, 200 - x], axis=2)
     disc = ((x - 30) ** 2 + (y - 34) ** 2 < 15**2)[..., None]
@@ -40,7 +40,7 @@ def test_the_identity_changes_no_sample(frame: av.VideoFrame) -> None:
     assert np.array_equal(moved.to_ndarray(), frame.to_ndarray())
 
 
-def test_what_is_outside_is_grey(frame: av.VideoFrame) -> None:
+def test_what_is_outside_is_gray(frame: av.VideoFrame) -> None:
     moved = warped(frame, np.array([[1.0, 0, 1000], [0, 1, 0]]), SIZE)
     assert np.abs(rgb_of(moved) - 127).max() <= 1
 
@@ -49,8 +49,8 @@ def error(frame: av.VideoFrame, affine: list[list[float]]) -> float:
     """Mean difference between a frame warped in YUV and in RGB."""
     matrix = np.array(affine, float)
     border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (127, 127, 127)}
-    wanted = cv2.warpAffine(rgb_of(frame), matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, **border)
-    return float(np.abs(rgb_of(warped(frame, matrix, SIZE)) - wanted).mean())
+    expected = cv2.warpAffine(rgb_of(frame), matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, **border)
+    return float(np.abs(rgb_of(warped(frame, matrix, SIZE)) - expected).mean())
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_warped_frames_are_those_warped_in_rgb(frame: av.VideoFrame, affine: lis
 
 
 def test_chroma_is_at_the_encoders_sample_positions(frame: av.VideoFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the left of its square and midway between rows; elsewhere colours would be shifted."""
+    """At the left of its square and midway between rows; elsewhere colors would be shifted."""
     found = error(frame, ENLARGED)
     for right, down in ((0, 0), (0.5, 0), (0.5, 0.5)):
         monkeypatch.setattr(warp, "_TO_LUMA", np.array([[2, 0, right], [0, 2, down], [0, 0, 1]]))

@@ -10,8 +10,8 @@ from motionshards.transforms.extract.identity.compare import TWO_PEOPLE, part, s
 def faces(*people: int, noise: float, apart: float) -> NDArray[np.float32]:
     """A descriptor per frame: people are `apart` from each other, frames of one person about `noise`; float32 [n,128]."""
     random = np.random.default_rng(len(people))
-    centre = np.eye(128)[list(people)] * apart / np.sqrt(2)
-    return (centre + random.normal(0, noise / np.sqrt(256), centre.shape)).astype(np.float32)
+    center = np.eye(128)[list(people)] * apart / np.sqrt(2)
+    return (center + random.normal(0, noise / np.sqrt(256), center.shape)).astype(np.float32)
 
 
 @pytest.mark.parametrize(

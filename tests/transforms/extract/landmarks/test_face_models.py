@@ -56,8 +56,8 @@ def portraits(model: models.FaceModel) -> dict[int, tuple[Array, Array]]:
 def test_the_only_face_is_found_with_its_landmarks(portraits: dict[int, tuple[Array, Array]], size: int) -> None:
     box, points = portraits[size]
     scale = size / 256
-    centre = (box[:2] + box[2:]) / 2 / scale + [96, 0]
-    assert np.abs(centre - FACE_PX).max() < 20
+    center = (box[:2] + box[2:]) / 2 / scale + [96, 0]
+    assert np.abs(center - FACE_PX).max() < 20
     side = (box[2:] - box[:2]).max()
     assert 60 < side / scale < 160
     assert (points > box[:2] - 0.2 * side).all() and (points < box[2:] + 0.35 * side).all()

@@ -91,8 +91,8 @@ def test_a_face_keeps_35_db_and_loses_more_at_lower_quality(face: Rgb) -> None:
 
 def test_a_jpeg_is_baseline_with_420_chroma(face: Rgb) -> None:
     (jpeg,) = encode_jpegs(face[None], 95)
-    height, width, colours, subsampling = simplejpeg.decode_jpeg_header(jpeg)
-    assert (height, width, colours, subsampling) == (256, 256, "YCbCr", "420")
+    height, width, colors, subsampling = simplejpeg.decode_jpeg_header(jpeg)
+    assert (height, width, colors, subsampling) == (256, 256, "YCbCr", "420")
     with Image.open(io.BytesIO(jpeg)) as image:
         assert image.format == "JPEG" and not image.info.get("progressive")
         assert psnr(np.asarray(image.convert("RGB")), face) > 35  # an independent decoder has the same order of channels
@@ -114,8 +114,8 @@ def test_odd_sizes_are_encoded(height: int, width: int) -> None:
 
 def float_blur_and_brightness(rgb: Rgb) -> tuple[float, float]:
     """In floating point, by BT.601 and scipy."""
-    grey = np.floor(rgb.astype(float) @ [77 / 256, 150 / 256, 29 / 256] + 0.5)
-    return float(ndimage.laplace(grey)[1:-1, 1:-1].var()), float(grey.mean())
+    gray = np.floor(rgb.astype(float) @ [77 / 256, 150 / 256, 29 / 256] + 0.5)
+    return float(ndimage.laplace(gray)[1:-1, 1:-1].var()), float(gray.mean())
 
 
 def test_blur_and_brightness_match_scipy(face: Rgb) -> None:
@@ -131,10 +131,10 @@ def test_blur_and_brightness_match_scipy(face: Rgb) -> None:
 
 
 @pytest.mark.parametrize(
-    ("colour", "luma"), [((255, 0, 0), 76.2), ((0, 255, 0), 149.7), ((0, 0, 255), 29.1), ((255, 255, 255), 255)]
+    ("color", "luma"), [((255, 0, 0), 76.2), ((0, 255, 0), 149.7), ((0, 0, 255), 29.1), ((255, 255, 255), 255)]
 )
-def test_brightness_uses_luma_weights(colour: tuple[int, int, int], luma: float) -> None:
-    frame = np.full((1, 10, 10, 3), colour, np.uint8)
+def test_brightness_uses_luma_weights(color: tuple[int, int, int], luma: float) -> None:
+    frame = np.full((1, 10, 10, 3), color, np.uint8)
     assert measure(placed(frame), None, None).brightness[0] == pytest.approx(luma, abs=1)
 
 
@@ -161,8 +161,8 @@ def test_narrow_images_have_no_blur(shape: tuple[int, int]) -> None:
 
 
 def test_the_largest_laplacian_does_not_overflow() -> None:
-    grey = (np.indices((300, 300)).sum(axis=0) % 2 * 255).astype(np.int32)
-    assert laplacian_variance(grey) == pytest.approx((4 * 255) ** 2, rel=1e-4)
+    gray = (np.indices((300, 300)).sum(axis=0) % 2 * 255).astype(np.int32)
+    assert laplacian_variance(gray) == pytest.approx((4 * 255) ** 2, rel=1e-4)
 
 
 def test_face_size_is_in_source_pixels() -> None:

@@ -94,9 +94,9 @@ def test_roll_lowers_the_right_eye() -> None:
 
 @pytest.mark.parametrize("angle", [-170.0, -40.0, 10.0, 90.0])
 def test_rotating_the_image_changes_only_roll(angle: float) -> None:
-    face, centre = projected(GRID), (SIDE - 1) / 2
+    face, center = projected(GRID), (SIDE - 1) / 2
     sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
-    clockwise = (face - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre  # y is down
+    clockwise = (face - center) @ np.array([[cosine, sine], [-sine, cosine]]) + center  # y is down
     assert difference(pose(clockwise.astype(np.float32)), GRID + [0, 0, angle]).max() < 0.001
 
 
@@ -110,7 +110,7 @@ def test_a_horizontal_flip_negates_yaw_and_roll() -> None:
 
 def test_scale_of_the_image_does_not_matter() -> None:
     small = projected(GRID)
-    large = (2 * (small + 0.5) - 0.5).astype(np.float32)  # pixel centres at integers
+    large = (2 * (small + 0.5) - 0.5).astype(np.float32)  # pixel centers at integers
     assert difference(head_pose(large, (2 * SIDE, 2 * SIDE)), pose(small)).max() < 0.001
 
 
@@ -209,12 +209,12 @@ def test_the_model_agrees_with_the_six_point_face_within_12_mm() -> None:
     tutorial = np.array([[0, 0, 0], [0, -330, -65], [-225, 170, -135], [225, 170, -135], [-150, -150, -125]])
     tutorial = np.concatenate([tutorial, [[150, -150, -125]]]) * [1, -1, -1] * (90 / 450)
     ours = FACE_68_MM[[NOSE_TIP, CHIN, *OUTER_EYES, *MOUTH_CORNERS]]
-    from_centre, target = ours - ours.mean(axis=0), tutorial - tutorial.mean(axis=0)
-    left, stretch, right = np.linalg.svd(target.T @ from_centre)
-    rotation, scale = left @ right, stretch.sum() / (from_centre**2).sum()
+    from_center, target = ours - ours.mean(axis=0), tutorial - tutorial.mean(axis=0)
+    left, stretch, right = np.linalg.svd(target.T @ from_center)
+    rotation, scale = left @ right, stretch.sum() / (from_center**2).sum()
     assert np.linalg.det(rotation) > 0 and 0.85 < scale < 1.15
     assert np.degrees(np.arccos((np.trace(rotation) - 1) / 2)) < 6
-    assert np.linalg.norm(target - scale * from_centre @ rotation.T, axis=1).max() < 12
+    assert np.linalg.norm(target - scale * from_center @ rotation.T, axis=1).max() < 12
 
 
 @pytest.fixture(scope="module")

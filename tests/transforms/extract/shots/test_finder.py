@@ -20,12 +20,12 @@ from benchmarks.shots import match
 from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import OutputImage
 from motionshards.transforms.extract.shots import finder
 from motionshards.transforms.extract.shots.finder import ShotFinder, Shots, shots_of
-from motionshards.transforms.extract.shots.windows import STEP, THUMBNAIL_PX, colour_change
-from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.shots.windows import STEP, THUMBNAIL_PX, color_change
+from motionshards.transforms.extract.stream import decode_images
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import Wanted
 
 
 def shots_in(frames: Clip) -> tuple[Shots, int]:
@@ -39,8 +39,8 @@ def shots_in(frames: Clip) -> tuple[Shots, int]:
 def thumbnails(video: Path, times: int = 1) -> Clip:
     media, (width, height) = Media.at(video), THUMBNAIL_PX
     line = timeline_from_packets(media, 60)
-    wanted = [Wanted((scaled(width * times, height * times), RGB))]
-    return np.stack([one for (one,) in pictures(media, line, 0, len(line.raw_s), wanted, 60) if one is not None])
+    outputs = [OutputImage((scaled(width * times, height * times), RGB))]
+    return np.stack([one for (one,) in decode_images(media, line, 0, len(line.raw_s), outputs, 60) if one is not None])
 
 
 def check_all_found(shots: Shots, truth: list[Transition]) -> None:
@@ -80,7 +80,7 @@ def test_thumbnails_of_another_size_are_refused_and_arrays_may_be_reused() -> No
     for level in range(60):
         buffer[:] = 4 * level
         found.add(buffer)
-    assert colour_change(np.stack(found._window[-50:])).max() > 1
+    assert color_change(np.stack(found._window[-50:])).max() > 1
 
 
 @pytest.mark.parametrize(

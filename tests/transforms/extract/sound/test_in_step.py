@@ -35,7 +35,7 @@ def measured(name: str, folder: Path) -> Drift:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.joined and not kind.whole_frames])
-def test_stretches_far_into_a_file_are_synchronised(name: str, tmp_path: Path) -> None:
+def test_stretches_far_into_a_file_are_synchronized(name: str, tmp_path: Path) -> None:
     kind, path = KINDS[name], tmp_path / "a"
     if not can_write(kind):
         pytest.skip("this ffmpeg lacks an encoder")

@@ -17,22 +17,22 @@ KEPT = {"bf": "0", "g": "12", "keyint_min": "12", "sc_threshold": "0"}
 COPIED = {"bf": "3", "b_strategy": "0", "g": "40", "flags": "+cgop"}
 
 
-def mp4_of(rgb: np.ndarray, options: dict[str, str], **colours: int) -> bytes:
+def mp4_of(rgb: np.ndarray, options: dict[str, str], **colors: int) -> bytes:
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:  # the header can only be moved to the front in a named file
-        write_mp4(file.name, rgb, options, colours)
+        write_mp4(file.name, rgb, options, colors)
         return Path(file.name).read_bytes()
 
 
-def write_mp4(path: str, rgb: np.ndarray, options: dict[str, str], colours: dict[str, int]) -> None:
+def write_mp4(path: str, rgb: np.ndarray, options: dict[str, str], colors: dict[str, int]) -> None:
     with av.open(path, "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "12", "threads": "1", **options})
         stream.height, stream.width = rgb.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        for name, value in colours.items():
+        for name, value in colors.items():
             setattr(stream.codec_context, name, value)
         for frame in [*map(av.VideoFrame.from_ndarray, rgb), None]:
-            if frame is not None and colours:
-                to = {"dst_colorspace": colours["colorspace"], "dst_color_range": colours["color_range"]}
+            if frame is not None and colors:
+                to = {"dst_colorspace": colors["colorspace"], "dst_color_range": colors["color_range"]}
                 frame = frame.reformat(format="yuv420p", **to)  # type: ignore[arg-type]
             container.mux(stream.encode(frame))
 

@@ -5,7 +5,7 @@ The order:
     longest_group: maximum number of frames from one key frame to the next; null if packets of the source were copied
     which: numbers of frames to send, ascending
 
-Answers: `{"picture": shape}` for each of these, followed by the image.
+Answers: `{"image": shape}` for each of these, followed by the image.
 """
 
 import socket
@@ -41,7 +41,7 @@ def send_checked(video: Video, order: dict[str, Any], reply: socket.socket) -> N
             if number in which:
                 with video.rejecting():
                     image = to_rgb.of(frame, video.base, Fraction(1))
-                reply.sendall(wire.packed({"picture": shape_of(image)}))
+                reply.sendall(wire.packed({"image": shape_of(image)}))
                 reply.sendall(packed_rows(image))
             number += 1
     if number != order["frames"]:

@@ -3,7 +3,7 @@
 The order, one of those under `videos`:
     shown: indices of the frames to show among the requested ones, ascending, with repeats
     size, rate: side in pixels, and frames per second as numerator and denominator
-    picture: index of the square to show among the images of a frame
+    image: index of the square to show among the images of a frame
     whole: how the whole frame fills the square, `pad` or `squash`; null if the square shows a window
     crf: x264's constant rate factor. psnr_db: raise it while the first frames keep this quality; null for no search
     copy: copy the packets of the source if possible, see `copied`

@@ -25,7 +25,7 @@ class ToYuv:
     def __init__(self, size: int) -> None:
         self._size, square = size, _limited(f"w={size}:h={size}:")
         self._from_rgb = Chain([_limited("out_color_matrix=smpte170m:"), _YUV, _PLAIN])
-        # Keys are colour matrices. FFmpeg assumes BT.601 for an unknown one when it converts to RGB, as for the stored images.
+        # Keys are color matrices. FFmpeg assumes BT.601 for an unknown one when it converts to RGB, as for the stored images.
         # BT.709 is converted from 10 bits, which is 1 dB better than from 8.
         self._from_yuv = dict.fromkeys((_UNKNOWN, BT601, _AS_BT601), Chain([square, _YUV, _PLAIN]))
         self._from_yuv[_BT709] = Chain([square, ("format", "yuv420p10le"), _TO_601, _PLAIN])

@@ -19,22 +19,22 @@ _ONE = 1 << _BITS
 
 
 def places(boxes: Tensor, reference: float = _REFERENCE) -> tuple[Tensor, Tensor]:
-    """Centre [N,2] and side [N] of the square around each box float [N,4], float64, px."""
+    """Center [N,2] and side [N] of the square around each box float [N,4], float64, px."""
     boxes = boxes.double()
     size = boxes[:, 2:] - boxes[:, :2]
-    centre = boxes[:, 2:] - size / 2
-    centre[:, 1] -= size[:, 1] * _UP
-    return centre, size.sum(dim=1) / reference * _UNIT_PX
+    center = boxes[:, 2:] - size / 2
+    center[:, 1] -= size[:, 1] * _UP
+    return center, size.sum(dim=1) / reference * _UNIT_PX
 
 
-def crops(images: Tensor, owner: Tensor, centre: Tensor, side: Tensor) -> Tensor:
+def crops(images: Tensor, owner: Tensor, center: Tensor, side: Tensor) -> Tensor:
     """The crop of each face, uint8 [N,3,256,256].
 
     images: uint8 [B,3,H,W]
     owner: int64 [N], the image of each face
-    centre, side: see `places`
+    center, side: see `places`
     """
-    low, high = _corner(1.0, centre, side), _corner(float(CROP_PX), centre, side)
+    low, high = _corner(1.0, center, side), _corner(float(CROP_PX), center, side)
     size = (high - low).clamp(min=1).to(images.device)
     low = low.to(images.device)
     left, right, column = _axis(low[:, 0], size[:, 0], images.shape[3], clamped=False)
@@ -45,11 +45,11 @@ def crops(images: Tensor, owner: Tensor, centre: Tensor, side: Tensor) -> Tensor
     return ((((_ONE - weight) * upper >> 16) + (weight * lower >> 16) + 2) >> 2).to(torch.uint8)
 
 
-def _corner(point: float, centre: Tensor, side: Tensor) -> Tensor:
+def _corner(point: float, center: Tensor, side: Tensor) -> Tensor:
     """A corner of the crop in whole pixels, int64 [N,2]: the library's matrix inverted in its precision, truncated."""
-    matrix = torch.zeros((len(centre), 3, 3))
+    matrix = torch.zeros((len(center), 3, 3))
     matrix[:, 0, 0] = matrix[:, 1, 1] = CROP_PX / side
-    matrix[:, :2, 2] = CROP_PX * (0.5 - centre / side[:, None])
+    matrix[:, :2, 2] = CROP_PX * (0.5 - center / side[:, None])
     matrix[:, 2, 2] = 1
     at = torch.inverse(matrix) @ torch.tensor([point, point, 1.0])
     return at[:, :2].to(torch.int64)

@@ -27,7 +27,7 @@ class Detector(Protocol):
     reference: float
 
     def __call__(self, images: Tensor) -> list[Detections]:
-        """The faces of uint8 [B,3,H,W], highest score first; boxes in pixel centres."""
+        """The faces of uint8 [B,3,H,W], highest score first; boxes in pixel centers."""
 
 
 def make(options: ModelOptions, device: torch.device) -> Detector:

@@ -26,13 +26,13 @@ def cells(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     return cell, value
 
 
-def points(heatmaps: Tensor, centre: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+def points(heatmaps: Tensor, center: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
     """Points float64 [N,68,2] in edges of image pixels (the top left pixel covers 0 to 1), and values at the maxima [N,68].
 
-    A point is the centre of the maximum's cell, moved a quarter of a cell towards the higher neighbour on each axis.
+    A point is the center of the maximum's cell, moved a quarter of a cell towards the higher neighbor on each axis.
 
     heatmaps: [N,68,64,64]
-    centre, side: see `crops.places`
+    center, side: see `crops.places`
     """
     cell, value = cells(heatmaps)
     column, row = cell % CELLS, cell // CELLS
@@ -44,5 +44,5 @@ def points(heatmaps: Tensor, centre: Tensor, side: Tensor) -> tuple[Tensor, Tens
     )
     shift = torch.stack([across, down], dim=2).double() * 0.25 * inside[..., None]
     at = torch.stack([column, row], dim=2).double() + 0.5 + shift
-    centre, side = centre.to(at.device), side.to(at.device)
-    return at * (side / CELLS)[:, None, None] + (centre - side[:, None] / 2)[:, None], value
+    center, side = center.to(at.device), side.to(at.device)
+    return at * (side / CELLS)[:, None, None] + (center - side[:, None] / 2)[:, None], value

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motionshards.schemas.records import Landmarks
-from motionshards.transforms.extract.detect import Detections, Pictures
+from motionshards.transforms.extract.detect import Detections, Images
 from motionshards.transforms.extract.landmarks.fan import detectors, weights
 from motionshards.transforms.extract.landmarks.fan.crops import crops, places
 from motionshards.transforms.extract.landmarks.fan.heatmaps import mirrored, points
@@ -27,7 +27,7 @@ class Fan:
 
     network = "fan"
     least_face_px = 32.0
-    searches_grey = False
+    searches_gray = False
 
     def __init__(self, options: ModelOptions) -> None:
         self._device = torch.device(options.device)
@@ -38,22 +38,22 @@ class Fan:
         self._detector = detectors.make(options, self._device)
         self.batch_frames = self._most = _BATCH[self._device.type]
 
-    def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
+    def detect(self, images: Images, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
         """The faces of each image, uint8 [H,W,3], at all scales, highest score first. Images of one size are batched."""
         sizes: dict[tuple[int, ...], list[int]] = {}
-        for place, image in enumerate(pictures):
+        for place, image in enumerate(images):
             sizes.setdefault(image.shape, []).append(place)
         found: dict[int, Detections] = {}
         for places_of_size in sizes.values():
-            found.update(zip(places_of_size, self._detect([pictures[place] for place in places_of_size], enlarged), strict=True))
-        return [found[place] for place in range(len(pictures))]
+            found.update(zip(places_of_size, self._detect([images[place] for place in places_of_size], enlarged), strict=True))
+        return [found[place] for place in range(len(images))]
 
-    def _detect(self, pictures: list[NDArray[np.uint8]], enlarged: bool) -> list[Detections]:
+    def _detect(self, images: list[NDArray[np.uint8]], enlarged: bool) -> list[Detections]:
         def run(part: slice) -> list[Detections]:
-            images = self._images(np.stack(pictures[part]))
-            return self._detector(images.repeat_interleave(2, 2).repeat_interleave(2, 3) if enlarged else images)
+            batch = self._images(np.stack(images[part]))
+            return self._detector(batch.repeat_interleave(2, 2).repeat_interleave(2, 3) if enlarged else batch)
 
-        found = [one for batch in self._in_batches(len(pictures), run) for one in batch]
+        found = [one for batch in self._in_batches(len(images), run) for one in batch]
         return [Detections((one.boxes_px - np.float32(0.5)) / np.float32(2), one.scores) for one in found] if enlarged else found
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
@@ -72,11 +72,11 @@ class Fan:
         return torch.from_numpy(np.ascontiguousarray(rgb)).to(self._device).permute(0, 3, 1, 2)
 
     def _points(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-        """Points float64 [N,68,2] in pixel centres, and scores [N,68]."""
-        centre, side = places(torch.from_numpy(boxes_px).double() + 0.5, self._detector.reference)
+        """Points float64 [N,68,2] in pixel centers, and scores [N,68]."""
+        center, side = places(torch.from_numpy(boxes_px).double() + 0.5, self._detector.reference)
         owner = torch.arange(len(rgb), device=self._device)
-        maps = self._heatmaps(crops(self._images(rgb), owner, centre, side))
-        at, value = points(maps, centre, side)
+        maps = self._heatmaps(crops(self._images(rgb), owner, center, side))
+        at, value = points(maps, center, side)
         return at - 0.5, (value / 2).clamp(0, 1)
 
     def _heatmaps(self, crop: Tensor) -> Tensor:

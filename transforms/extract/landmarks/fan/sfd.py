@@ -39,9 +39,9 @@ def _of_level(classes: Tensor, offsets: Tensor, stride: int, threshold: float) -
     offset = offsets.float().permute(0, 2, 3, 1)[image, row, column].double()
     prior = torch.stack([column, row], dim=1).double() * stride + stride / 2
     side = float(_PRIOR * stride)
-    centre = prior + offset[:, :2] * _VARIANCE[0] * side
+    center = prior + offset[:, :2] * _VARIANCE[0] * side
     size = side * torch.exp(offset[:, 2:] * _VARIANCE[1])
-    low = centre - size / 2
+    low = center - size / 2
     return image, torch.cat([low, low + size], dim=1), score[image, row, column]
 
 
@@ -74,7 +74,7 @@ def _iou(boxes: Tensor) -> Tensor:
 
 
 def detect(network: nn.Module, images: Tensor) -> list[Detections]:
-    """The faces of each image uint8 [B,3,H,W], highest score first; boxes in pixel centres, as outside this package."""
+    """The faces of each image uint8 [B,3,H,W], highest score first; boxes in pixel centers, as outside this package."""
     image, boxes, scores = candidates(network(prepared(images)))
     rows = batched_nms(image, boxes, scores)
     owner = image[rows].cpu().numpy()

@@ -14,9 +14,9 @@ from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import Besides, ToVideo
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import Besides, ToVideo
 
 SOURCE = "testsrc2=size=64x64:rate=25:duration=0.6"
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "30")

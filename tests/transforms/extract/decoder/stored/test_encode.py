@@ -19,9 +19,9 @@ from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.decode import decode, decode_from, seek_s
 from motionshards.transforms.extract.decoder.client import encoder_version
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.output_images import AllFrames, Besides, Search, ToVideo
 from motionshards.transforms.extract.stored_frames import frames_of_mp4
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import AllFrames, Besides, Search, ToVideo
 
 SIZE = 64
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
@@ -79,7 +79,7 @@ def test_a_long_frame_is_repeated(make_video: MakeVideo) -> None:
 def test_stills_and_images_are_the_same_with_and_without_a_video(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", *X264, source="testsrc2=size=320x180:rate=25:duration=1")
     line = timeline_from_packets(Media.at(path), 60)
-    stills, search = np.array([1, 8, 9, 20]), Search(grey=False, scale=1.0)
+    stills, search = np.array([1, 8, 9, 20]), Search(gray=False, scale=1.0)
     for window in (None, (31, 5, 131, 105)):
         sinks = [Kept(), Kept()]
         plain, both = (
@@ -120,7 +120,7 @@ def test_the_format_of_the_file(make_video: MakeVideo) -> None:
 
 
 def bars(pixels: str, matrix: str, range_: str, size: str) -> str:
-    """Four vertical bars of one colour each, as video with this matrix and range."""
+    """Four vertical bars of one color each, as video with this matrix and range."""
     value = "if(lt(X,W/4),{},if(lt(X,W/2),{},if(lt(X,W*3/4),{},{})))"
     red, green, blue = (value.format(*one) for one in ((200, 40, 30, 128), (40, 180, 60, 128), (40, 60, 210, 128)))
     drawn = f"nullsrc=size={size}:rate=25:duration=0.2,format=gbrp,geq=r='{red}':g='{green}':b='{blue}'"
@@ -130,7 +130,7 @@ def bars(pixels: str, matrix: str, range_: str, size: str) -> str:
 
 
 def levels(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The colours of the bars of frames [n,H,W,3], away from their edges: [n,4,3]."""
+    """The colors of the bars of frames [n,H,W,3], away from their edges: [n,4,3]."""
     width = rgb.shape[2] // 4
     return np.stack([rgb[:, 24:40, bar * width + 6 : (bar + 1) * width - 6].mean((1, 2)) for bar in range(4)], axis=1)
 
@@ -150,7 +150,7 @@ def levels(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     ],
     ids=" ".join,
 )
-def test_colours_match_the_stills(make_video: MakeVideo, kind: tuple[str, str, str], how: str) -> None:
+def test_colors_match_the_stills(make_video: MakeVideo, kind: tuple[str, str, str], how: str) -> None:
     path = make_video("a.mkv", "-c:v", "ffv1", source=bars(*kind, "128x96" if how == "padded" else "128x128"))
     line, window = timeline_from_packets(Media.at(path), 60), (3, 3, 125, 125) if how == "window" else None
     frames = decode(
@@ -170,7 +170,7 @@ def test_colours_match_the_stills(make_video: MakeVideo, kind: tuple[str, str, s
 
 
 def test_other_programs_can_read_it(make_video: MakeVideo, tmp_path: Path) -> None:
-    """The number of frames, the rate and the colours, which they round less exactly than the stills."""
+    """The number of frames, the rate and the colors, which they round less exactly than the stills."""
     cv2 = pytest.importorskip("cv2")
     frames, video = encoded(make_video("a.mkv", "-c:v", "ffv1", source=bars("yuv420p", "bt709", "tv", "64x64")))
     (stored := tmp_path / "stored.mp4").write_bytes(video.mp4)
@@ -238,9 +238,9 @@ for level, asm in ((-1, None), (0, "0"), (0x1F, "sse2"), (0x3FF, "sse4.2"), (0x7
     encode.X264_OPTIONS["x264-params"] = plain if asm is None else f"{plain}:asm={asm}"
     for whole in ("pad", None):
         descriptor = os.open(sys.argv[1], os.O_RDONLY)
-        order = {"start_s": 0, "numbers": list(range(30)), "pictures": [{"filters": [scaled(64, 64), RGB], "only": []}]}
+        order = {"start_s": 0, "numbers": list(range(30)), "images": [{"filters": [scaled(64, 64), RGB], "only": []}]}
         how = {"whole": whole, "crf": 18, "psnr_db": None, "copy": False}
-        video = {"picture": 0, "shown": list(range(30)), "size": 64, "rate": [25, 1], **how}
+        video = {"image": 0, "shown": list(range(30)), "size": 64, "rate": [25, 1], **how}
         send_frames(Video(descriptor), {**order, "videos": [video]}, reply := Reply())
         found.add((whole, len(reply.mp4), hashlib.sha256(reply.mp4).hexdigest()))
 print(len(found))

@@ -59,8 +59,8 @@ def test_crops_are_bit_identical_to_the_library(frames: NDArray[np.uint8]) -> No
     low = rng.uniform(-60, 230, (150, 2))
     boxes = np.hstack([low, low + sides])
     boxes[:3] = [[60, 60, 60 + 124.8, 60 + 124.8], [0, 0, 256, 256], [10.5, 20.25, 205.5, 215.25]]
-    centre, side = places(torch.from_numpy(boxes))
-    ours = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(150) % 3, centre, side)
+    center, side = places(torch.from_numpy(boxes))
+    ours = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(150) % 3, center, side)
     for number, box in enumerate(boxes):
         middle = np.array([box[2] - (box[2] - box[0]) / 2.0, box[3] - (box[3] - box[1]) / 2.0])
         middle[1] -= (box[3] - box[1]) * 0.12
@@ -85,8 +85,8 @@ def test_landmarks_match_the_library(model: Fan, oracle: Any, frames: NDArray[np
 def test_heatmaps_have_their_maxima_in_the_same_cells(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
     from face_alignment.utils import flip, get_preds_fromhm
 
-    centre, side = places(torch.from_numpy(BOXES))
-    crop = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(3), centre, side)
+    center, side = places(torch.from_numpy(BOXES))
+    crop = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(3), center, side)
     with torch.inference_mode():
         ours = model._heatmaps(crop)
         inputs = [one[None].float() / 255 for one in crop]

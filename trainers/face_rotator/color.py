@@ -21,7 +21,7 @@ def to_srgb(linear: Tensor) -> Tensor:
     return torch.where(linear <= _KNEE, 12.92 * linear, curved)
 
 
-def to_pictures(frames: Tensor) -> Tensor:
+def to_images(frames: Tensor) -> Tensor:
     """Convert frames [B,3,H,W], sRGB in [0, 1], to opaque images of the networks [B,4,H,W]."""
     return with_alpha(to_linear(frames), torch.ones_like(frames[:, :1]))
 
@@ -31,11 +31,11 @@ def with_alpha(linear: Tensor, alpha: Tensor) -> Tensor:
     return torch.cat([linear, alpha], dim=1) * 2 - 1
 
 
-def light(pictures: Tensor) -> Tensor:
+def light(images: Tensor) -> Tensor:
     """Return the linear light [B,3,H,W] in [0, 1] of images of the networks [B,4,H,W]."""
-    return ((pictures[:, :3] + 1) / 2).clamp(0, 1)
+    return ((images[:, :3] + 1) / 2).clamp(0, 1)
 
 
-def to_frames(pictures: Tensor) -> Tensor:
+def to_frames(images: Tensor) -> Tensor:
     """Convert images of the networks [B,4,H,W] to frames [B,3,H,W], sRGB in [0, 1]; alpha is ignored."""
-    return to_srgb(light(pictures))
+    return to_srgb(light(images))

@@ -1,11 +1,11 @@
-"""Colour jitter: brightness, contrast, saturation and hue in a random order per clip, the same for all its frames.
+"""Color jitter: brightness, contrast, saturation and hue in a random order per clip, the same for all its frames.
 
-The four operations are those of torchvision's `adjust_*` on float images. With the factor f and grey = 0.299 R + 0.587 G +
+The four operations are those of torchvision's `adjust_*` on float images. With the factor f and gray = 0.299 R + 0.587 G +
 0.114 B (ITU-R BT.601),
 
     brightness   f * rgb
-    contrast     f * rgb + (1 - f) * mean of the frame's grey
-    saturation   f * rgb + (1 - f) * grey
+    contrast     f * rgb + (1 - f) * mean of the frame's gray
+    saturation   f * rgb + (1 - f) * gray
     hue          the hue of HSV is rotated by f, in turns: 0.5 is the complement
 
 each clamped to [0, 1]. The first three are one formula with three coefficients, so clips at different operations are
@@ -21,16 +21,16 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """Indices of the operations in the arguments of `jitter`."""
 
 _LUMA = (0.299, 0.587, 0.114)
-_LEAST = 1e-30  # avoids a division by the chroma of grey, which is 0
+_LEAST = 1e-30  # avoids a division by the chroma of gray, which is 0
 
 
 def jitter(frames: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """Change the colours of each clip: float [B,n,3,H,W] in [0, 1], of the dtype of `frames`; computed in float32.
+    """Change the colors of each clip: float [B,n,3,H,W] in [0, 1], of the dtype of `frames`; computed in float32.
 
     `factors`: float [B,4], of brightness, contrast, saturation (1 is the identity) and hue (0 is the identity).
     `order`: int64 [B,4], each row a permutation of the four operations, in the order they are applied.
 
-    `factors` and `order` are read on the host: pass CPU tensors, or the GPU has to be synchronised.
+    `factors` and `order` are read on the host: pass CPU tensors, or the GPU has to be synchronized.
 
     Raises:
         ValueError: a row of `order` is not a permutation
@@ -52,8 +52,8 @@ def jitter(frames: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 def turn_hue(frames: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue of clip i by `turns[i]`, float32 [B]: float32 [B,n,3,H,W] in [0, 1].
 
-    In HSV with the hue h in sixths of a turn, a colour is low + chroma * pure(h), where low is its smallest channel and chroma
-    the distance to the largest (A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978). Grey has no hue and is unchanged.
+    In HSV with the hue h in sixths of a turn, a color is low + chroma * pure(h), where low is its smallest channel and chroma
+    the distance to the largest (A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978). Gray has no hue and is unchanged.
     """
     red, green, blue = frames.unbind(2)
     low = torch.minimum(torch.minimum(red, green), blue).unsqueeze(2)
@@ -65,7 +65,7 @@ def turn_hue(frames: Tensor, turns: Tensor) -> Tensor:
 
 
 def _hue(pure: Tensor) -> Tensor:
-    """Hue [B,n,H,W] in sixths of a turn, red 0, -1 to 5, of colours [B,n,3,H,W] whose channels have minimum 0 and maximum 1.
+    """Hue [B,n,H,W] in sixths of a turn, red 0, -1 to 5, of colors [B,n,3,H,W] whose channels have minimum 0 and maximum 1.
 
     Uses `floor` and `lerp`, because `where` takes ten times as long on a CPU. Where two channels are 1, both agree.
     """
@@ -84,7 +84,7 @@ def _turn_hue_of(frames: Tensor, clips: Sequence[int], turns: Sequence[float]) -
 
 
 def _blend_all(frames: Tensor, operations: Sequence[int], factors: Sequence[Sequence[float]]) -> Tensor:
-    """Apply one of the first three operations to each clip: `keep` * rgb + `own` * grey + `mean` * (mean of grey)."""
+    """Apply one of the first three operations to each clip: `keep` * rgb + `own` * gray + `mean` * (mean of gray)."""
     rows = [_coefficients(operation, row[operation]) for operation, row in zip(operations, factors, strict=True)]
     if all(row == (1, 0, 0) for row in rows):
         return frames
@@ -92,10 +92,10 @@ def _blend_all(frames: Tensor, operations: Sequence[int], factors: Sequence[Sequ
     if all(row[1:] == (0, 0) for row in rows):
         return (frames * keep).clamp_(0, 1)
     red, green, blue = (frames[:, :, channel, None] for channel in range(3))
-    grey = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    gray = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
     # in two steps: a CPU splits a sum over a whole frame among its cores in a way that depends on the batch
-    level = grey.mean(-1, keepdim=True).mean(-2, keepdim=True)
-    return torch.addcmul(torch.addcmul(mean * level, own, grey), keep, frames).clamp_(0, 1)
+    level = gray.mean(-1, keepdim=True).mean(-2, keepdim=True)
+    return torch.addcmul(torch.addcmul(mean * level, own, gray), keep, frames).clamp_(0, 1)
 
 
 def _coefficients(operation: int, factor: float) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """Images to make of a decoded frame: the stored square, an image for a detector, all frames for another program; and their
 position in the source.
 
-Source pixels and image pixels: x right, y down, the centre of the top left pixel is (0, 0).
+Source pixels and image pixels: x right, y down, the center of the top left pixel is (0, 0).
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.frames import require
 from motionshards.transforms.extract.crop import Window
-from motionshards.transforms.extract.decoder.filters import GREY, RGB, Filter, scaled
+from motionshards.transforms.extract.decoder.filters import GRAY, RGB, Filter, scaled
 from motionshards.transforms.extract.timeline import Timeline
 
 # Coarsest chroma subsampling of all pixel formats; and a grid that is aligned to chroma samples.
@@ -21,7 +21,7 @@ _CHROMA_PX, _CUT_PX = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class OutputImage:
     """An image to make of frames.
 
     filters: chain of FFmpeg filters, which ends with `rgb24` or `gray`
@@ -54,10 +54,10 @@ class AllFrames:
     size_px: tuple[int, int]
     sink: FrameSink
 
-    def wanted(self, timeline: Timeline, window: Window | None) -> Wanted:
+    def output_image(self, timeline: Timeline, window: Window | None) -> OutputImage:
         """The image to make of each frame."""
         part = () if window is None else window_at_source_scale(window, timeline.size_px, RGB)
-        return Wanted((*part, scaled(*self.size_px), RGB))
+        return OutputImage((*part, scaled(*self.size_px), RGB))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +84,13 @@ class ToVideo:
         require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "frame numbers of a video must be ascending")
 
     def order(
-        self, requested: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline, picture: int
+        self, requested: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline, image: int
     ) -> dict[str, object]:
         """The order for the decoder, see `decoder.stored.encode`.
 
         requested: int64, ascending, numbers of all decoded frames
         whole: how the whole frame fills the square; None if it shows a window
-        picture: index of the square among the images of a frame
+        image: index of the square among the images of a frame
         """
         require(size % 2 == 0, f"frames of {size} px cannot be encoded as H.264 in yuv420p, which requires an even size")
         return {
@@ -98,7 +98,7 @@ class ToVideo:
             "size": size,
             "rate": [self.rate.numerator, self.rate.denominator],
             "whole": whole,
-            "picture": picture,
+            "image": image,
             "crf": self.crf,
             "psnr_db": self.psnr_db,
             "copy": self.copy and whole is not None and self._unchanged(timeline, size),
@@ -114,23 +114,23 @@ class ToVideo:
 class Search:
     """Images for a face detector in addition to the stored frames: the same part of the source in square pixels.
 
-    grey: make them in grey; else in RGB, and only if that is finer than the stored frame
+    gray: make them in gray; else in RGB, and only if that is finer than the stored frame
     scale: scale relative to the source, above 0 and at most 1
     """
 
-    grey: bool
+    gray: bool
     scale: float
 
-    def wanted(self, timeline: Timeline, window: Window | None, size: int) -> Wanted | None:
+    def output_image(self, timeline: Timeline, window: Window | None, size: int) -> OutputImage | None:
         """The image to make of each frame; None if the stored frame of this size is searched."""
-        color = GREY if self.grey else RGB
+        color = GRAY if self.gray else RGB
         x0, y0, x1, y1 = window or (0, 0, *timeline.size_px)
-        if not self.grey and max(float((x1 - x0) * timeline.pixel_aspect), y1 - y0) * self.scale <= size:
+        if not self.gray and max(float((x1 - x0) * timeline.pixel_aspect), y1 - y0) * self.scale <= size:
             return None
         # The conversion to square pixels keeps their number, so that an extreme pixel aspect does not make large images.
         width, height = (f"max(16,round({side}*{self.scale:.6f}*sqrt({by})))" for side, by in (("iw", "sar"), ("ih", "1/sar")))
         part = () if window is None else window_at_source_scale(window, timeline.size_px, color)
-        return Wanted((*part, scaled(width, height), color))
+        return OutputImage((*part, scaled(width, height), color))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,27 +166,27 @@ class Besides:
         return np.unique(np.concatenate(more)) if len(more) > 1 else indices
 
 
-def stored_square(size: int, fit: str, window: Window | None, frame_px: tuple[int, int]) -> Wanted:
+def stored_square(size: int, fit: str, window: Window | None, frame_px: tuple[int, int]) -> OutputImage:
     """The stored square of a size: the window, or the whole frame if there is none."""
     return whole_square(size, fit) if window is None else window_square(size, window, frame_px)
 
 
-def whole_square(size: int, fit: str) -> Wanted:
-    """The whole frame scaled to a square; `pad` keeps its aspect and centres it on black."""
+def whole_square(size: int, fit: str) -> OutputImage:
+    """The whole frame scaled to a square; `pad` keeps its aspect and centers it on black."""
     width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
     if fit != "pad":
         width = height = "{0}"
     place = f"{size}:{size}:x=floor((ow-iw)/2):y=floor((oh-ih)/2)"
-    return Wanted((scaled(width.format(size), height.format(size)), RGB, ("pad", place)))
+    return OutputImage((scaled(width.format(size), height.format(size)), RGB, ("pad", place)))
 
 
-def window_square(size: int, window: Window, frame_px: tuple[int, int]) -> Wanted:
+def window_square(size: int, window: Window, frame_px: tuple[int, int]) -> OutputImage:
     """The window of a frame, scaled to a square."""
-    return Wanted((*window_at_source_scale(window, frame_px, RGB), scaled(size, size), RGB))
+    return OutputImage((*window_at_source_scale(window, frame_px, RGB), scaled(size, size), RGB))
 
 
 def window_at_source_scale(window: Window, frame_px: tuple[int, int], color: Filter) -> tuple[Filter, ...]:
-    """The window at the source's scale. Colour is converted first: cropping subsampled chroma at odd pixels would shift it."""
+    """The window at the source's scale. Color is converted first: cropping subsampled chroma at odd pixels would shift it."""
     near = _around(window, frame_px)
     cut, (x0, y0, x1, y1), frame_px = near or ((), window, frame_px)
     left, top = max(0, -x0), max(0, -y0)

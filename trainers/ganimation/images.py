@@ -19,7 +19,7 @@ def step_images(generator: nn.Module, part: Part, most: int) -> dict[str, Tensor
     again = generator(fake, condition).over(fake)
     return {
         "source": as_image(real),
-        "color": as_image(there.colour),
+        "color": as_image(there.color),
         "attention": there.attention.expand(-1, 3, -1, -1),
         "prediction": as_image(fake),
         "restored": as_image(again),

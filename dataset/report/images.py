@@ -1,6 +1,6 @@
 """Images of the page: small JPEGs and videos as data URLs, with landmarks, boxes and pose as SVG overlays.
 
-Overlays use the coordinates of the stored frame: x right, y down, the centre of the top left pixel is (0, 0), so that the
+Overlays use the coordinates of the stored frame: x right, y down, the center of the top left pixel is (0, 0), so that the
 image extends from -0.5 to its size - 0.5.
 """
 
@@ -21,7 +21,7 @@ _QUALITY = 82
 _AXIS = 0.22  # length of the head's axes, relative to the image's longer side
 
 
-def picture(rgb: NDArray[np.uint8], alt: str) -> Markup:
+def image(rgb: NDArray[np.uint8], alt: str) -> Markup:
     """An image element for uint8 [H,W,3], scaled down to a longer side of at most 256 px."""
     height, width = rgb.shape[:2]
     scale = min(1.0, _LONGEST_PX / max(height, width))
@@ -61,7 +61,7 @@ def _path(points: NDArray[np.float32]) -> str:
 
 
 def _axes(shown: Shown, side: int) -> list[Markup]:
-    """The head's right, up and forward axes as lines from the tip of the nose, or from the centre of the box."""
+    """The head's right, up and forward axes as lines from the tip of the nose, or from the center of the box."""
     if shown.pose_deg is None:
         return []
     x, y = _origin(shown, side)

@@ -13,7 +13,7 @@ from motionshards.trainers.fomm.losses import GeneratorResult
 _RADIUS = 0.012
 
 
-def step_pictures(source: Tensor, driving: Tensor, result: GeneratorResult) -> dict[str, Tensor]:
+def step_images(source: Tensor, driving: Tensor, result: GeneratorResult) -> dict[str, Tensor]:
     """Return images [B,3,H,W] by label. `moved source` is the source warped by the flow; `occlusion` is black where hidden parts
     have to be generated.
     """
@@ -39,6 +39,6 @@ def with_keypoints(frames: Tensor, keypoints: Keypoints) -> Tensor:
     squared = (x - points[..., 0, None, None]) ** 2 + (y[:, None] - points[..., 1, None, None]) ** 2
     marked = frames.float().clone()
     for number in range(points.shape[1]):
-        colour = torch.tensor(colorsys.hsv_to_rgb(number / points.shape[1], 1, 1), device=frames.device)
-        marked = torch.where((squared[:, number] < (2 * _RADIUS) ** 2)[:, None], colour[:, None, None], marked)
+        color = torch.tensor(colorsys.hsv_to_rgb(number / points.shape[1], 1, 1), device=frames.device)
+        marked = torch.where((squared[:, number] < (2 * _RADIUS) ** 2)[:, None], color[:, None, None], marked)
     return marked
