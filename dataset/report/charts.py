@@ -12,7 +12,7 @@ _HEIGHT, _LEFT, _TOP, _FLOOR = 128.0, 10.0, 8.0, 104.0
 
 def histogram(spread: Distribution, name: str, unit: str, of: str, width: float = 340.0) -> Markup:
     """A histogram, with a band from the 5th to the 95th percentile and a line at the median. `of`: noun of the count."""
-    x = _Axis(float(spread.edges[0]), float(spread.edges[-1]), width)
+    x = _Axis(spread, width)
     most = max(int(spread.counts.max(initial=0)), 1)
     drawn = [*_band(spread, x), *(_bar(spread, bin_, x, most, unit, of) for bin_ in np.flatnonzero(spread.counts).tolist())]
     drawn += [element("line", class_="axis", x1=_LEFT, x2=width - _LEFT, y1=_FLOOR, y2=_FLOOR), *_ticks(x), *_median(spread, x)]
@@ -31,26 +31,27 @@ def in_words(spread: Distribution, unit: str) -> str:
 class _Axis:
     """Maps values to x in drawing units."""
 
-    def __init__(self, low: float, high: float, width: float) -> None:
-        self._low, self._high, self._width = low, high, width - 2 * _LEFT
+    def __init__(self, spread: Distribution, width: float) -> None:
+        self._low, self._high, self._width = float(spread.edges[0]), float(spread.edges[-1]), width - 2 * _LEFT
+        step = round_step((self._high - self._low) * 38 / self._width)
+        self._step = float(np.ceil(max(step, 1.0))) if spread.of_integers else step
 
     def __call__(self, value: float) -> float:
         part = (value - self._low) / (self._high - self._low)
         return _LEFT + self._width * min(max(part, 0.0), 1.0)
 
-    def ticks(self) -> list[float]:
-        """Round numbers within the axis, one per about 40 units; integers if bins are centerd on integers."""
-        step = round_step((self._high - self._low) * 38 / self._width)
-        step = float(np.ceil(max(step, 1.0))) if self._low % 1 == 0.5 else step
-        return [
-            float(value * step) for value in np.arange(np.ceil(self._low / step - 1e-6), np.floor(self._high / step + 1e-6) + 1)
-        ]
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round numbers within the axis and their labels, one per about 40 units; integers if bins are centered on integers."""
+        digits = len(f"{self._step:.9f}".rstrip("0").partition(".")[2])
+        first, last = np.ceil(self._low / self._step - 1e-6), np.floor(self._high / self._step + 1e-6)
+        values = [float(value * self._step) for value in np.arange(first, last + 1)]
+        return [(value, number(value, digits)) for value in values]
 
 
 def _bar(spread: Distribution, bin_: int, x: _Axis, most: int, unit: str, of: str) -> Markup:
     low, high, count = float(spread.edges[bin_]), float(spread.edges[bin_ + 1]), int(spread.counts[bin_])
     height = max((_FLOOR - _TOP) * count / most, 1.0)
-    between = f"{number(low)} to {number(high)}" if high - low != 1 or low % 1 != 0.5 else number(low + 0.5)
+    between = number(low + 0.5) if spread.of_integers else f"{number(low)} to {number(high)}"
     title = element("title", f"{between}{unit}: {whole(count)} {of} ({percent(count, spread.present)})")
     gap = min(1.0, 0.2 * (x(high) - x(low)))
     return element(
@@ -73,7 +74,7 @@ def _median(spread: Distribution, x: _Axis) -> list[Markup]:
 
 
 def _ticks(x: _Axis) -> list[Markup]:
-    return [element("text", number(value), x=x(value), y=_FLOOR + 16, text_anchor="middle") for value in x.ticks()]
+    return [element("text", label, x=x(value), y=_FLOOR + 16, text_anchor="middle") for value, label in x.ticks()]
 
 
 _CELL, _MARGIN = 9.0, 34.0

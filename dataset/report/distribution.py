@@ -37,6 +37,11 @@ class Distribution:
         """Number of values."""
         return int(self.counts.sum())
 
+    @property
+    def of_integers(self) -> bool:
+        """Whether bins have width 1 and are centered on integers."""
+        return bool(self.edges[0] % 1 == 0.5 and self.edges[1] - self.edges[0] == 1)
+
 
 def distribution(values: NDArray[Any], limits: tuple[float, float] | None = None) -> Distribution:
     """The distribution of values [n], NaN where absent. The edges are round numbers around the values, or within `limits`."""
@@ -50,7 +55,7 @@ def distribution(values: NDArray[Any], limits: tuple[float, float] | None = None
 
 
 def of_counts(counts: NDArray[np.int64], absent: int) -> Distribution:
-    """The distribution of integers, of which `counts[v]` are v. Bins are centerd on integers and have width 1."""
+    """The distribution of integers, of which `counts[v]` are v. Bins are centered on integers and have width 1."""
     counts = counts[: max(np.flatnonzero(counts), default=0) + 1]
     reached, total = np.cumsum(counts), int(counts.sum())
     quantiles = tuple(float(np.searchsorted(reached, share * total)) for share in QUANTILES) if total else None

@@ -11,9 +11,15 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
-def number(value: float) -> str:
-    """At least three significant digits: 1,234, 123, 12.3, 1.23; with a typographic minus sign, and no negative zero."""
-    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+def number(value: float, digits: int | None = None) -> str:
+    """At least three significant digits, at most three decimals: 1,234, 123, 12.3, 1.23, 0.123.
+
+    Minus signs are typographic, and there is no negative zero.
+
+    digits: maximum number of decimals instead
+    """
+    if digits is None:
+        digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2 if abs(value) >= 0.9995 else 3
     text = f"{value:,.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "0") else text.replace("-", "\N{MINUS SIGN}")

@@ -29,7 +29,7 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.measure import face_size_px, measure
 from motionshards.transforms.extract.search import MOST_ENLARGED_PX, SEARCHED_FINELY, search_around
 from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
-from motionshards.transforms.extract.track import centerd_box, track
+from motionshards.transforms.extract.track import centered_box, track
 
 # In consecutive frames, search the whole image in every n-th frame, and only around the previous face in the others.
 _WHOLE_EVERY = 5
@@ -185,7 +185,7 @@ def _track(crop: Crop, found: Iterator[Detections]) -> FaceTrack:
         Detections(image.stored(faces.boxes_px), faces.scores)
         for image, faces in zip(images, islice(found, len(images)), strict=True)
     ]
-    return track(stored, centerd_box(crop.rgb.shape[1]))
+    return track(stored, centered_box(crop.rgb.shape[1]))
 
 
 def _search_images(crop: Crop) -> Sequence[SearchImage]:

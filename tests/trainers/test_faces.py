@@ -43,7 +43,7 @@ def test_a_window_frames_a_face_as_in_voxceleb() -> None:
 def test_a_window_is_shifted_into_the_image_if_it_fits() -> None:
     assert face_window(face((30, 40), 100), (800, 600))[:2] == (0, 0)
     x0, y0, x1, _ = face_window(face((60, 60), 110), (120, 300))
-    assert abs(x0 + x1 - 120) <= 1 and x0 < 0 and y0 == 0, "wider than the image: centerd on it"
+    assert abs(x0 + x1 - 120) <= 1 and x0 < 0 and y0 == 0, "wider than the image: centered on it"
 
 
 def test_a_window_of_several_images_contains_all_faces() -> None:

@@ -1,5 +1,6 @@
 """Statistics of the report, compared with plain numpy and Python."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from motionshards.dataset.query.where import parse
+from motionshards.dataset.report.charts import histogram
 from motionshards.dataset.report.choice import choose
 from motionshards.dataset.report.clips import MEASURES, MOST_FACES, read_clips
 from motionshards.dataset.report.distribution import distribution, of_counts
@@ -193,8 +195,24 @@ def test_everything_except_markup_is_escaped() -> None:
 
 
 def test_numbers_are_formatted_for_display() -> None:
-    assert [number(value) for value in (0, -0.001, 1.5, 12.34, -99.99, 1234.5)] == ["0", "0", "1.5", "12.3", "−100", "1,234"]
+    assert [number(value) for value in (0, -0.0004, 0.0354, 1.5, 12.34, -99.99, 1234.5)] == [
+        "0",
+        "0",
+        "0.035",
+        "1.5",
+        "12.3",
+        "−100",
+        "1,234",
+    ]
     assert [percent(*pair) for pair in ((0, 0), (1, 3), (1, 10_000), (5, 5))] == ["0 %", "33.3 %", "< 0.1 %", "100 %"]
     assert [hours(value) for value in (2, 90, 7200 * 1000)] == ["2 s", "1.5 min", "2,000 h"]
     assert [size(value) for value in (999, 4_200_000)] == ["999 B", "4.2 MB"]
     assert [plural(value, "identity", "identities") for value in (1, 2000)] == ["1 identity", "2,000 identities"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 1.3), (0.02, 0.045), (-2, 2.5), (120, 120), (0.0001, 0.00019)])
+def test_ticks_of_a_histogram_are_several_different_numbers(low: float, high: float) -> None:
+    """The first edge of the first case is one half, as if its bins were centered on integers."""
+    chart = str(histogram(distribution(np.linspace(low, high, 50)), "Score", "", "clips"))
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", chart)
+    assert len(labels) >= 3 and len(set(labels)) == len(labels)
