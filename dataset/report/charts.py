@@ -33,7 +33,7 @@ class _Axis:
 
     def __init__(self, spread: Distribution, width: float) -> None:
         self._low, self._high, self._width = float(spread.edges[0]), float(spread.edges[-1]), width - 2 * _LEFT
-        step = round_step((self._high - self._low) * 38 / self._width)
+        step = round_step((self._high - self._low) * 46 / self._width)
         self._step = float(np.ceil(max(step, 1.0))) if spread.of_integers else step
 
     def __call__(self, value: float) -> float:
@@ -41,7 +41,7 @@ class _Axis:
         return _LEFT + self._width * min(max(part, 0.0), 1.0)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Round numbers within the axis and their labels, one per about 40 units; integers if bins are centered on integers."""
+        """Round numbers within the axis and their labels, one per about 46 units; integers if bins are centered on integers."""
         digits = len(f"{self._step:.9f}".rstrip("0").partition(".")[2])
         first, last = np.ceil(self._low / self._step - 1e-6), np.floor(self._high / self._step + 1e-6)
         values = [float(value * self._step) for value in np.arange(first, last + 1)]

@@ -33,6 +33,19 @@ def large_jpeg() -> bytes:
     return content.getvalue().replace((64).to_bytes(2) + (20_000).to_bytes(2), (20_000).to_bytes(2) * 2)
 
 
+def many_scans(jpeg: bytes) -> bytes:
+    """A progressive JPEG of the same size that a decoder reads without error, in 3,000 passes."""
+    content = io.BytesIO()
+    Image.open(io.BytesIO(jpeg)).save(content, "JPEG", progressive=True)
+    once = content.getvalue()
+    return once[:-2] + once[once.rindex(b"\xff\xda") : -2] * 3_000 + once[-2:]
+
+
+def with_fill_byte(jpeg: bytes) -> bytes:
+    """A byte that decoders skip, before the second marker."""
+    return jpeg[:2] + b"\xff" + jpeg[2:]
+
+
 def with_meta(**values: object) -> Change:
     return lambda suffix, content: json.dumps({**json.loads(content), **values}).encode() if suffix == META else content
 
@@ -44,6 +57,8 @@ def instead(name: str, other: bytes) -> Change:
 HOSTILE = {
     "large": lambda suffix, content: large_jpeg() if suffix.endswith(".jpg") else content,
     "scans": lambda suffix, content: content[:-2] + b"\xff\xda" * 5000 + b"\xff\xd9" if suffix.endswith(".jpg") else content,
+    "passes": lambda suffix, content: many_scans(content) if suffix.endswith(".jpg") else content,
+    "fill byte": lambda suffix, content: with_fill_byte(many_scans(content)) if suffix.endswith(".jpg") else content,
     "points": instead(LANDMARKS, npy_bytes(np.zeros((4, 67, 2), np.float32))),
     "complex": instead(LANDMARKS, npy_bytes(np.zeros((5, 68, 2), np.complex64))),
     "structured": instead(LANDMARKS, npy_bytes(np.zeros((5, 68, 2), [("x", "<f4")]))),
