@@ -23,6 +23,7 @@ from motionshards.dataset.commandline import FAILED, OK, Say, command, sayer, sh
 from motionshards.dataset.estimate import as_text as estimate_as_text
 from motionshards.dataset.storage.bucket import directory_of
 from motionshards.pipeline.build import Ledger, build
+from motionshards.pipeline.default_recipe import choose_recipe
 from motionshards.pipeline.inputs.accounting import as_text
 from motionshards.pipeline.inputs.input import Input, open_input, resolved, shown
 from motionshards.pipeline.order import BuildOrder
@@ -30,7 +31,6 @@ from motionshards.pipeline.planning.plan import Subset
 from motionshards.pipeline.shards.bucket import mirrored
 from motionshards.pipeline.sources import SOURCES
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.usual_recipe import recipe_by_looking
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
@@ -166,7 +166,7 @@ def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Pat
         clips = SOURCES[options.source].list_clips(Listing(opened.tree))
         dlib = models.load("dlib")  # always available, and as good for this purpose as the model of the build
         assert dlib is not None
-        recipe, why = recipe_by_looking(clips, resolved(opened.root), dlib, options.config("resize", landmarks, None))
+        recipe, why = choose_recipe(clips, resolved(opened.root), dlib, options.config("resize", landmarks, None))
     except OSError as error:
         raise ConfigError(f"cannot read --input {shown(opened.root)}: {error.strerror}") from error
     say(f"recipe: {recipe} ({why})")

@@ -39,7 +39,7 @@ from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.plotting.overlay import BACKGROUND
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
-from motionshards.schemas.config import MOST_FRAMES
+from motionshards.schemas.config import MAX_FRAMES
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import is_plain_name
 from motionshards.schemas.tables import CLIP_MEASURES, SOUND_MEASURES
@@ -222,7 +222,7 @@ def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOption
 
 
 def _most_frames(data: Dataset, options: PreviewOptions) -> int:
-    return options.frames or (MOST_FRAMES if data.manifest.config.stills else _FRAMES_OF_VIDEO)
+    return options.frames or (MAX_FRAMES if data.manifest.config.stills else _FRAMES_OF_VIDEO)
 
 
 def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motion | None) -> Drawn:

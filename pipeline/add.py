@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from motionshards.pipeline.add_order import AddOrder, changed_config, check_input, check_needs_input, is_there
+from motionshards.pipeline.add_order import AddOrder, changed_config, check_input, check_needs_input, has_addition
 from motionshards.pipeline.build import Ledger, decoders, folder_of, run_units
 from motionshards.pipeline.finalize import finalize
 from motionshards.pipeline.inputs.input import resolved
@@ -49,10 +49,10 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
     """
     with only_writer(order.out):
         manifest = Manifest.read(order.out)
-        there = is_there(order, manifest)
-        config = manifest.config if there else changed_config(manifest.config, order)
+        present = has_addition(order, manifest)
+        config = manifest.config if present else changed_config(manifest.config, order)
         check_needs_input(order, config)
-        if there:
+        if present:
             return Ledger(manifest, 0, 0.0)
         check_intact(order.out, manifest)
         check_input(order, manifest)
@@ -122,8 +122,8 @@ def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
 
 def _kept_provenance(order: AddOrder, manifest: Manifest) -> dict[str, str]:
     """The provenance of the dataset, without replaced action units or dropped face descriptors."""
-    gone = {"aus": AU_PROVENANCE, "no-identity": ("identity_model",)}.get(order.what, ())
-    return {name: value for name, value in manifest.provenance.items() if not name.startswith(gone)}
+    replaced = {"aus": AU_PROVENANCE, "no-identity": ("identity_model",)}.get(order.what, ())
+    return {name: value for name, value in manifest.provenance.items() if not name.startswith(replaced)}
 
 
 def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig) -> Ledger:

@@ -49,8 +49,8 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
         BuildFailed: a unit is not committed, or planned clips are missing
     """
     plans = digests(out)
-    if wrong := [name for name, digest in plans.items() if manifest.files.get(name, digest) != digest]:
-        raise BuildFailed(f"{out / wrong[0]} is damaged: restore it from a copy")
+    if damaged := [name for name, digest in plans.items() if manifest.files.get(name, digest) != digest]:
+        raise BuildFailed(f"{out / damaged[0]} is damaged: restore it from a copy")
     totals, shards = _Totals(), []
     superseded = _planned_again(out)
     with (

@@ -39,7 +39,7 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     _check_boxes(order, config, listed)
     check_csvs(order.aus, listed)
     removed = matching(listed, manifest.removals)
-    report = hygiene(plan.only(listed, ~removed), [text_of(line) for line in listing.malformed])
+    report = hygiene(plan.filter_rows(listed, ~removed), [text_of(line) for line in listing.malformed])
     left_out = listing.tree.left_out(_uris(listed))
     new = plan.plan_new(order.out, listed, config, order.subset, manifest.removals)
     if not plan.plan_files(order.out):
@@ -55,13 +55,13 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
         say(text_of(note))
     if left_out:
         say(f"left out: {sum(left_out.values())} files ({as_text(left_out)})")
-    if doubts := summary(report):
-        say(f"warnings: {doubts}")
-    found_before = {name: doubt for name, doubt in manifest.hygiene.items() if name not in report}
+    if warnings := summary(report):
+        say(f"warnings: {warnings}")
+    found_while_building = {name: warning for name, warning in manifest.hygiene.items() if name not in report}
     check_planned(order.out, planned_before, manifest)
     manifest = replace(
         manifest,
-        hygiene={**report, **found_before},
+        hygiene={**report, **found_while_building},
         left_out=left_out,
         archives=_archives(order, manifest),
         files={**manifest.files, **plan.digests(order.out)},

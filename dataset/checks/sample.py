@@ -11,8 +11,8 @@ from motionshards.dataset.checks.smaller import check_smaller
 from motionshards.dataset.checks.sound import check_sound, check_sound_row
 from motionshards.dataset.checks.stills import check_still, stills_of
 from motionshards.dataset.checks.video import check_video, check_video_row
+from motionshards.schemas.confidence import CONFIDENCE, FRAME_SCORES, confidence_columns
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
 from motionshards.schemas.layout import (
     AUS,
     AUS_SEQUENCE,
@@ -33,7 +33,7 @@ from motionshards.schemas.samples.members import array_member, embedding_member,
 
 T = TypeVar("T")
 
-DOUBT_COLUMNS = (*DOUBT, "frame_landmark_residual", *(f"frame_{name}" for name in FRAME_SCORES))
+DOUBT_COLUMNS = (*CONFIDENCE, "frame_landmark_residual", *(f"frame_{name}" for name in FRAME_SCORES))
 """Columns of the index that are recomputed from samples."""
 
 _SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
@@ -138,7 +138,7 @@ def _check_doubt(members: Mapping[str, bytes], meta: Mapping[str, Any], row: Map
     if "landmark_residual" not in meta:
         return
     residual = _floats(meta["landmark_residual"])
-    expected = doubt_columns(
+    expected = confidence_columns(
         boxes_px=_floats(meta["boxes_px"]),
         detector_scores=_floats(meta["box_scores"]),
         landmark_scores=_scores(members),

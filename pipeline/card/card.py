@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.pipeline.card.fields import INDEX_COLUMNS, content, members, sizes
-from motionshards.pipeline.card.figures import Figures, as_found, read_figures
+from motionshards.pipeline.card.figures import Figures, read_figures, without_absent_audio
 from motionshards.pipeline.card.front import front_matter
 from motionshards.pipeline.card.loading import loading
 from motionshards.pipeline.card.people import bias, people
@@ -23,7 +23,7 @@ from motionshards.transforms.extract.action_units.summary import sparkline
 def data_card(manifest: Manifest, out: Path) -> str:
     """The card of a finished dataset, as Markdown; `out` contains its index."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
-    manifest = as_found(manifest)
+    manifest = without_absent_audio(manifest)
     sections = (
         _summary(manifest, corpus, figures),
         loading(manifest.config),
@@ -153,7 +153,7 @@ def _splits(manifest: Manifest, figures: Figures) -> str:
 def _creation(manifest: Manifest, corpus: Corpus) -> str:
     settings = {_code(name): _text(value) for name, value in manifest.config.to_json().items()}
     versions = "\n".join(f"- {_text(name)}: {_text(version)}" for name, version in manifest.provenance.items())
-    doubts = {_text(name.replace("_", " ")): f"{doubt['count']:,}" for name, doubt in _doubts(manifest).items()}
+    warnings = {_text(name.replace("_", " ")): f"{warning['count']:,}" for name, warning in _warnings(manifest).items()}
     return f"""## How it was made
 
 {corpus.collection}{f" Source: <{corpus.home}>." if corpus.home else ""}
@@ -167,7 +167,7 @@ The same input produces the same bytes with these settings and versions:
 
 Counted over the whole listing. All clips are kept except malformed lines; `dataset.json` lists cases.
 
-{_table(("", ""), doubts.items())}
+{_table(("", ""), warnings.items())}
 {_left_out(manifest)}"""
 
 
@@ -190,8 +190,8 @@ def _additions(manifest: Manifest) -> str:
     return "\n".join(["", "Added later:", "", *lines, ""]) if lines else ""
 
 
-def _doubts(manifest: Manifest) -> dict[str, dict[str, Any]]:
-    return {name: doubt for name, doubt in manifest.hygiene.items() if isinstance(doubt, dict)}
+def _warnings(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    return {name: warning for name, warning in manifest.hygiene.items() if isinstance(warning, dict)}
 
 
 def _considerations(manifest: Manifest, corpus: Corpus, figures: Figures) -> str:

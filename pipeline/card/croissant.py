@@ -27,7 +27,7 @@ from motionshards.pipeline.card.fields import (
     sound_rate,
     video_rate,
 )
-from motionshards.pipeline.card.figures import Figures, as_found, read_figures
+from motionshards.pipeline.card.figures import Figures, read_figures, without_absent_audio
 from motionshards.pipeline.card.front import language, tags
 from motionshards.pipeline.card.people import MISUSE, REMOVAL, bias, personal
 from motionshards.pipeline.card.sources import Corpus, corpus_of
@@ -86,7 +86,7 @@ _NAMES = {STILLS: "frames", VIDEO: "video", SOUND: "sound", VIDEO_FRAMES: "video
 def croissant(manifest: Manifest, out: Path) -> str:
     """The content of croissant.json of a finished dataset; `out` contains its tables, and the manifest their digests."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
-    manifest = as_found(manifest)
+    manifest = without_absent_audio(manifest)
     tables = {name: ((out / name).stat().st_size, manifest.files[name]) for name in (INDEX, REJECTIONS)}
     described = {
         "@context": CONTEXT,

@@ -1,8 +1,8 @@
 """One-line descriptions of the members of a sample and of the table columns, for data card and Croissant file."""
 
 from motionshards.schemas.action_units import INTENSITIES, MEANS
+from motionshards.schemas.confidence import ADJACENT_S
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.doubt import ADJACENT_S
 from motionshards.schemas.layout import (
     AUS,
     AUS_SEQUENCE,

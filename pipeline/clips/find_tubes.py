@@ -44,7 +44,7 @@ _AREA = "area+accurate_rnd+bitexact"
 Found = TypeVar("Found")
 
 # Clips are read in several threads, and models need not be thread-safe.
-MODEL = threading.Lock()
+MODEL_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _searchable(image: Pixels) -> Pixels:
 
 def _detect(model: FaceModel, *, enlarged: bool = False) -> Detect:
     def detect(images: Sequence[Pixels]) -> list[Detections]:
-        with MODEL:
+        with MODEL_LOCK:
             return model.detect(images, enlarged=enlarged, own_scale=not enlarged)
 
     return detect

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from motionshards.pipeline.clips.annotations import Annotation, annotation
 from motionshards.pipeline.clips.sequences import Sequences, image_size_px
 from motionshards.pipeline.clips.sound import clip_sound
-from motionshards.pipeline.clips.video import ReadVideo, Stretch, parted, smaller_of, with_video
+from motionshards.pipeline.clips.video import ReadVideo, Stretch, crop_and_video, smaller_of, with_video
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
@@ -54,7 +54,7 @@ class ReadClip:
     smaller: tuple[SmallerFrames, ...] = ()
 
     @property
-    def follows(self) -> bool:
+    def is_consecutive(self) -> bool:
         """Whether the frames of the crop are (nearly) consecutive: those of a video without stills."""
         return self.video is not None and self.video.rows is None
 
@@ -93,7 +93,7 @@ def read_frames(
         if len(stretch.indices) or stretch.video is not None or every is not None:
             frames = part.decode(stretch, config, search, every)
             decoded.append((number, stretch, frames))
-    crop, video = parted(decoded, [parts[number].timeline.pts_s for number, _, _ in decoded], config)
+    crop, video = crop_and_video(decoded, [parts[number].timeline.pts_s for number, _, _ in decoded], config)
     sound = None
     if rate is not None:
         sound = clip_sound(

@@ -11,11 +11,11 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.pipeline.clips.find_tubes import MODEL, Faces, Footage, find_tubes, tube_rule
+from motionshards.pipeline.clips.find_tubes import MODEL_LOCK, Faces, Footage, find_tubes, tube_rule
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.clips.sequences import Sequences, image_size_px
 from motionshards.pipeline.clips.sound import clip_sound
-from motionshards.pipeline.clips.video import Stretch, parted, with_video
+from motionshards.pipeline.clips.video import Stretch, crop_and_video, with_video
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
@@ -80,7 +80,7 @@ def read_tube(
         stretch = with_video(indices, line, frames, seconds, rate, config)
     besides = stretch.besides(config, search, every)
     found = decode(media, line, stretch.indices, config.size, config.fit, limit_s, window, config.hdr, besides)
-    crop, video = parted([(0, stretch, found)], [line.pts_s], config)
+    crop, video = crop_and_video([(0, stretch, found)], [line.pts_s], config)
     sound = None if rate is None else clip_sound([(media, float(line.raw_s[frames[0]]), stretch.shown)], rate, config)
     all_frames = SourceFrames(np.zeros(length, np.int32), frames.astype(np.int32), line.pts_s[frames])
     whole = (len(line.raw_s),)
@@ -163,7 +163,7 @@ def _read(footage: Footage, spec: ClipSpec, tube: Tube, faces: Faces, config: Bu
 def _check_one_person(frames: Frames, points: NDArray[np.float32]) -> None:
     """Raise ClipRejected (two_people) if the face descriptors show two people."""
     seen = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))[::_COMPARED]
-    with MODEL:
+    with MODEL_LOCK:
         found = descriptors(frames.rgb[seen], points[seen])
     if part(found):
         raise ClipRejected("two_people", f"descriptors of {len(seen)} frames are up to {spread(found):.2f} apart")
@@ -189,7 +189,7 @@ def _look_closely(footage: Footage, tube: Tube, model: FaceModel, config: BuildC
     window = tube_window("track", tube.union, line.size_px, line.pixel_aspect)
     limit_s = config.decode_timeout_s
     frames = decode(footage.media, line, indices, _LOOKED_AT_PX, config.fit, limit_s, window, config.hdr)
-    with MODEL:
+    with MODEL_LOCK:
         return frames, model.landmarks(frames.rgb, _in_crop(tube.boxes_at(indices), frames.source_to_frame)).points_px
 
 

@@ -13,12 +13,12 @@ from scipy import special
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-SURE = 0.9
-_TAIL = (1 + SURE) / 2
+CONFIDENCE_LEVEL = 0.9
+_TAIL = (1 + CONFIDENCE_LEVEL) / 2
 # Aim for about ten sampled clips per stratum: more strata gain little, and a variance from two clips is unreliable.
-_CLIPS_A_STRATUM = 10
-_MOST_OF_A_SPLIT = 5
-_FEWEST_BATCHES, _MOST_BATCHES, _CLIPS_A_BATCH = 4, 20, 5
+_CLIPS_PER_STRATUM = 10
+_MAX_STRATA_PER_SPLIT = 5
+_MIN_BATCHES, _MAX_BATCHES, _CLIPS_PER_BATCH = 4, 20, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def stratify(split: I64, cost: F64, count: int) -> I64:
     for number in np.unique(split):
         members = np.flatnonzero(split == number)
         expected = count * len(members) / len(split)
-        parts = int(np.clip(expected // _CLIPS_A_STRATUM, 1, _MOST_OF_A_SPLIT))
+        parts = int(np.clip(expected // _CLIPS_PER_STRATUM, 1, _MAX_STRATA_PER_SPLIT))
         strata[members[np.argsort(cost[members], kind="stable")]] = first + np.arange(len(members)) * parts // len(members)
         first += parts
     return strata
@@ -194,8 +194,8 @@ def pace(times_s: F64, done: F64, share: float) -> Interval:
     """
     clips = float(done[-1] - done[0])
     value = float(times_s[-1] - times_s[0]) / clips
-    batches = int(min(_MOST_BATCHES, clips // _CLIPS_A_BATCH))
-    if batches < _FEWEST_BATCHES:
+    batches = int(min(_MAX_BATCHES, clips // _CLIPS_PER_BATCH))
+    if batches < _MIN_BATCHES:
         return Interval(value, None, None)
     new = np.concatenate([[True], np.diff(done) > 0])
     edges = np.interp(np.linspace(done[0], done[-1], batches + 1), done[new], times_s[new])

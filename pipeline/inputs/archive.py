@@ -18,7 +18,7 @@ from motionshards.pipeline.inputs.unpack import unpacked
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import Packed
 
-_MOST_HOPS = 40
+_MAX_LINKS = 40
 
 
 class ArchiveTree:
@@ -101,7 +101,7 @@ def _add_links(rows: dict[str, int], columns: Columns) -> None:
     found = {}
     for name in links:
         target, hops = name, 0
-        while target in links and hops < _MOST_HOPS:
+        while target in links and hops < _MAX_LINKS:
             target, hops = links[target], hops + 1
         if target in rows:
             found[name] = rows[target]

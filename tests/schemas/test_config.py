@@ -156,7 +156,7 @@ def test_aus_of_all_frames_need_a_source_that_computes_them(aus: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "changed"),
+    ("message", "changed"),
     [
         ("crf, fps: only for stored video, but store is 'stills'", {"fps": "30", "crf": 20}),
         ("store is 'film'", {"store": "film"}),
@@ -176,8 +176,8 @@ def test_aus_of_all_frames_need_a_source_that_computes_them(aus: str) -> None:
         ("aus 'openface-still' needs stills", {"store": "video", "aus": "openface-still"}),
     ],
 )
-def test_invalid_video_settings_are_refused(said: str, changed: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_invalid_video_settings_are_refused(message: str, changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         BuildConfig(source="s", **changed)
 
 

@@ -14,7 +14,7 @@ from motionshards.pipeline.clips import action_units
 from motionshards.pipeline.clips.action_units import with_action_units
 from motionshards.pipeline.planning.plan import read_unit
 from motionshards.pipeline.runners import local
-from motionshards.pipeline.shards.build import BuildJob, _noted, build_shard, outcomes
+from motionshards.pipeline.shards.build import BuildJob, _journaled, build_shard, outcomes
 from motionshards.pipeline.shards.journal import Journal, suspects
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import AUS, marker_path, tar_path
@@ -135,7 +135,7 @@ def test_buffered_clips_are_not_in_flight(job: BuildJob, unit: ShardUnit) -> Non
 
 def test_a_clip_under_way_is_a_suspect_and_a_written_one_is_not(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "scratch", unit.name)
-    stream = _noted(outcomes(read_unit(job.out, unit), job, journal), journal)
+    stream = _journaled(outcomes(read_unit(job.out, unit), job, journal), journal)
     first, second = next(stream)[0].spec.key, next(stream)[0].spec.key
     (path,) = (tmp_path / "scratch").iterdir()
     done = {line[1:] for line in path.read_text().splitlines() if line[0] == "-"}

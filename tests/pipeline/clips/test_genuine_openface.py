@@ -10,7 +10,7 @@ from checkout import SHARED
 from motionshards.pipeline.clips.action_units import with_action_units
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.pipeline.clips.sequences import sequences_for
-from motionshards.schemas.action_units import LEAST_CONFIDENCE
+from motionshards.schemas.action_units import MIN_CONFIDENCE
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import Clip, ClipSpec, Rejected, Span
 from motionshards.transforms.extract.action_units.openface import OpenFace
@@ -47,7 +47,7 @@ def test_rows_lie_on_the_faces_of_their_frames(corpus: Path, tmp_path: Path, vid
     expected = np.array([row.intensity for row in read_rows(CsvLines(GENUINE / f"{name}.csv"))], np.float32)
     np.testing.assert_array_equal(found.aus.sequence.intensity, expected)
     np.testing.assert_array_equal(found.aus.intensity, expected[found.placement.index])
-    assert found.aus.confidence.min() >= LEAST_CONFIDENCE
+    assert found.aus.confidence.min() >= MIN_CONFIDENCE
 
 
 def test_results_of_another_video_or_a_killed_run_are_refused(corpus: Path, tmp_path: Path) -> None:

@@ -145,6 +145,6 @@ def test_a_video_without_a_face_is_rejected_with_and_without_stills(tmp_path: Pa
 
 def test_too_many_measured_frames_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbered(tmp_path / "a.mp4", 3, 20, Fraction(25))
-    monkeypatch.setattr("motionshards.pipeline.clips.video._MOST_MEASURED_BYTES", 6 * SIZE**2 * 3)
+    monkeypatch.setattr("motionshards.pipeline.clips.video._MAX_MEASURED_BYTES", 6 * SIZE**2 * 3)
     (lost,) = build_clip(spec_of(Span("a.mp4")), tmp_path, None, NUMBERED)
     assert isinstance(lost, Rejected) and lost.reason == "too_much_memory" and "--landmarks-every" in lost.detail

@@ -94,7 +94,7 @@ def test_journals_hold_keys_with_any_line_end(odd: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, tmp_path, json.dumps(keys)], check=False, cwd=ROOT)
     assert done.returncode == -9
     assert suspects(tmp_path) == {keys[0], keys[2]} and finished_clips(tmp_path) == 1
-    assert Journal(tmp_path, "unit").left_in_hand() == {keys[0], keys[2]}
+    assert Journal(tmp_path, "unit").in_flight_elsewhere() == {keys[0], keys[2]}
     write_suspects(tmp_path)
     assert read_suspects(tmp_path) == {keys[0], keys[2]}
 

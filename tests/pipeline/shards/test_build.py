@@ -20,7 +20,7 @@ from motionshards.pipeline.clips.isolate import build_alone
 from motionshards.pipeline.planning.plan import read_unit
 from motionshards.pipeline.shards import build as shard
 from motionshards.pipeline.shards.build import BuildJob, build_shard
-from motionshards.pipeline.shards.journal import Abandoned, Journal, failure, finished_clips, note_failure, suspects
+from motionshards.pipeline.shards.journal import Abandoned, Journal, failure, finished_clips, record_failure, suspects
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import BuildFailed
 from motionshards.schemas.layout import marker_path, tar_path
@@ -155,7 +155,7 @@ def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
 def test_a_failure_that_could_not_be_written_down_is_still_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk a file can be created, but nothing can be written to it."""
     assert failure(tmp_path) is None
-    note_failure(tmp_path, OSError(28, "No space left on device", "a\nb\udcff"))
+    record_failure(tmp_path, OSError(28, "No space left on device", "a\nb\udcff"))
     assert failure(tmp_path) == "No space left on device: a b\\udcff"
     (tmp_path / "failure.txt").write_bytes(b"")
     assert failure(tmp_path) == f"a worker failed and could not record why in {tmp_path}"
@@ -170,8 +170,8 @@ def test_clips_in_flight_on_dead_workers_are_suspects_of_the_next(tmp_path: Path
     (tmp_path / "unit-12.near.79").write_text("+a/b/4\n")
     journal = Journal(tmp_path, "unit-1")
     journal.begin("a/b/5")
-    assert journal.left_in_hand() == {"a/b/2", "a/b/3"}
-    assert Journal(None, "unit-1").left_in_hand() == frozenset()
+    assert journal.in_flight_elsewhere() == {"a/b/2", "a/b/3"}
+    assert Journal(None, "unit-1").in_flight_elsewhere() == frozenset()
 
 
 def test_a_suspect_of_another_attempt_is_built_alone(
