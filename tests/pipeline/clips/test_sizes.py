@@ -75,7 +75,7 @@ OPEN_GROUPS = {"x264-params": "keyint=6:min-keyint=6:scenecut=0:bframes=2:b-adap
     [(12, X264, True), (40, X264, False), (24, OPEN_GROUPS, False)],
     ids=["copied", "cut", "encoded"],
 )
-def test_packets_are_copied_at_the_size_of_the_source_alone(
+def test_packets_are_copied_only_at_the_size_of_the_source(
     tmp_path: Path, frames: int, options: dict[str, str], copied: bool
 ) -> None:
     """Two clips must be encoded: 30 of 40 frames, and one whose packets cannot be copied."""

@@ -91,7 +91,7 @@ def test_several_files_become_one_video_in_which_every_nth_frame_is_measured(tmp
 
 
 @pytest.mark.parametrize("recipe", ["resize", "bbox", "track"])
-def test_stills_are_the_same_beside_video(demo_videos: Path, recipe: str) -> None:
+def test_stills_are_unaffected_by_stored_video(demo_videos: Path, recipe: str) -> None:
     video = sorted(demo_videos.rglob("*.mp4"))[0]
     annotated = (
         Span(video.name, box=(20.0, 20.0, 200.0, 200.0), reference_px=(256.0, 256.0)) if recipe == "bbox" else Span(video.name)
@@ -127,7 +127,7 @@ def test_packets_are_copied_where_nothing_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("open_gop", "crf"), [(0, None), (1, 18)])
-def test_packets_of_closed_groups_alone_are_copied(tmp_path: Path, open_gop: int, crf: int | None) -> None:
+def test_only_packets_of_closed_groups_are_copied(tmp_path: Path, open_gop: int, crf: int | None) -> None:
     options = {"x264-params": f"keyint=8:scenecut=0:bframes=2:b-adapt=0:open-gop={open_gop}"}
     (tmp_path / "a.mp4").write_bytes(mp4_of([image(3, number) for number in range(20)], options=options, reordered=True))
     clip = built(tmp_path, replace(NUMBERED, video_copy=True), Span("a.mp4"))

@@ -32,16 +32,16 @@ def test_a_tar_without_its_end_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"\x1f\x8b\x08rest", "compressed archives (gzip) cannot be read in place"),
         (b"<html>", "neither a directory nor a zip or tar"),
         (b"", "neither a directory nor a zip or tar"),
     ],
 )
-def test_compressed_archives_and_other_files_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_compressed_archives_and_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "clips.tar").write_bytes(content)
-    assert said in refusal(tmp_path / "clips.tar")
+    assert message in refusal(tmp_path / "clips.tar")
 
 
 def test_a_zip64_of_more_than_four_gigabytes(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def lost(packed: Packed, root: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_flipped_bit_is_found(tmp_path: Path, method: int) -> None:
+def test_a_flipped_bit_is_detected(tmp_path: Path, method: int) -> None:
     content = b"".join(bytes([n % 251]) * 40 for n in range(500))
     path = make_zip(tmp_path / "a.zip", {"a.mp4": content}, method)
     packed = next(walk(open_input([path], ()).tree)).packed
@@ -170,7 +170,7 @@ def test_last_file_of_a_name_counts_and_directories_precede_archives(tmp_path: P
         ("vox2_latest.zip", "mp4/id1/v/1.mp4", "mp4/id1/v/1.mp4"),
     ],
 )
-def test_an_archive_of_one_split_is_put_there(tmp_path: Path, name: str, contents: str, first: str) -> None:
+def test_an_archive_named_after_a_split_is_placed_below_it(tmp_path: Path, name: str, contents: str, first: str) -> None:
     opened = open_input([make_zip(tmp_path / name, {contents: b"x"})], ("dev", "test"))
     assert next(walk(opened.tree)).path == first
     assert opened.tree.is_directory("mp4") == first.startswith("mp4/")

@@ -39,7 +39,7 @@ def place(root: Path, name: bytes, content: bytes) -> None:
     path.write_bytes(content)
 
 
-# Kills the process that opens a video whose name holds `poison`.
+# Kills the process that opens a video whose name contains `poison`.
 KILLING = """if event == "open" and isinstance(args[0], str) and args[0].endswith(".mp4") and "poison" in args[0]:
     os.kill(os.getpid(), 9)"""
 
@@ -79,12 +79,12 @@ def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(vid
 def test_an_output_that_parquet_cannot_be_written_to_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = os.fsdecode(os.fsencode(tmp_path) + b"/out\xfe")
     assert build.main(["--source", "folder", "--input", str(tmp_path), "--output", out, "--landmarks", "none"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ") and "out%FE is not valid UTF-8" in said
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and "out%FE is not valid UTF-8" in line
 
 
 @pytest.mark.parametrize("odd", LINE_ENDS)
-def test_journals_hold_keys_with_any_line_end(odd: str, tmp_path: Path) -> None:
+def test_journals_keep_keys_with_any_line_separator(odd: str, tmp_path: Path) -> None:
     keys = [clip_key(f"a{odd}", f"{odd}b", f"c{odd}{n}") for n in range(3)]
     program = (
         "import json, os, sys; from pathlib import Path; from motionshards.pipeline.shards.journal import Journal\n"
