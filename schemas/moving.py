@@ -108,9 +108,9 @@ def quantized(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.uint16
     """Encode points, float32 [L,68,2] in stored pixels, as uint16 [L,68,2]; NaN becomes NO_POINT, other values are clipped."""
     units, offset = point_scale(size_px)
     steps = np.rint((points_px.astype(np.float64) + offset) * units)
-    lost = np.isnan(steps)
-    stored: NDArray[np.uint16] = np.where(lost, 0, steps).clip(0, int(NO_POINT) - 1).astype(np.uint16)
-    stored[lost] = NO_POINT
+    missing = np.isnan(steps)
+    stored: NDArray[np.uint16] = np.where(missing, 0, steps).clip(0, int(NO_POINT) - 1).astype(np.uint16)
+    stored[missing] = NO_POINT
     return stored
 
 

@@ -120,11 +120,11 @@ def _about(manifest: Manifest, corpus: Corpus) -> Node:
 def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
     """The properties of the Croissant RAI (responsible AI) vocabulary that are known."""
     counts, config = manifest.counts, manifest.config
-    lost = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
+    rejected = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
     tools = [f"{name} {version}" for name, version in manifest.provenance.items()]
     return {
         "rai:dataCollection": corpus.collection,
-        "rai:dataCollectionMissingData": f"{counts['planned']} clips planned, {counts['kept']} kept; rejected: {lost or 0}",
+        "rai:dataCollectionMissingData": f"{counts['planned']} clips planned, {counts['kept']} kept; rejected: {rejected or 0}",
         "rai:dataPreprocessingProtocol": list(_preprocessing(config)),
         "rai:machineAnnotationTools": tools,
         "rai:dataBiases": bias(figures),
@@ -233,8 +233,8 @@ def _table_records(figures: Figures) -> Iterator[Node]:
     if figures.splits:  # otherwise the referenced record set does not exist
         clips[INDEX_SCHEMA.names.index("split")]["references"] = {"field": {"@id": "splits/name"}}
     yield _record_set("clips", "Kept clips, one row each.", "clips/key", clips)
-    lost = [_column("rejections", REJECTIONS, column, REJECTION_COLUMNS[column.name]) for column in REJECTIONS_SCHEMA]
-    yield _record_set("rejections", "Clips that were planned but not kept, with the reason.", "rejections/key", lost)
+    rejected = [_column("rejections", REJECTIONS, column, REJECTION_COLUMNS[column.name]) for column in REJECTIONS_SCHEMA]
+    yield _record_set("rejections", "Clips that were planned but not kept, with the reason.", "rejections/key", rejected)
 
 
 def _member_records(manifest: Manifest) -> Iterator[Node]:

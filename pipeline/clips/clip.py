@@ -66,9 +66,9 @@ def read_media(
         try:
             check_size((span.packed for span in _each_file(spec) if span.packed is not None), config.max_clip_bytes)
             return _read(spec, root, config, read)
-        except ClipRejected as lost:
-            if last or lost.reason != "decoder_killed":
-                return Rejected(spec, lost.reason, lost.detail)
+        except ClipRejected as rejection:
+            if last or rejection.reason != "decoder_killed":
+                return Rejected(spec, rejection.reason, rejection.detail)
     raise AssertionError("the second try returns")
 
 
@@ -108,8 +108,8 @@ def _read(spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadT
             files = {uri: opened.enter_context(one_decoder(file)) for uri, file in files.items()}
         try:
             return read(timeline_from_packets, files)
-        except ClipRejected as lost:
-            if lost.reason != "frame_mismatch":
+        except ClipRejected as rejection:
+            if rejection.reason != "frame_mismatch":
                 raise
         return read(timeline_by_decoding, files)
 
@@ -199,8 +199,8 @@ def _finish(read: ReadClip, faces: Faces, rows: Faces, model: FaceModel | None, 
     clip = finished(read, faces, config, rows)
     try:
         return with_identity(clip, config.decode_timeout_s) if config.identity_embedding else clip
-    except ClipRejected as lost:  # from decoding the stored video
-        return Rejected(read.spec, lost.reason, lost.detail)
+    except ClipRejected as rejection:  # from decoding the stored video
+        return Rejected(read.spec, rejection.reason, rejection.detail)
 
 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:

@@ -113,8 +113,8 @@ def _from_keyframe(footage: Footage, read: Callable[[bool], Found]) -> Found:
     """Return `read(True)`, which seeks to the preceding keyframe, or `read(False)`, from the file's start, if that fails."""
     try:
         return read(True)
-    except ClipRejected as lost:
-        if lost.reason not in ("corrupt", "frame_mismatch") or not seek_s(footage.timeline, np.array([footage.start])):
+    except ClipRejected as rejection:
+        if rejection.reason not in ("corrupt", "frame_mismatch") or not seek_s(footage.timeline, np.array([footage.start])):
             raise
     return read(False)
 

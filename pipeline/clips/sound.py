@@ -33,10 +33,10 @@ def clip_sound(stretches: Sequence[SoundStretch], rate: Fraction, config: BuildC
         return None
     try:
         return _sound(stretches, rate, config)
-    except ClipRejected as lost:
-        if lost.reason not in AUDIO_LOSS_REASONS:
+    except ClipRejected as rejection:
+        if rejection.reason not in AUDIO_LOSS_REASONS:
             raise
-        return lost.reason
+        return rejection.reason
 
 
 def _sound(stretches: Sequence[SoundStretch], rate: Fraction, config: BuildConfig) -> StoredSound | str | None:

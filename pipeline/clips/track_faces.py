@@ -106,10 +106,10 @@ def _outcome(
             if config.recipe == "face":
                 spec = _spec(footage, tube, key, _portrait(footage, tube, frames, points, config))
         return _read(footage, spec, tube, faces, config)
-    except ClipRejected as lost:
-        if lost.reason != "two_people" and not lost.reason.startswith(("tube_", "aus_")):
+    except ClipRejected as rejection:
+        if rejection.reason != "two_people" and not rejection.reason.startswith(("tube_", "aus_")):
             raise
-        return Rejected(spec, lost.reason, lost.detail)
+        return Rejected(spec, rejection.reason, rejection.detail)
 
 
 def _check(tube: Tube, line: Timeline, rule: TubeRule) -> None:

@@ -63,14 +63,14 @@ class Sample:
         return len(self.rows) / int(self.sizes.sum())
 
     @property
-    def taken(self) -> I64:
+    def counts(self) -> I64:
         """Number of sampled clips per stratum, int64 [H]."""
         return np.bincount(self.strata, minlength=len(self.sizes)).astype(np.int64)
 
     @property
     def weights(self) -> F64:
         """Weight of each sampled clip, float64 [n], with sum 1."""
-        weights: F64 = (self.sizes / self.taken)[self.strata] / self.sizes.sum()
+        weights: F64 = (self.sizes / self.counts)[self.strata] / self.sizes.sum()
         return weights
 
 
@@ -118,10 +118,10 @@ def allocate(sizes: I64, count: int) -> I64:
     if not remaining:
         return least
     quota = excess * (remaining / excess.sum())
-    taken = np.floor(quota + 1e-9).astype(np.int64)
-    last = np.argsort(taken - quota, kind="stable")[: remaining - int(taken.sum())]
+    allocated = np.floor(quota + 1e-9).astype(np.int64)
+    last = np.argsort(allocated - quota, kind="stable")[: remaining - int(allocated.sum())]
     least[last] += 1
-    return np.asarray(least + taken)
+    return np.asarray(least + allocated)
 
 
 def mean(values: F64, sample: Sample) -> Interval:
@@ -129,11 +129,11 @@ def mean(values: F64, sample: Sample) -> Interval:
     value = float(values @ sample.weights)
     if len(values) < 2:
         return Interval(value, None, None) if sample.share < 1 else Interval(value, value, value)
-    part, left = sample.sizes / sample.sizes.sum(), 1 - sample.taken / sample.sizes
-    parts = part**2 * left * _variances(values, sample) / sample.taken
+    part, left = sample.sizes / sample.sizes.sum(), 1 - sample.counts / sample.sizes
+    parts = part**2 * left * _variances(values, sample) / sample.counts
     spread = float(parts.sum())
     # Satterthwaite's degrees of freedom: the stratum of the most expensive clips has most of the variance, but few clips.
-    freedom = spread**2 / float((parts**2 / np.maximum(sample.taken - 1, 1)).sum()) if spread else 1.0
+    freedom = spread**2 / float((parts**2 / np.maximum(sample.counts - 1, 1)).sum()) if spread else 1.0
     reach = float(special.stdtrit(freedom, _TAIL)) * float(np.sqrt(spread))
     return Interval(value, value - reach, value + reach)
 

@@ -127,7 +127,7 @@ def expected_time(run: Run, planning_s: float, clips: int, runner: Runner, gpus:
     once_s = planning_s + (run.start_s or 0.0)
     hours = run.clip_s.times(clips / 3600, plus=once_s / 3600)
     workers = runner.workers if runner.is_here else None
-    taken = min(gpus, workers or gpus)
+    used_gpus = min(gpus, workers or gpus)
     return {
         "planning_s": planning_s,
         "start_s": run.start_s,
@@ -137,8 +137,8 @@ def expected_time(run: Run, planning_s: float, clips: int, runner: Runner, gpus:
         "workers": workers,
         "hours_by_workers": _by_workers(run.clip_s.times(clips / 3600), once_s / 3600, workers) if workers else None,
         "core_hours": None if run.cpu_s is None else run.cpu_s * clips / 3600,
-        "gpus": taken,
-        "gpu_hours": hours.times(taken).to_json() if taken else None,
+        "gpus": used_gpus,
+        "gpu_hours": hours.times(used_gpus).to_json() if used_gpus else None,
     }
 
 

@@ -127,9 +127,9 @@ def test_weights_match_the_size_of_strata() -> None:
         data = corpus(clips, 0.1, seed)
         drawn = estimator.draw(data.split, data.cost, count, seed)
         assert len(set(drawn.rows.tolist())) == count
-        assert drawn.taken.sum() == count
+        assert drawn.counts.sum() == count
         assert drawn.sizes.sum() == clips
-        assert (drawn.taken >= 1).all() and (drawn.taken <= drawn.sizes).all()
+        assert (drawn.counts >= 1).all() and (drawn.counts <= drawn.sizes).all()
         assert drawn.weights.sum() == pytest.approx(1)
 
 
@@ -156,13 +156,13 @@ def test_strata_are_equal_parts_of_a_split_in_the_order_of_cost() -> None:
 def test_allocation_is_proportional_to_a_clip_and_omits_no_stratum(sizes: list[int]) -> None:
     whole = np.array(sizes, np.int64)
     for count in range(2 * len(sizes), sum(sizes) + 1):
-        taken = estimator.allocate(whole, count)
-        assert taken.sum() == count
-        assert (taken <= whole).all()
-        assert (taken >= np.minimum(whole, 2)).all()
+        allocated = estimator.allocate(whole, count)
+        assert allocated.sum() == count
+        assert (allocated <= whole).all()
+        assert (allocated >= np.minimum(whole, 2)).all()
         quota = whole * count / whole.sum()
         if (quota >= 2).all():
-            assert (np.abs(taken - quota) < 1).all()
+            assert (np.abs(allocated - quota) < 1).all()
 
 
 def test_interval_of_a_pace_has_90_percent_coverage() -> None:
