@@ -88,7 +88,7 @@ def _check(options: AddOptions, manifest: Manifest) -> None:
 def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, Any]:
     """Fields of the config that the addition changes."""
     if options.extend_frames:
-        return {"frames": options.extend_frames, "min_frames": config.fewest_frames}
+        return {"frames": options.extend_frames, "min_frames": config.required_frames}
     if options.add == "aus":
         return {"aus": options.aus.partition(":")[0], "aus_frames": options.aus_frames}
     if options.add == "speech":

@@ -85,7 +85,7 @@ def _estimate(options: BuildOptions, videos: Places, clips: int) -> str:
     say, output = sayer(options), output_of(options)
     with directory_of(output) as (out, bucket):
         order, config = _resolve(options, videos, out, say)
-        if bucket and not order.runner.is_here:
+        if bucket and not order.runner.is_local:
             raise ConfigError("--estimate on a cluster needs an --output on a disk shared by all workers")
         found = estimate(order, config, clips, say)
     return json.dumps({**found, "output": output}) if options.json else estimate_as_text(found, output)
@@ -96,7 +96,7 @@ def as_line(ledger: Ledger, out: str) -> str:
     counts = ledger.manifest.counts
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
     rejected = f"{sum(counts['rejected'].values())} rejected" + (f" ({reasons})" if reasons else "")
-    frames = counts["frames"] * ledger.manifest.config.stills + counts.get("video_frames", 0)
+    frames = counts["frames"] * ledger.manifest.config.stores_stills + counts.get("video_frames", 0)
     hz = [count / ledger.seconds for count in (ledger.clips_built, frames * ledger.clips_built / max(1, counts["planned"]))]
     rates = "{:.3g} clips/s, {:.3g} frames/s".format(*hz)
     done = (

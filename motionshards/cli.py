@@ -23,7 +23,7 @@ COMMANDS = {
     "verify": ("dataset.verify", "check every byte of a dataset"),
     "stats": ("dataset.stats", "count clips and summarize their measures"),
     "sql": ("dataset.sql", "answer an SQL query over the tables of a dataset"),
-    "people": ("dataset.people.__main__", "find out which clips show the same person"),
+    "people": ("dataset.people.__main__", "find clips that show the same person"),
     "preview": ("dataset.preview", "show clips: contact sheets, GIFs, stored video with its sound"),
     "report": ("dataset.report.__main__", "write an HTML report"),
     "export": ("dataset.export.__main__", "write clips in the file layouts of other training code"),

@@ -99,7 +99,7 @@ def has_addition(order: AddOrder, manifest: Manifest) -> bool:
     """Whether the dataset already has the addition; never true for action units and quality, which can be recomputed."""
     config = manifest.config
     same = order.what not in ("aus", "quality") and order.config.items() <= config.to_json().items()
-    same = same and (config.moving or order.what != "audio")  # the setting has no effect without video
+    same = same and (config.stores_video or order.what != "audio")  # the setting has no effect without video
     return same and manifest.unfinished is None and not count_lacking(order.out, order.what, config)
 
 
@@ -109,9 +109,9 @@ def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
         raise ConfigError(f"{order.out} already has landmarks ({config.landmarks})")
     if order.what == "frames":
         _check_frames(config, order)
-    if order.what == "audio" and not config.moving:
+    if order.what == "audio" and not config.stores_video:
         raise ConfigError(f"{order.out} stores no video, and audio is only stored with video: --add video adds both")
-    stored = {"video": config.moving, "audio": config.sounding}.get(order.what, False)
+    stored = {"video": config.stores_video, "audio": config.stores_audio}.get(order.what, False)
     if stored and (changed := differences({name: getattr(config, name) for name in order.config}, order.config)):
         raise ConfigError(f"{order.out} already has {order.what} with different settings ({'; '.join(changed)})")
     try:
@@ -121,7 +121,7 @@ def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
 
 
 def _check_frames(config: BuildConfig, order: AddOrder) -> None:
-    if not config.stills:
+    if not config.stores_stills:
         raise ConfigError(f"{order.out} stores no stills that could be extended; its video has all frames")
     if order.config["frames"] < config.frames:
         raise ConfigError(f"{order.out} already has {config.frames} frames per clip")
@@ -132,7 +132,7 @@ def _check_frames(config: BuildConfig, order: AddOrder) -> None:
 def check_needs_input(order: AddOrder, config: BuildConfig) -> None:
     """Raise ConfigError if the input is required but missing, or given but not used. `config` includes the addition."""
     sequences = order.aus is not None and reads_videos(order.aus, config)
-    optional = order.what == "frames" and config.moving and config.unit == "utterance" and not sequences
+    optional = order.what == "frames" and config.stores_video and config.unit == "utterance" and not sequences
     needed = (order.reads_videos or sequences) and not optional
     if not optional and (order.input is not None) != needed:
         how = f" --aus {config.aus}" + " --aus-frames all" * (config.aus_frames == "all") if order.what == "aus" else ""

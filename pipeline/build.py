@@ -97,7 +97,7 @@ def _with_run(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], sta
     clips = sum(len(unit) for unit in units) - sum(len(unit) for unit in left)
     if not clips:
         return manifest
-    workers = order.runner.workers if order.runner.is_here else 0
+    workers = order.runner.workers if order.runner.is_local else 0
     seconds = round(time.monotonic() - start, 3)
     run = Run(datetime.now(UTC).isoformat(timespec="seconds"), clips, seconds, order.runner.name, workers)
     return replace(manifest, runs=(*manifest.runs, run))

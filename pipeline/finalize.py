@@ -132,7 +132,7 @@ def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEn
     planned = len(planned_keys(out).unique())
     if planned != totals.planned:
         raise BuildFailed(f"{planned} clips planned, but {totals.planned} kept or rejected")
-    moving = {"video_frames": totals.video_frames, "sound_hours": round(totals.sound_s / 3600, 6)}
+    video = {"video_frames": totals.video_frames, "sound_hours": round(totals.sound_s / 3600, 6)}
     return {
         "planned": planned,
         "kept": totals.kept,
@@ -140,7 +140,7 @@ def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEn
         "kept_by_split": dict(sorted(totals.kept_by_split.items())),
         "identities": len(totals.identities),
         "frames": totals.frames,
-        **(moving if manifest.config.moving else {}),
+        **(video if manifest.config.stores_video else {}),
         "source_hours": round(totals.duration_s / 3600, 3),
         "bytes": sum(entry.bytes for entry in shards),
     }

@@ -170,7 +170,7 @@ class BuildConfig(Settings):
             if not 16 <= size < larger:
                 sizes = ", ".join(map(str, self.sizes))
                 raise ValueError(f"sizes are {sizes}, must be in descending order and at least 16")
-        if self.moving and (odd := [size for size in self.sizes if size % 2]):
+        if self.stores_video and (odd := [size for size in self.sizes if size % 2]):
             raise ValueError(f"size is {odd[0]}, must be even for stored video")
 
     def _check_video(self) -> None:
@@ -180,7 +180,7 @@ class BuildConfig(Settings):
             raise ValueError(f"video_psnr is {self.video_psnr}, must be between 20 and 60")
         if self.store == "stills" and (unused := _OF_VIDEO & self.changed().keys()):
             raise ValueError(f"{', '.join(sorted(unused))}: only for stored video, but store is 'stills'")
-        if self.speech and not self.sounding:
+        if self.speech and not self.stores_audio:
             raise ValueError(f"speech is measured in stored audio, but audio is {self.audio!r}")
         if self.store == "video" and self.aus == "openface-still":
             raise ValueError("aus 'openface-still' needs stills, but store is 'video'")
@@ -191,12 +191,12 @@ class BuildConfig(Settings):
         return dataclasses.replace(self, **{"store": "stills", **defaults, **changed})
 
     @property
-    def stills(self) -> bool:
+    def stores_stills(self) -> bool:
         """Whether sampled frames are stored."""
         return self.store != "video"
 
     @property
-    def moving(self) -> bool:
+    def stores_video(self) -> bool:
         """Whether video is stored."""
         return self.store != "stills"
 
@@ -206,18 +206,18 @@ class BuildConfig(Settings):
         return (self.size, *self.smaller_sizes)
 
     @property
-    def sounding(self) -> bool:
+    def stores_audio(self) -> bool:
         """Whether audio is stored with video, if the source has any."""
-        return self.moving and self.audio != "none"
+        return self.stores_video and self.audio != "none"
 
     @property
-    def fewest_frames(self) -> int:
+    def required_frames(self) -> int:
         """Minimum number of decodable frames of a clip; by default, the number of sampled frames."""
-        default = self.frames if self.stills else 1
+        default = self.frames if self.stores_stills else 1
         return default if self.min_frames is None else self.min_frames
 
     @property
-    def least_tube_px(self) -> int:
+    def required_tube_px(self) -> int:
         """Minimum longer side of a tube's box, in source pixels; crops of `face` are more than twice as large as the box."""
         return self.detect_min_px if self.recipe == "face" else self.tube_min_px
 

@@ -177,7 +177,7 @@ class Manifest:
     def advice(self) -> list[str]:
         """Hints if many clips were rejected for their face (see `reasons.advice`) or no clip has the requested audio."""
         kept = self.counts["kept"]
-        silent = kept and self.config.sounding and not self.counts["sound_hours"]
+        silent = kept and self.config.stores_audio and not self.counts["sound_hours"]
         return advice(kept, self.counts["rejected"], self.config) + [f"none of {kept} clips has audio"] * bool(silent)
 
     @property

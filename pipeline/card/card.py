@@ -46,7 +46,7 @@ def _summary(manifest: Manifest, corpus: Corpus, figures: Figures) -> str:
         **{f"rejected: {_code(reason)}": f"{count:,}" for reason, count in counts["rejected"].items()},
         "identities": f"{counts['identities']:,}",
         "frames": f"{counts['frames']:,}",
-        **(_moving(manifest, figures) if config.moving else {}),
+        **(_video_lines(manifest, figures) if config.stores_video else {}),
         "hours of source video": f"{counts['source_hours']:,}",
         "bytes": f"{counts['bytes']:,}",
     }
@@ -62,20 +62,22 @@ WebDataset shards written by motionshards, for training models that animate face
 {_table(("", ""), ledger.items())}{advice}"""
 
 
-def _moving(manifest: Manifest, figures: Figures) -> dict[str, str]:
+def _video_lines(manifest: Manifest, figures: Figures) -> dict[str, str]:
     """Lines of the summary about stored video and audio."""
     counts = manifest.counts
     lines = {"frames of stored video": f"{counts['video_frames']:,}"}
-    if manifest.config.sounding:
+    if manifest.config.stores_audio:
         share = figures.with_sound / max(counts["kept"], 1)
         lines |= {"clips with audio": f"{figures.with_sound:,} ({share:.0%})", "hours of audio": f"{counts['sound_hours']:,.3g}"}
     return lines
 
 
 def _stored(config: BuildConfig) -> str:
-    stored = ["a few frames in time order"] * config.stills + ["the whole clip as video of constant rate"] * config.moving
-    stored += ["its audio if the source has any"] * config.sounding
-    measured = "each measured frame" if config.moving else "each"
+    stored = ["a few frames in time order"] * config.stores_stills + [
+        "the whole clip as video of constant rate"
+    ] * config.stores_video
+    stored += ["its audio if the source has any"] * config.stores_audio
+    measured = "each measured frame" if config.stores_video else "each"
     stored += [f"68 landmarks and the head pose of {measured}"] * (config.landmarks != "none")
     return ", ".join([*stored, *["action units"] * (config.aus != "none"), ""])
 
@@ -98,11 +100,11 @@ Pixel coordinates: x points right, y down, the center of the top left pixel is (
 
 def _counted(config: BuildConfig) -> str:
     """The meaning of the letters in shapes."""
-    if not config.moving:
+    if not config.stores_video:
         return "N is its number of frames"
     stills = (
         "N is its number of stills, M of video frames, and L of"
-        if config.stills
+        if config.stores_stills
         else "M is its number of video frames, and N = L of"
     )
     return f"{stills} measured video frames (every {config.landmarks_every}-th)"
@@ -172,9 +174,9 @@ Counted over the whole listing. All clips are kept except malformed lines; `data
 
 
 def _drawn(config: BuildConfig) -> str:
-    if not config.moving:
+    if not config.stores_video:
         return "Frames were sampled from each clip by a fixed permutation,"
-    sampled = "Stills were sampled from each clip by a fixed permutation; " if config.stills else ""
+    sampled = "Stills were sampled from each clip by a fixed permutation; " if config.stores_stills else ""
     return f"{sampled}frame i of a video is the source frame nearest to start + i / rate. All were"
 
 

@@ -136,14 +136,14 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
 
 
 def _preprocessing(config: BuildConfig) -> Iterator[str]:
-    if config.stills:
+    if config.stores_stills:
         yield f"{config.frames} frames of each clip, sampled by a permutation seeded by its key"
     yield f"crop: recipe {config.recipe}, fit {config.fit}, {sizes(config)}"
-    if config.stills:
+    if config.stores_stills:
         yield f"JPEG of quality {config.jpeg_quality}, 4:2:0"
-    if config.moving:
+    if config.stores_video:
         yield f"H.264 of {video_rate(config)}: each frame shows the source frame nearest in time"
-    if config.sounding:
+    if config.stores_audio:
         yield f"FLAC of {sound_rate(config)}, cut to the span of the video"
 
 

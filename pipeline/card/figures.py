@@ -147,6 +147,6 @@ def _turned(yaw_deg: pa.ChunkedArray) -> float | None:
 def without_absent_audio(manifest: Manifest) -> Manifest:
     """The manifest with settings that describe what is actually stored: without audio if no clip has any."""
     config = manifest.config
-    if not config.sounding or manifest.counts.get("sound_hours") != 0:
+    if not config.stores_audio or manifest.counts.get("sound_hours") != 0:
         return manifest
     return replace(manifest, config=replace(config, audio="none", speech=False))

@@ -124,14 +124,14 @@ def _read_by(
     sequences: Sequences | None,
 ) -> list[ReadClip | Rejected]:
     if config.recipe not in TUBE_RECIPES:
-        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences, moving=config.moving)]
+        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences, read_video=config.stores_video)]
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)
     known = annotation(span, root, line.size_px, line.pixel_aspect)
     frames = annotated_frames(known, line)
-    if len(frames) < config.fewest_frames:
-        raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
+    if len(frames) < config.required_frames:
+        raise ClipRejected("too_few_frames", f"{len(frames)} of {config.required_frames}")
     footage = Footage(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1, sequences)
     tubes = track_faces(footage, model, config)
     past_s = past_end_s(known, line)

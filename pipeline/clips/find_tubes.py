@@ -85,9 +85,9 @@ def tube_rule(footage: Footage, config: BuildConfig) -> TubeRule:
     line, parity = footage.timeline, config.recipe == "fomm-track"
     gap = round(LONGEST_GAP_S * len(line.raw_s) / line.duration_s) if line.duration_s else 0
     return TubeRule(
-        min_frames=max(config.tube_min_frames, config.fewest_frames),
+        min_frames=max(config.tube_min_frames, config.required_frames),
         max_frames=config.tube_max_frames,
-        min_px=config.least_tube_px,
+        min_px=config.required_tube_px,
         longest_gap=gap + config.detect_every - 1,
         same_place=FOMM_SAME_PLACE if parity else 0.0,
         widest=np.inf if parity else _WIDEST_PORTRAIT * config.face_scale if config.recipe == "face" else _WIDEST,
@@ -144,7 +144,7 @@ def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule:
 
 def _least_face_px(config: BuildConfig) -> float:
     """Minimum face size to track, in source pixels."""
-    return max(config.detect_min_px, config.least_tube_px / _UNION_TO_FACE)
+    return max(config.detect_min_px, config.required_tube_px / _UNION_TO_FACE)
 
 
 def _small_px(line: Timeline, model: FaceModel, face_px: float) -> tuple[int, int]:

@@ -69,20 +69,20 @@ def read_frames(
     stored: Placement | None = None,
     sequences: Sequences | None = None,
     *,
-    moving: bool = False,
+    read_video: bool = False,
 ) -> ReadClip:
     """Sample from the concatenated frames of all spans, then decode the sampled frames of each file.
 
     model: if given, images for its face detector are decoded in the same pass
     stored: stills that exist already and are skipped
     sequences: where images of all frames are written; None if they are not needed
-    moving: whether to read video and audio
+    read_video: whether to read video and audio
     """
     parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
     total = sum(len(part.frames) for part in parts)
-    if total < config.fewest_frames:
-        raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
-    rate = rate_of(config.fps, parts[0].timeline) if moving else None
+    if total < config.required_frames:
+        raise ClipRejected("too_few_frames", f"{total} of {config.required_frames}")
+    rate = rate_of(config.fps, parts[0].timeline) if read_video else None
     stretches = _stretches(parts, sample_indices(total, config.frames, config.seed, spec.key), stored, rate, config)
     decoded, search = [], search_of(model, config)
     image_px = None if sequences is None else image_size_px(parts[0].window, parts[0].timeline, total)
@@ -116,7 +116,9 @@ def _stretches(
     found, first, shown = [], 0, 0
     for number, part in enumerate(parts):
         end = first + len(part.frames)
-        stills = part.frames[chosen[(chosen >= first) & (chosen < end)] - first] if config.stills else np.empty(0, np.int64)
+        stills = (
+            part.frames[chosen[(chosen >= first) & (chosen < end)] - first] if config.stores_stills else np.empty(0, np.int64)
+        )
         if stored is not None:
             stills = np.setdiff1d(stills, stored.index[stored.span == number])
         if rate is None or not len(part.frames):

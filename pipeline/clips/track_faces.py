@@ -61,12 +61,12 @@ def read_tube(
     sequences: Sequences | None,
     search: Search | None = None,
     *,
-    moving: bool = False,
+    read_video: bool = False,
 ) -> ReadClip:
     """Read stills `indices` of the tube `spec`, which has `length` frames; does not detect its face.
 
     search: images for face detection, as in `decode`
-    moving: whether to read its video and audio
+    read_video: whether to read its video and audio
 
     Raises:
         ClipRejected: tube_outside, aus_failed, and the reasons of `decode`
@@ -75,7 +75,7 @@ def read_tube(
     window = tube_window(config.recipe, np.array(span.box), line.size_px, line.pixel_aspect, config.tube_margin)
     frames, limit_s, seconds = tube_start(spec.key) + np.arange(length), config.decode_timeout_s, span.end_s - span.start_s
     every = None if sequences is None else sequences.sink(spec.key, frames, image_size_px(window, line, length))
-    stretch, rate = Stretch(indices), rate_of(config.fps, line) if moving else None
+    stretch, rate = Stretch(indices), rate_of(config.fps, line) if read_video else None
     if rate is not None:
         stretch = with_video(indices, line, frames, seconds, rate, config)
     besides = stretch.besides(config, search, every)
@@ -146,9 +146,9 @@ def _duration_s(tube: Tube, line: Timeline) -> float:
 
 def _read(footage: Footage, spec: ClipSpec, tube: Tube, faces: Faces, config: BuildConfig) -> ReadClip:
     line, length = footage.timeline, tube.stop - tube.start
-    chosen = sample_indices(length, config.frames, config.seed, spec.key) if config.stills else np.empty(0, np.int64)
+    chosen = sample_indices(length, config.frames, config.seed, spec.key) if config.stores_stills else np.empty(0, np.int64)
     indices = tube.start + chosen
-    read = read_tube(footage.media, line, spec, indices, length, config, footage.sequences, moving=config.moving)
+    read = read_tube(footage.media, line, spec, indices, length, config, footage.sequences, read_video=config.stores_video)
 
     def track(crop: Crop) -> FaceTrack:
         frames = crop.placement.index.astype(np.int64)

@@ -120,7 +120,7 @@ def crop_and_video(
     whole = _one_video([frames.video for _, _, frames in decoded], config)
     assert whole is not None, "each stretch has a video"
     rows = crop.take(measured)
-    return (crop.take(chosen), ReadVideo(whole, source, rows)) if config.stills else (rows, ReadVideo(whole, source, None))
+    return (crop.take(chosen), ReadVideo(whole, source, rows)) if config.stores_stills else (rows, ReadVideo(whole, source, None))
 
 
 def smaller_of(decoded: Sequence[tuple[int, Stretch, Frames]], config: BuildConfig) -> tuple[SmallerFrames, ...]:

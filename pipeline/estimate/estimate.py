@@ -75,7 +75,7 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[
     """
     made_with = provenance(config, order.weights, order.aus)
     manifest = _manifest(order, config, made_with)
-    if _disk_of(order.out) is None and not order.runner.is_here:
+    if _disk_of(order.out) is None and not order.runner.is_local:
         raise ConfigError(f"--estimate on a cluster builds next to --output, but cannot write to {order.out.absolute().parent}")
     with tempfile.TemporaryDirectory(prefix=".motionshards-estimate-", dir=_disk_of(order.out)) as directory:
         start = time.monotonic()
@@ -91,7 +91,7 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[
         check_archives(order.input.root, manifest.archives)
         drawn = _drawn(plan.plan_files(whole), population, sample)
         # The number of a cluster's workers is unknown: units have the minimum size, so that most workers get one.
-        shards = order.runner.workers if order.runner.is_here else -(-len(drawn) // _SMALLEST_UNIT)
+        shards = order.runner.workers if order.runner.is_local else -(-len(drawn) // _SMALLEST_UNIT)
         units = _write_plan(part, drawn, shards, config.seed)
         manifest.write(part)  # workers of a cluster check that they can read it
         job = job_of(replace(order, out=part, bucket=None), config, made_with)
@@ -194,10 +194,10 @@ def _measure(units: list[ShardUnit], job: BuildJob, order: BuildOrder, populatio
     seconds = time.time() - start
     cost_ratio = float(population.cost.mean() / population.cost[sample.rows].mean())
     committed_s = [_marker(job.out, unit).stat().st_mtime for unit in units]
-    steady = _steady(meter, committed_s, len(sample.rows)) if order.runner.is_here else None
+    steady = _steady(meter, committed_s, len(sample.rows)) if order.runner.is_local else None
     times, done = steady or (np.array([0.0, seconds]), np.array([0.0, len(sample.rows)]))
     first = meter.first_s if steady else None
-    cpu = meter.cpu_s_per_clip() if order.runner.is_here else None
+    cpu = meter.cpu_s_per_clip() if order.runner.is_local else None
     return Run(
         seconds,
         None if first is None else first - start,

@@ -126,7 +126,7 @@ def expected_time(run: Run, planning_s: float, clips: int, runner: Runner, gpus:
     """
     once_s = planning_s + (run.start_s or 0.0)
     hours = run.clip_s.times(clips / 3600, plus=once_s / 3600)
-    workers = runner.workers if runner.is_here else None
+    workers = runner.workers if runner.is_local else None
     used_gpus = min(gpus, workers or gpus)
     return {
         "planning_s": planning_s,

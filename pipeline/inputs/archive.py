@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from motionshards.pipeline.inputs.accounting import BROKEN_LINK, LINKED_DIRECTORY, SAME_NAME
 from motionshards.pipeline.inputs.archive_list import Columns, list_archive, plain
-from motionshards.pipeline.inputs.foreign import leads_out
+from motionshards.pipeline.inputs.foreign import points_outside
 from motionshards.pipeline.inputs.parts import Parts
 from motionshards.pipeline.inputs.tree import Entry, check_small, children, is_directory
 from motionshards.pipeline.inputs.unpack import unpacked
@@ -26,7 +26,7 @@ class ArchiveTree:
 
     archive: its uri, as in `Packed`
     splits: split directories of the source's layout; if the archive is named after one, its paths are placed below it
-    refused: one line per file that is skipped because its name leads out of the archive
+    refused: one line per file that is skipped because its path is outside the archive
     left_out: reason -> number of other files that are skipped
 
     Raises:
@@ -88,8 +88,8 @@ class ArchiveTree:
 
 def _fault(name: str) -> str:
     """Why a file of that name cannot be used; empty if it can."""
-    if leads_out(name):
-        return f"the name {name[:200]!r} leads out of it"
+    if points_outside(name):
+        return f"the path {name[:200]!r} is outside the archive"
     return "" if plain(name) else "a file has no name"
 
 

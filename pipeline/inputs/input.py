@@ -26,7 +26,7 @@ class Input:
     root: the directory or object store that all paths are relative to
     tree: the file tree that the sources list
     archives: uri of each archive -> {uri of a part: its size in bytes}
-    refused: one line per file of an archive whose name leads out of it
+    refused: one line per file of an archive whose path is outside it
     left_out: reason -> number of files of archives that are left out
     """
 

@@ -45,7 +45,7 @@ class Runner:
     options: Sequence[str] = ()
 
     @property
-    def is_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether it runs only on this machine, with `workers` processes."""
         return self.name == LOCAL or (self.name == DASK and self.scheduler is None)
 

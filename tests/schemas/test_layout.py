@@ -60,14 +60,14 @@ def test_path_uri_round_trip(name: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["../a.mp4", "a/../../b.mp4", "/etc/passwd", "%2E%2E/a", "%2Fetc/passwd", "a/..", "a%00b"])
-def test_a_uri_never_leads_out_of_the_input(uri: str) -> None:
+def test_a_uri_is_never_outside_the_input(uri: str) -> None:
     with pytest.raises(DatasetError, match="not a path below the input"):
         layout.uri_to_path(uri)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/a", ".work", "a\0b", "x" * 300])
 @pytest.mark.parametrize("place", [layout.tar_path, layout.marker_path, layout.next_marker_path])
-def test_shard_paths_never_lead_out_of_the_dataset(place: Callable[[Path, str, str], Path], name: str) -> None:
+def test_shard_paths_are_never_outside_the_dataset(place: Callable[[Path, str, str], Path], name: str) -> None:
     for split, shard in ((name, "s-train-000000"), ("train", name)):
         with pytest.raises(DatasetError, match="is not a valid name"):
             place(Path("out"), split, shard)

@@ -34,7 +34,7 @@ def check(root: Path, config: BuildConfig, *spans: Span) -> Clip:
     members, main = encode_sample(together), encode_sample(built(root, config, *spans))
     assert {name: content for name, content in members.items() if name.partition(".")[0] not in ("64", "32")} == main
     assert tuple(one.size_px for one in together.smaller) == SIZES[1:] and list(members)[-1] == "meta.json"
-    assert len(members) == len(main) + (len(SIZES) - 1) * (len(together.jpegs) + config.moving)
+    assert len(members) == len(main) + (len(SIZES) - 1) * (len(together.jpegs) + config.stores_video)
     return together
 
 

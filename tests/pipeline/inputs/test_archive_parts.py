@@ -86,7 +86,7 @@ def test_a_missing_part_may_be_the_one_passed_to_input(in_parts: list[Path], tmp
 
 def test_missing_last_parts_are_reported(in_parts: list[Path]) -> None:
     in_parts[4].unlink()
-    assert "the end of the zip is not in vox2_dev_mp4_partad: it is cut short, or parts after it are missing" in refusal(
+    assert "the end of the zip is not in vox2_dev_mp4_partad: it is truncated, or parts after it are missing" in refusal(
         in_parts[0]
     )
 

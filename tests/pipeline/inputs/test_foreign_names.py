@@ -1,4 +1,4 @@
-"""Unusual names: bytes that are not UTF-8, Unicode line separators, paths that lead out of the input."""
+"""Unusual names: bytes that are not UTF-8, Unicode line separators, paths outside the input."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from checkout import ROOT
 from videos import ffmpeg
 
 from motionshards.dataset import build
-from motionshards.pipeline.inputs.foreign import leads_out, lines_of
+from motionshards.pipeline.inputs.foreign import lines_of, points_outside
 from motionshards.pipeline.planning.plan import listing_table
 from motionshards.pipeline.shards.journal import Journal, finished_clips, read_suspects, suspects, write_suspects
 from motionshards.schemas.config import BuildConfig
@@ -105,13 +105,13 @@ def test_lines_of_a_text_file() -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/a", "../a", "a/../../b", "..", "C:\\a", "c:/a", "\\\\host\\a", "a\\..\\b", "a\0b"])
-def test_paths_that_lead_out(path: str) -> None:
-    assert leads_out(path)
+def test_paths_outside_the_base_directory(path: str) -> None:
+    assert points_outside(path)
 
 
 @pytest.mark.parametrize("path", ["a/b", "a..b", "...", "-x_", "a:b", "a b", ""])
-def test_paths_that_stay(path: str) -> None:
-    assert not leads_out(path)
+def test_paths_inside_the_base_directory(path: str) -> None:
+    assert not points_outside(path)
 
 
 @pytest.mark.parametrize("name", ["\udcff", "a\ud800b", "%\udc80", "plain"])
