@@ -72,7 +72,7 @@ def row_of(clip: Clip) -> dict[str, Any]:
     return row
 
 
-def test_the_columns_of_a_sample_are_those_of_its_build() -> None:
+def test_columns_computed_from_a_sample_equal_those_of_the_build() -> None:
     """Scores with more digits than meta.json stores, and times at the limit."""
     random = np.random.default_rng(7)
     made = make_clip(0, 30, "id0", "train", True, False, 32)

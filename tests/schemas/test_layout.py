@@ -92,7 +92,7 @@ def test_a_uri_names_the_same_file_on_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_key_has_three_parts_and_nothing_that_ends_it_early(name: str) -> None:
+def test_a_key_has_three_parts_and_no_dot(name: str) -> None:
     key = layout.clip_key(name, name, name)
     assert key.count("/") == 2 and all(key.split("/"))
     assert not set(key) & {".", "\\", "\n", "\0"} and key.isprintable()
@@ -114,12 +114,12 @@ def test_distinct_names_have_distinct_keys() -> None:
     assert len({layout.clip_key(name, "video", "clip") for name in names}) == len(set(names))
 
 
-def test_long_names_that_share_their_start_or_their_end_stay_apart() -> None:
+def test_long_names_with_a_common_start_or_end_have_different_keys() -> None:
     assert layout.clip_key("i", "v", "a" * 200 + "b") != layout.clip_key("i", "v", "a" * 200 + "c")
     assert layout.clip_key("i", "v", "b" + "a" * 200) != layout.clip_key("i", "v", "c" + "a" * 200)
 
 
-def test_a_name_that_looks_like_a_shortened_one_stays_apart_from_it() -> None:
+def test_a_name_that_looks_shortened_has_a_different_key() -> None:
     long = "a" * 200
     shortened = layout.clip_key("i", "v", long).rpartition("/")[2]
     assert layout.clip_key("i", "v", shortened) != layout.clip_key("i", "v", long)

@@ -130,7 +130,7 @@ def test_arrays_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         decode_arrays({LANDMARKS: npy_bytes(np.zeros(shape, np.float32))})
 
 
-def test_other_rows_than_frames_fortran_order_and_false_shapes_are_refused() -> None:
+def test_wrong_row_counts_fortran_order_and_wrong_shapes_are_refused() -> None:
     array = np.zeros((4, 68, 2), np.float32)
     with pytest.raises(ValueError, match="4 rows for 5 frames"):
         decode_arrays({LANDMARKS: npy_bytes(array)}, 5)
@@ -214,7 +214,7 @@ def test_spec_round_trip_through_row_and_parquet(spans: tuple[Span, ...]) -> Non
     assert [tables.spec_from_row(back) for back in pq.read_table(buffer).to_pylist()] == [spec]
 
 
-def test_the_row_of_a_kept_clip_holds_its_measures() -> None:
+def test_the_row_of_a_kept_clip_has_its_measures() -> None:
     clip = make_clip(5, missing=(0, 4))
     members = [tables.Member("000.jpg", 512, 10, 2**32 - 1), tables.Member(META, 2**40, 3, 0)]
     row = tables.table([tables.clip_row(clip, "s-0", members)], tables.MARKER).to_pylist()[0]

@@ -55,9 +55,7 @@ def calls(tmp_path: Path) -> list[int]:
     return [int(line.split()[0]) for line in (tmp_path / "openface.log").read_text().splitlines()]
 
 
-def test_a_shard_is_one_call_on_the_jpegs_that_are_stored(
-    job: BuildJob, unit: ShardUnit, tmp_path: Path, openface: Command
-) -> None:
+def test_a_shard_is_one_call_with_the_stored_jpegs(job: BuildJob, unit: ShardUnit, tmp_path: Path, openface: Command) -> None:
     openface(lost_every=4)
     built(job, unit)
     assert calls(tmp_path) == [len(unit) * CONFIG.frames]

@@ -135,7 +135,7 @@ def test_reference_without_width_is_scaled_by_height() -> None:
         assert box_px == pytest.approx([100 / across, 20 / scale, 300 / across, 220 / scale])
 
 
-def test_inner_squares_are_those_of_celebvhq() -> None:
+def test_inner_squares_match_those_of_celebvhq() -> None:
     """Fractions enlarged by 0.02, rounded to pixels, then a square on the shorter side; whole pixels, rounded down."""
     rng = np.random.default_rng(0)
     for _ in range(10_000):
@@ -162,7 +162,7 @@ def test_inner_squares_are_square_as_displayed_and_within_the_frame() -> None:
             inner_window(np.array(box), (640, 480))
 
 
-def test_boxes_are_those_of_talkinghead1kh() -> None:
+def test_boxes_match_those_of_talkinghead1kh() -> None:
     """int(left / W * width) of every edge."""
     rng = np.random.default_rng(0)
     for _ in range(1_000):

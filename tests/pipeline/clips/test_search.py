@@ -65,6 +65,6 @@ def test_small_face_is_too_small_and_no_face_is_no_face(head: Path, tmp_path: Pa
     assert isinstance(faceless, Rejected) and (faceless.reason, faceless.detail) == ("no_face", "in none of 3 sampled frames")
 
 
-def test_without_a_face_a_clip_that_is_kept_is_not_searched_again(head: Path, tmp_path: Path) -> None:
+def test_a_kept_clip_without_a_face_is_not_searched_again(head: Path, tmp_path: Path) -> None:
     kept = built(head_in_frame(tmp_path / "tiny.mp4", head, 90), replace(CONFIG, no_face="keep"))
     assert isinstance(kept, Clip) and kept.track is not None and not kept.track.found.any()

@@ -80,7 +80,7 @@ def computed(clips: list[Clip], openface: list[str], image_files: Sequences, con
     return [one for one in found if one is not None]
 
 
-def test_a_png_is_read_by_others_as_it_was_written(tmp_path: Path) -> None:
+def test_pillow_reads_the_same_pixels_from_a_png(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (9, 13, 3), np.uint8)
     (tmp_path / "a.png").write_bytes(png(image))
     assert png_size(tmp_path / "a.png") == (13, 9)
@@ -236,7 +236,7 @@ def test_tubes_have_the_frames_of_their_own_window(tracked: list[ReadClip | Reje
     assert not any(image_files.top.iterdir()), "deleting a planned clip also deletes its tubes"
 
 
-def test_images_of_portraits_show_what_is_stored(demo_videos: Path, image_files: Sequences) -> None:
+def test_images_of_portraits_match_the_stored_frames(demo_videos: Path, image_files: Sequences) -> None:
     """Two people at once, whose tubes start at the same frame."""
     root = image_files.top.parent
     side_by_side(root / "a.mp4", *(min((demo_videos / split).rglob("*.mp4")) for split in ("dev", "test")), frames=25)

@@ -159,7 +159,7 @@ def test_landmarks_map_back_to_the_source(videos: Path) -> None:
         assert np.median(np.linalg.norm(back - truth, axis=1)) < 3.0
 
 
-def test_every_frame_is_searched_in_one_decoding(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_frame_is_searched_in_one_decoding_pass(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded, decode_images = [], module.decode_images
 
     def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
@@ -222,7 +222,7 @@ def test_two_people_are_tracked_simultaneously(videos: Path) -> None:
     np.testing.assert_array_equal(main.crop.rgb, clips[0].crop.rgb)
 
 
-def test_the_margin_is_of_the_union_on_each_side(videos: Path) -> None:
+def test_the_margin_is_added_to_each_side_of_the_union(videos: Path) -> None:
     where = {"box": (264, 40, 414, 200), "reference_px": (448, 224), "end_s": 3.0}
     sides = []
     for margin in (0.0, 0.25):

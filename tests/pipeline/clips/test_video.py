@@ -115,7 +115,7 @@ def test_stills_are_unaffected_by_stored_video(demo_videos: Path, recipe: str) -
     assert len(moving) == -(-len(moving.video) // 5)
 
 
-def test_packets_are_copied_where_nothing_changes(tmp_path: Path) -> None:
+def test_packets_are_copied_if_nothing_changes(tmp_path: Path) -> None:
     numbered(tmp_path / "a.mp4", 3, 20, Fraction(25))
     config = replace(NUMBERED, video_copy=True)
     copied, other = built(tmp_path, config, Span("a.mp4")), built(tmp_path, config, Span("a.mp4", end_s=0.4))

@@ -104,7 +104,7 @@ def test_a_share_of_all_or_none_has_a_width_until_every_clip_is_in_the_sample(hi
     assert estimator.unseen(everything) == 0
 
 
-def test_with_every_clip_in_the_sample_the_truth_is_known() -> None:
+def test_estimates_from_all_clips_are_exact() -> None:
     data = corpus(50, 0.2)
     drawn = estimator.draw(data.split, data.cost, 50, seed=3)
     assert drawn.rows.tolist() == list(range(50))
@@ -187,7 +187,7 @@ def test_pace_has_no_interval_for_few_clips_and_zero_width_for_all() -> None:
     assert found.value == found.low == found.high == pytest.approx(29 / 27)
 
 
-def test_the_start_and_the_end_of_a_run_do_not_count_as_its_pace() -> None:
+def test_pace_excludes_the_start_and_the_end_of_a_run() -> None:
     """Two workers take 10 s to start, then finish two clips per second each; one finishes 5 s before the other."""
     meter = Meter(70, Silent())
     both, one = [(1010 + t / 2, 2 * t) for t in range(1, 31)], [(1025 + t / 2, 60 + t) for t in range(1, 11)]

@@ -142,7 +142,7 @@ def test_linked_directories_are_followed_once(tmp_path: Path) -> None:
     assert len(clips) == 80 and time.monotonic() - start_s < 20
 
 
-def test_a_path_may_have_more_levels_than_python_has_frames(tmp_path: Path) -> None:
+def test_a_path_may_be_deeper_than_the_recursion_limit(tmp_path: Path) -> None:
     path = "d/" * 3000 + "a.mp4"
     with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
         archive.writestr(path, b"x")

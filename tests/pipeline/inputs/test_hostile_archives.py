@@ -105,7 +105,7 @@ def test_duplicate_names_are_counted(tmp_path: Path) -> None:
     assert dict(+open_input([path], ()).left_out) == {"same name in the archive": 1}
 
 
-def test_a_tar_older_than_its_magic_is_a_tar(tmp_path: Path) -> None:
+def test_a_pre_posix_tar_is_recognized(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a.tar", FILE)
     content = bytearray(path.read_bytes())
     content[257:265] = bytes(8)
@@ -145,7 +145,7 @@ def test_missing_parts_are_reported_but_at_most_ten(tmp_path: Path) -> None:
     assert find_parts(tmp_path / "nowhere_aa") == [tmp_path / "nowhere_aa"]
 
 
-def test_single_videos_are_a_folder(tmp_path: Path) -> None:
+def test_single_videos_are_listed_like_a_folder(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one/a.mp4", "two/B.MKV", "one/not-named.mp4")]
     for path in paths:
         path.parent.mkdir(exist_ok=True)

@@ -94,7 +94,7 @@ def test_clips_of_an_identity_are_spread_over_the_shards(tmp_path: Path) -> None
     assert len(set(where)) > 0.8 * len(train)
 
 
-def test_a_second_run_plans_only_what_is_new(tmp_path: Path) -> None:
+def test_a_second_run_plans_only_new_clips(tmp_path: Path) -> None:
     plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Subset())
     first = (tmp_path / "plan/plan-000000.parquet").read_bytes()
     assert plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Subset()) == 0
@@ -169,7 +169,7 @@ def test_a_unit_is_read_across_row_groups(tmp_path: Path, monkeypatch: pytest.Mo
     assert by_key(all_planned(tmp_path)) == by_key(clips(100))
 
 
-def test_listing_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing is consumed lazily: at most one chunk of its records is in memory at a time."""
     monkeypatch.setattr(plan, "_CHUNK", 10)
     alive: Counter[str] = Counter()

@@ -71,7 +71,7 @@ def test_two_workers_write_the_same_bytes_as_one(videos: Path, undisturbed: dict
 
 @pytest.mark.slow  # test_faults kills a few
 @pytest.mark.parametrize("kills", [1, 10])
-def test_killed_workers_change_no_byte(videos: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int) -> None:
+def test_killed_workers_do_not_change_the_bytes(videos: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int) -> None:
     """Kill workers at random moments until `kills` have succeeded, over as many builds as necessary."""
     rng = random.Random(kills)
     killed, builds = 0, 0

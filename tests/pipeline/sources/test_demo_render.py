@@ -149,7 +149,7 @@ def face_points() -> Callable[[NDArray[np.uint8]], list[NDArray[np.float64]]]:
 
 
 @pytest.mark.parametrize("identity", [0, FIRST_TEST_IDENTITY])
-def test_dlib_sees_one_face_move_as_stated(
+def test_landmarks_found_by_dlib_match_the_stated_motion(
     identity: int, tree: Path, face_points: Callable[[NDArray[np.uint8]], list[NDArray[np.float64]]]
 ) -> None:
     from skimage import data
