@@ -37,7 +37,7 @@ _OTHERS = {"frames": _STORED_VIDEO, "speech": "stored sound"}
 _STORED = {"stills": "stored JPEG frames", "video": _STORED_VIDEO, "both": "stored JPEG frames and video"}
 
 
-def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
+def add(order: AddOrder, at: str, log: Callable[[str], None]) -> Ledger:
     """Rewrite the shards that lack the addition, then index, ledger and card.
 
     at: time to record, UTC, ISO 8601
@@ -57,10 +57,10 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
         check_intact(order.out, manifest)
         check_input(order, manifest)
         addition = _addition(order, manifest, config, at)
-        manifest = upgraded(order.out, manifest, say)
+        manifest = upgraded(order.out, manifest, log)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # left by a killed run
         if manifest.addition:
-            say(f"resuming the addition started at {manifest.addition.at}")
+            log(f"resuming the addition started at {manifest.addition.at}")
         else:
             manifest = replace(manifest, complete=False, additions=(*manifest.additions, addition))
             manifest.write(order.out)

@@ -43,7 +43,7 @@ class Ledger:
     seconds: float
 
 
-def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) -> Ledger:
+def build(order: BuildOrder, config: BuildConfig, log: Callable[[str], None]) -> Ledger:
     """Plan new clips, build uncommitted units, and write index and ledger.
 
     Raises:
@@ -54,10 +54,10 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
     _make_directory(order.out)
     with only_writer(order.out):
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # left by a killed run
-        emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, say)
-        manifest = upgraded(order.out, (_new_dataset if emptied else open_or_create)(order, config, made_with), say)
+        emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, log)
+        manifest = upgraded(order.out, (_new_dataset if emptied else open_or_create)(order, config, made_with), log)
         try:
-            manifest = plan_into(order, config, manifest, say)
+            manifest = plan_into(order, config, manifest, log)
         except ConfigError:
             _forget(order.out)
             raise
@@ -66,7 +66,7 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         ledger = _build_planned(order, config, manifest)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
     if ledger.clips_built and (late := ledger.manifest.hygiene["past_the_end"]["count"]):
-        say(f"annotation extends past the end of the video: {late} clips")
+        log(f"annotation extends past the end of the video: {late} clips")
     return ledger
 
 

@@ -29,12 +29,12 @@ _MALFORMED_SHOWN = 10
 _MALFORMED_TOLD = 3
 
 
-def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
+def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, log: Callable[[str], None]) -> Manifest:
     """Plan new clips, and rejected ones that are to be retried; returns the manifest with the warnings about the corpus."""
     planned_before = set(plan.plan_files(order.out))
     again = _plan_retries(order, config, manifest)
     if again:
-        say(f"planned again: {again} rejected clips")
+        log(f"planned again: {again} rejected clips")
     listing, listed = _list(order, config)
     _check_boxes(order, config, listed)
     check_csvs(order.aus, listed)
@@ -44,19 +44,19 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     new = plan.plan_new(order.out, listed, config, order.subset, manifest.removals)
     if not plan.plan_files(order.out):
         raise ConfigError(_nothing_planned(order, config, listing.malformed, left_out))
-    say(f"planned: {new} new clips")
+    log(f"planned: {new} new clips")
     if removed.any():
-        say(f"skipped {removed.sum()} clips (removed on request)")
+        log(f"skipped {removed.sum()} clips (removed on request)")
     if listing.malformed:
-        say(f"skipped {len(listing.malformed)} malformed lines, the first of them:")
+        log(f"skipped {len(listing.malformed)} malformed lines, the first of them:")
     for line in listing.malformed[:_MALFORMED_SHOWN]:
-        say(f"  {text_of(line)}")
+        log(f"  {text_of(line)}")
     for note in listing.notes:
-        say(text_of(note))
+        log(text_of(note))
     if left_out:
-        say(f"left out: {sum(left_out.values())} files ({as_text(left_out)})")
+        log(f"left out: {sum(left_out.values())} files ({as_text(left_out)})")
     if warnings := summary(report):
-        say(f"warnings: {warnings}")
+        log(f"warnings: {warnings}")
     found_while_building = {name: warning for name, warning in manifest.hygiene.items() if name not in report}
     check_planned(order.out, planned_before, manifest)
     manifest = replace(

@@ -83,12 +83,12 @@ class _Match:
 
 
 def remove(
-    out: Path, requests: Sequence[RemovalRequest], at: str, say: Callable[[str], object] = lambda text: None
+    out: Path, requests: Sequence[RemovalRequest], at: str, log: Callable[[str], object] = lambda text: None
 ) -> RemovalResult:
     """Remove everything that matches `requests`, and finish an interrupted removal. Without matches, nothing is changed.
 
     at: time to record, UTC, ISO 8601
-    say: receives messages for the user, one line each
+    log: receives messages for the user, one line each
 
     Raises:
         ConfigError: a build is running
@@ -104,13 +104,13 @@ def remove(
         matches = _matches(out, new) if new else []
         missing = tuple(match.request for match in matches if not match.names)
         if any(match.names for match in matches) or not all(removal.finished for removal in manifest.removals):
-            manifest = upgrade_markers(out, manifest, say)
+            manifest = upgrade_markers(out, manifest, log)
         manifest = _intend(manifest, [match for match in matches if match.names], at)
         removals = tuple(removal for removal in manifest.removals if not removal.finished)
         if not removals:
             return RemovalResult(manifest, (), frozenset(), missing)
         if problem := damage((out / DATASET_JSON).read_bytes()):
-            say(f"{DATASET_JSON} {problem}; its counts, shards and digests are regenerated, compare everything else with a copy")
+            log(f"{DATASET_JSON} {problem}; its counts, shards and digests are regenerated, compare everything else with a copy")
         shutil.rmtree(out / WORK_DIR, ignore_errors=True)  # files of a killed build may contain removed clips
         manifest.write(out)
         affected = _remove_matching(out, manifest, removals)

@@ -66,7 +66,7 @@ class Population:
         return len(self.cost)
 
 
-def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[str], None]) -> dict[str, Any]:
+def estimate(order: BuildOrder, config: BuildConfig, count: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Estimate the cost of the remaining build from a sample of `count` clips, as JSON values; see docs/estimate.md.
 
     Raises:
@@ -81,13 +81,13 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[
         start = time.monotonic()
         whole, part = (Path(directory).resolve() / name for name in ("whole", "part"))
         _mirror(order.out, whole)
-        manifest = plan_into(replace(order, out=whole, retry=(), bucket=None), config, manifest, say)
+        manifest = plan_into(replace(order, out=whole, retry=(), bucket=None), config, manifest, log)
         population = _population(whole, order.out)
         planning_s = time.monotonic() - start
         if not len(population):
             return {"clips": 0}
         sample = estimator.draw(population.split, population.cost, count, config.seed)
-        say(f"estimate: building {len(sample.rows)} of {len(population)} clips in {directory}")
+        log(f"estimate: building {len(sample.rows)} of {len(population)} clips in {directory}")
         check_archives(order.input.root, manifest.archives)
         drawn = _drawn(plan.plan_files(whole), population, sample)
         # The number of a cluster's workers is unknown: units have the minimum size, so that most workers get one.
