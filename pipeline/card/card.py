@@ -73,9 +73,8 @@ def _video_lines(manifest: Manifest, figures: Figures) -> dict[str, str]:
 
 
 def _stored(config: BuildConfig) -> str:
-    stored = ["a few frames in time order"] * config.stores_stills + [
-        "the whole clip as video of constant rate"
-    ] * config.stores_video
+    stored = ["a few frames in time order"] * config.stores_stills
+    stored += ["the whole clip as video of constant rate"] * config.stores_video
     stored += ["its audio if the source has any"] * config.stores_audio
     measured = "each measured frame" if config.stores_video else "each"
     stored += [f"68 landmarks and the head pose of {measured}"] * (config.landmarks != "none")

@@ -37,9 +37,9 @@ class ArchiveTree:
         self._archive = archive
         columns = list_archive(parts)
         self.left_out = columns.left_out
-        self.refused = [f"{archive}: {_fault(name)}" for name in columns.names if _fault(name)]
+        self.refused = [f"{archive}: {_problem(name)}" for name in columns.names if _problem(name)]
         # Of files with the same name the last one counts, as with extraction programs.
-        rows = {plain(name): row for row, name in enumerate(columns.names) if not _fault(name)}
+        rows = {plain(name): row for row, name in enumerate(columns.names) if not _problem(name)}
         self.left_out[SAME_NAME] += len(columns.names) - len(self.refused) - len(rows)
         _add_links(rows, columns)
         columns.names.clear()
@@ -86,7 +86,7 @@ class ArchiveTree:
         return Packed(self._archive, columns.offset[row], columns.stored[row], columns.size[row], method, crc32)
 
 
-def _fault(name: str) -> str:
+def _problem(name: str) -> str:
     """Why a file of that name cannot be used; empty if it can."""
     if points_outside(name):
         return f"the path {name[:200]!r} is outside the archive"
@@ -95,7 +95,7 @@ def _fault(name: str) -> str:
 
 def _add_links(rows: dict[str, int], columns: Columns) -> None:
     """Resolve links to files of the archive; count all other links as left out."""
-    links = {plain(name): target for name, target in columns.links.items() if not _fault(name)}
+    links = {plain(name): target for name, target in columns.links.items() if not _problem(name)}
     columns.left_out[BROKEN_LINK] += len(columns.links) - len(links)
     paths = sorted(rows) if links else []
     found = {}
