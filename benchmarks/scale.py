@@ -255,7 +255,7 @@ def _schedule_on_dask(order: dict[str, Any]) -> dict[str, Any]:
     job, found = _job_and_units(order)
     clock = _FirstUpdate()
     cluster = dask.Cluster(None, order["workers"], WORKERS_TIMEOUT_S)
-    with dask._connected(cluster) as client, dask._journals(job) as noted:
+    with dask._connected(cluster) as client, dask._with_journal(job) as noted:
         client.wait_for_workers(order["workers"])
         where = f"--dask_client_address={address_of(client)}"
         beam = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", where, "--dask_partition_size=1"]

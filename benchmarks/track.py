@@ -145,7 +145,7 @@ def plain_script(path: Path, out: Path) -> None:
         open_tubes = still
     for number, tube in enumerate(ended + open_tubes):
         side = float((tube.union[2:] - tube.union[:2]).max())
-        if tube.last - tube.start + 1 >= _CONFIG.tube_min_frames and side >= _CONFIG.least_tube_px:
+        if tube.last - tube.start + 1 >= _CONFIG.tube_min_frames and side >= _CONFIG.required_tube_px:
             _cut(path, tube, side * (1 + 2 * _MARGIN), out / f"{number}.mp4")
 
 

@@ -20,10 +20,10 @@ from motionshards.dataset.build_options import AddOptions, places, refuse_settin
 from motionshards.dataset.commandline import Command, Say, command, sayer, show
 from motionshards.dataset.reading.people_table import read_people, store_people
 from motionshards.pipeline.add import add
-from motionshards.pipeline.add_order import AddOrder, lacking, with_sound, without_aus
+from motionshards.pipeline.add_order import AddOrder, count_lacking, count_with_audio, count_without_aus
 from motionshards.pipeline.build import Ledger
 from motionshards.pipeline.inputs.input import open_input
-from motionshards.pipeline.sources import SOURCES, usual_no_face
+from motionshards.pipeline.sources import SOURCES, default_no_face
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import INDEX, PEOPLE
@@ -88,7 +88,7 @@ def _check(options: AddOptions, manifest: Manifest) -> None:
 def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, Any]:
     """Fields of the config that the addition changes."""
     if options.extend_frames:
-        return {"frames": options.extend_frames, "min_frames": config.fewest_frames}
+        return {"frames": options.extend_frames, "min_frames": config.required_frames}
     if options.add == "aus":
         return {"aus": options.aus.partition(":")[0], "aus_frames": options.aus_frames}
     if options.add == "speech":
@@ -102,7 +102,7 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
         return {"identity_embedding": not options.drop}
     name, why = models.resolve(options.landmarks)
     say(f"landmarks: {name} ({why})")
-    no_face = usual_no_face(config.source, name, config.recipe)  # what a build of the same source would use
+    no_face = default_no_face(config.source, name, config.recipe)  # what a build of the same source would use
     return {"landmarks": name, "detector": options.detector, "precision": options.precision, "no_face": no_face}
 
 
@@ -128,20 +128,20 @@ def _as_line(ledger: Ledger, order: AddOrder) -> str:
     done = (
         f"rewrote the shards of {ledger.clips_built} planned clips in {seconds:.0f} s" if ledger.clips_built else "nothing to do"
     )
-    without = lacking(order.out, order.what, config)
+    without = count_lacking(order.out, order.what, config)
     lost = f"; {without} {_LACKING[order.adding]}" if without else ""
-    if order.what == "aus" and (empty := without_aus(order.out)):
+    if order.what == "aus" and (empty := count_without_aus(order.out)):
         lost = f"; {empty} of them have no frame with valid action units"
     if order.what == "no-identity":
         what = "face descriptors dropped from"
     else:
         what = f"{f'frames, now {config.frames},' if order.what == 'frames' else order.what} added to"
-    clips = with_sound(order.out) if order.what in ("audio", "speech") else counts["kept"] - without
+    clips = count_with_audio(order.out) if order.what in ("audio", "speech") else counts["kept"] - without
     return f"{what} {clips} clips{lost}; {done}; {counts['bytes'] / 1e6:.1f} MB in {order.out}"
 
 
 def _as_json(ledger: Ledger, order: AddOrder) -> str:
-    short = lacking(order.out, order.what, ledger.manifest.config)
+    short = count_lacking(order.out, order.what, ledger.manifest.config)
     done = {"added": order.what, "clips_rewritten": ledger.clips_built, "short": short, "seconds": round(ledger.seconds, 3)}
-    valid = {"without_aus": without_aus(order.out)} if order.what == "aus" else {}
+    valid = {"without_aus": count_without_aus(order.out)} if order.what == "aus" else {}
     return json.dumps({**ledger.manifest.counts, **done, **valid, "output": str(order.out)})

@@ -23,6 +23,7 @@ from motionshards.dataset.commandline import FAILED, OK, Say, command, sayer, sh
 from motionshards.dataset.estimate import as_text as estimate_as_text
 from motionshards.dataset.storage.bucket import directory_of
 from motionshards.pipeline.build import Ledger, build
+from motionshards.pipeline.default_recipe import choose_recipe
 from motionshards.pipeline.inputs.accounting import as_text
 from motionshards.pipeline.inputs.input import Input, open_input, resolved, shown
 from motionshards.pipeline.order import BuildOrder
@@ -30,7 +31,6 @@ from motionshards.pipeline.planning.plan import Subset
 from motionshards.pipeline.shards.bucket import mirrored
 from motionshards.pipeline.sources import SOURCES
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.usual_recipe import recipe_by_looking
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
@@ -85,7 +85,7 @@ def _estimate(options: BuildOptions, videos: Places, clips: int) -> str:
     say, output = sayer(options), output_of(options)
     with directory_of(output) as (out, bucket):
         order, config = _resolve(options, videos, out, say)
-        if bucket and not order.runner.is_here:
+        if bucket and not order.runner.is_local:
             raise ConfigError("--estimate on a cluster needs an --output on a disk shared by all workers")
         found = estimate(order, config, clips, say)
     return json.dumps({**found, "output": output}) if options.json else estimate_as_text(found, output)
@@ -96,7 +96,7 @@ def as_line(ledger: Ledger, out: str) -> str:
     counts = ledger.manifest.counts
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
     rejected = f"{sum(counts['rejected'].values())} rejected" + (f" ({reasons})" if reasons else "")
-    frames = counts["frames"] * ledger.manifest.config.stills + counts.get("video_frames", 0)
+    frames = counts["frames"] * ledger.manifest.config.stores_stills + counts.get("video_frames", 0)
     hz = [count / ledger.seconds for count in (ledger.clips_built, frames * ledger.clips_built / max(1, counts["planned"]))]
     rates = "{:.3g} clips/s, {:.3g} frames/s".format(*hz)
     done = (
@@ -166,7 +166,7 @@ def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Pat
         clips = SOURCES[options.source].list_clips(Listing(opened.tree))
         dlib = models.load("dlib")  # always available, and as good for this purpose as the model of the build
         assert dlib is not None
-        recipe, why = recipe_by_looking(clips, resolved(opened.root), dlib, options.config("resize", landmarks, None))
+        recipe, why = choose_recipe(clips, resolved(opened.root), dlib, options.config("resize", landmarks, None))
     except OSError as error:
         raise ConfigError(f"cannot read --input {shown(opened.root)}: {error.strerror}") from error
     say(f"recipe: {recipe} ({why})")

@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 from motionshards.dataset.commandline import Reporting, choice, warn_of_old_spelling
 from motionshards.pipeline.clips.device import gpus
 from motionshards.pipeline.runners.choose import DASK, LOCAL, WORKERS_TIMEOUT_S, Runner, unknown_to_beam
-from motionshards.pipeline.sources import SOURCES, usual_no_face
+from motionshards.pipeline.sources import SOURCES, default_no_face
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.config import NO_FACE, RECIPES, BuildConfig, Detector, Precision, Settings
 from motionshards.schemas.errors import ConfigError
@@ -120,7 +120,7 @@ class BuildOptions(Reporting):
         """The settings of the build, given the resolved ones. Raises ConfigError: they cannot be combined."""
         resolved: dict[str, Any] = {each.name: getattr(self.settings, each.name) for each in fields(Settings)}
         resolved |= {"source": self.source, "recipe": recipe, "landmarks": landmarks, "aus": aus.name if aus else "none"}
-        resolved["no_face"] = self.no_face or usual_no_face(self.source, landmarks, recipe)
+        resolved["no_face"] = self.no_face or default_no_face(self.source, landmarks, recipe)
         try:
             return BuildConfig(**resolved)
         except ValueError as error:

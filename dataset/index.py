@@ -193,8 +193,8 @@ class Dataset:
         stored_bytes = sum(entry.bytes for entry in self.manifest.shards)
         facts = {"clips": f"{splits.total():,} ({listed})"}
         facts |= {"identities": f"{counts['identities']:,}"} if "identities" in counts else {}
-        facts |= {"stills": f"{config.frames} per clip"} if config.stills else {}
-        facts |= {"video": f"{config.fps} fps" + (" with sound" if config.sounding else "")} if config.moving else {}
+        facts |= {"stills": f"{config.frames} per clip"} if config.stores_stills else {}
+        facts |= {"video": f"{config.fps} fps" + (" with sound" if config.stores_audio else "")} if config.stores_video else {}
         facts |= {"size": " and ".join(f"{size}x{size}" for size in config.sizes) + " px"}
         facts |= {"landmarks": config.landmarks, "action units": config.aus}
         return facts | {"shards": f"{len(self.manifest.shards):,} ({tqdm.format_sizeof(stored_bytes, 'B')})"}

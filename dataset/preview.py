@@ -39,7 +39,7 @@ from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.plotting.overlay import BACKGROUND
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
-from motionshards.schemas.config import MOST_FRAMES
+from motionshards.schemas.config import MAX_FRAMES
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import is_plain_name
 from motionshards.schemas.tables import CLIP_MEASURES, SOUND_MEASURES
@@ -125,10 +125,10 @@ def _preview(options: PreviewOptions) -> list[Drawn]:
     rows = _chosen(data, options)
     if options.gif and len(rows) != 1:
         raise ConfigError(f"--gif shows one clip, but {len(rows)} are chosen: name one with --key, or use --count 1")
-    if options.mp4 and not data.manifest.config.moving:
+    if options.mp4 and not data.manifest.config.stores_video:
         raise ConfigError("--mp4 needs stored video, but this dataset has only stills (see dataset.build --store)")
     # Read before anything is written, as it may be damaged.
-    clip = read_clip(data, rows[0], None if data.manifest.config.stills else 1) if options.gif else None
+    clip = read_clip(data, rows[0], None if data.manifest.config.stores_stills else 1) if options.gif else None
     if options.output:
         sheet = _sheet(data, rows, options)
         _write(options.output, sheet, quality=92)
@@ -208,7 +208,7 @@ def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOption
     """The sheet, one block per clip. Raises ConfigError: it would be too large; DatasetError."""
     config, most = data.manifest.config, _most_frames(data, options)
     shown = [{**row, "n_frames": min(row["n_frames"], most)} for row in rows]
-    kinds = {"drawn": not options.no_landmarks, "aus": config.aus != "none", "moving": config.moving}
+    kinds = {"drawn": not options.no_landmarks, "aus": config.aus != "none", "moving": config.stores_video}
     look = Look.of(shown, frame_px=options.frame_px, columns=options.per_row, **kinds)
     look = replace(look, measure=options.sort and options.sort.removeprefix("-"))
     tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in shown)]).tolist()
@@ -222,7 +222,7 @@ def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOption
 
 
 def _most_frames(data: Dataset, options: PreviewOptions) -> int:
-    return options.frames or (MOST_FRAMES if data.manifest.config.stills else _FRAMES_OF_VIDEO)
+    return options.frames or (MAX_FRAMES if data.manifest.config.stores_stills else _FRAMES_OF_VIDEO)
 
 
 def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motion | None) -> Drawn:

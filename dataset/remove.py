@@ -21,7 +21,7 @@ from pathlib import Path
 
 from motionshards.dataset.commandline import FAILED, OK, OfLocalDataset, Reporting, command, show
 from motionshards.dataset.verify import Report, verify
-from motionshards.pipeline.remove import Taken, Wish, remove
+from motionshards.pipeline.remove import RemovalRequest, RemovalResult, remove
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.printable import printable
@@ -43,13 +43,13 @@ class RemoveOptions(Reporting, OfLocalDataset):
 @command("remove", after=lambda options: "Run the same command again to finish", unusable=(ConfigError,))
 def main(options: RemoveOptions) -> int:
     """Remove identities, videos or clips from a dataset (takedown requests)."""
-    wishes = [Wish(kind, name) for kind in KINDS for name in getattr(options, kind)]
+    wishes = [RemovalRequest(kind, name) for kind in KINDS for name in getattr(options, kind)]
     _check(options.data, wishes)
     taken = remove(options.data, wishes, datetime.now(UTC).isoformat(timespec="seconds"), _warn)
     return _report(options, taken, len(wishes))
 
 
-def _check(out: Path, wishes: Sequence[Wish]) -> None:
+def _check(out: Path, wishes: Sequence[RemovalRequest]) -> None:
     """Raises ConfigError: there is nothing to remove, or a name is empty."""
     try:
         manifest = Manifest.read(out)
@@ -61,7 +61,7 @@ def _check(out: Path, wishes: Sequence[Wish]) -> None:
         raise ConfigError("--identity, --video and --key must not be empty")
 
 
-def _report(options: RemoveOptions, taken: Taken, requests: int) -> int:
+def _report(options: RemoveOptions, taken: RemovalResult, requests: int) -> int:
     """Verify the rewritten shards and print the summary; returns the exit status."""
     for wish in taken.missing:
         _warn(f"{wish} not found")
@@ -76,11 +76,11 @@ def _warn(text: str) -> None:
     show(printable(text), sys.stderr)
 
 
-def _whole(taken: Taken) -> bool:
+def _whole(taken: RemovalResult) -> bool:
     return taken.manifest.unfinished is None
 
 
-def _as_line(taken: Taken, report: Report | None) -> str:
+def _as_line(taken: RemovalResult, report: Report | None) -> str:
     clips, samples = _sums(taken)
     done = f"removed {clips} clips ({samples} samples) from {len(taken.shards)} shards" if taken.removals else "already removed"
     if report is None:
@@ -90,12 +90,12 @@ def _as_line(taken: Taken, report: Report | None) -> str:
     return f"{done}; {left}; checked: {f'{len(report.faults)} faults' if report.faults else 'ok'}"
 
 
-def _as_json(taken: Taken, report: Report | None) -> str:
+def _as_json(taken: RemovalResult, report: Report | None) -> str:
     clips, samples = _sums(taken)
     removed = {"removed_clips": clips, "removed_samples": samples, "shards": sorted(taken.shards), **taken.manifest.counts}
     missing = [str(wish) for wish in taken.missing]
     return json.dumps({**removed, "missing": missing, "ok": None if report is None else not report.faults})
 
 
-def _sums(taken: Taken) -> tuple[int, int]:
+def _sums(taken: RemovalResult) -> tuple[int, int]:
     return sum(removal.clips for removal in taken.removals), sum(removal.samples for removal in taken.removals)

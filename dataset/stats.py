@@ -107,10 +107,10 @@ def stats(out: Path, question: Question) -> dict[str, Any]:
     schema = REJECTIONS_SCHEMA if question.rejected else INDEX_SCHEMA
     condition = pc.scalar(True) if question.where is None else parse(question.where, schema)
     config = Dataset.open(out).manifest.config
-    absent = {*(MEANS if config.aus == "none" else ()), *(() if config.moving else OF_VIDEO)}
+    absent = {*(MEANS if config.aus == "none" else ()), *(() if config.stores_video else OF_VIDEO)}
     measures = question.columns or tuple(name for name in MEASURES if name not in absent)
-    counts = ", ".join([_CLIPS, *([] if question.rejected else [_LENGTHS, *([_VIDEO_LENGTHS] if config.moving else [])])])
-    columns = _columns(question, measures, condition, config.moving)
+    counts = ", ".join([_CLIPS, *([] if question.rejected else [_LENGTHS, *([_VIDEO_LENGTHS] if config.stores_video else [])])])
+    columns = _columns(question, measures, condition, config.stores_video)
     rows = _read(out / (REJECTIONS if question.rejected else INDEX), columns)
     with database() as connection:
         connection.register("everything", rows)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAN = {
     "schemas": "",
     "transforms": "weight_file extract augment",
-    "pipeline": "inputs sources planning clips usual_recipe shards runners card finalize upgrade order plan_input build "
+    "pipeline": "inputs sources planning clips default_recipe shards runners card finalize upgrade order plan_input build "
     "remove add_order add estimate",
     "dataset": "commandline query storage plotting clips index reading sequence views people arguments stream sequential feeding "
     "loader checks drawing report verify stats sql preview export originals push remove estimate build_options add build",

@@ -31,7 +31,7 @@ from motionshards.jobs.options import InBatches, OfMotionModel, writing
 from motionshards.schemas.atomic import sha256_of, write_whole
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import DATASET_JSON
-from motionshards.schemas.output import only_writer, refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_foreign_files
 from motionshards.trainers.evaluation.action_units import ActionUnitMeasure
 from motionshards.trainers.evaluation.arcface import ArcFace
 from motionshards.trainers.evaluation.compare import TABLE, VERSION, compare
@@ -159,7 +159,7 @@ def _variant(words: Sequence[str]) -> Command[CompareOptions] | None:
 @command("evaluate", after=lambda options: "Nothing was written", variant=_variant)
 def main(options: EvaluateOptions) -> None:
     """Evaluate how well a trained model reconstructs clips; `--compare A B` compares two evaluations."""
-    refuse_strangers(options.output, "evaluation", (TABLE, IMAGE))
+    refuse_foreign_files(options.output, "evaluation", (TABLE, IMAGE))
     options.print_result(_evaluate(options))
 
 

@@ -21,7 +21,7 @@ from typing import Annotated
 from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end
 from motionshards.jobs.options import OfMotionModel, named_in, writing
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.output import only_writer, refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_foreign_files
 from motionshards.trainers.fomm.config import CONFIGS
 from motionshards.trainers.fomm.export import FORMATS, LIMITS, export
 from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS
@@ -85,7 +85,7 @@ class Done:
 @command("export-model", after=lambda options: "Nothing usable was written")
 def main(options: ExportOptions) -> int:
     """Export a trained model as ONNX, LiteRT or torch.export graphs."""
-    refuse_strangers(options.output, "export", (EXPORT_JSON, *(f"{name}.*" for name in GRAPHS)))
+    refuse_foreign_files(options.output, "export", (EXPORT_JSON, *(f"{name}.*" for name in GRAPHS)))
     config, detector, generator = restore(options.checkpoint, options.config, align_corners=options.aligned())
     with writing(options.output):
         options.output.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.jobs.options import TRAINING, PerceptualLosses
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.output import only_writer, refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_foreign_files
 from motionshards.trainers.checkpoint import LAST, Place, resume
 from motionshards.trainers.log import METRICS, last_scalars
 from motionshards.trainers.loop import Run, train
@@ -130,7 +130,7 @@ def _train(options: TrainOptions) -> Done | None:
     """Train; returns None in all processes but the first."""
     start_s = time.monotonic()
     if not (options.output / LAST).is_file():
-        refuse_strangers(options.output, "training run", RUN_FILES)
+        refuse_foreign_files(options.output, "training run", RUN_FILES)
     torch.manual_seed(options.seed)  # of the first weights; all else is drawn from generators
     model_plan = plan(options.model, options.config, options.epochs, options.batch)
     world, device = start(options.device)

@@ -1,7 +1,7 @@
 """motionshards: talking-head and body-motion videos as WebDataset shards, streamed into PyTorch.
 
 The names below are the public interface. Each loads its module on first use, so that `import motionshards` costs nothing and
-building needs no torch. The rooms of the project are subpackages: `motionshards.dataset`, `motionshards.transforms`, ….
+building needs no torch. All packages of the project are subpackages: `motionshards.dataset`, `motionshards.transforms`, ….
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""python -m motionshards COMMAND is motionshards COMMAND."""
+"""Run the console command: `python -m motionshards COMMAND`."""
 
 import sys
 

@@ -23,7 +23,7 @@ COMMANDS = {
     "verify": ("dataset.verify", "check every byte of a dataset"),
     "stats": ("dataset.stats", "count clips and summarize their measures"),
     "sql": ("dataset.sql", "answer an SQL query over the tables of a dataset"),
-    "people": ("dataset.people.__main__", "find out which clips show the same person"),
+    "people": ("dataset.people.__main__", "find clips that show the same person"),
     "preview": ("dataset.preview", "show clips: contact sheets, GIFs, stored video with its sound"),
     "report": ("dataset.report.__main__", "write an HTML report"),
     "export": ("dataset.export.__main__", "write clips in the file layouts of other training code"),
@@ -37,7 +37,7 @@ COMMANDS = {
     "edit": ("jobs.edit", "edit the expression of a face (GANimation)"),
     "rotate": ("jobs.rotate", "rotate a head (face rotator)"),
     "export-model": ("jobs.export_model", "export a trained model as ONNX, LiteRT or torch.export graphs"),
-    "completion": ("completion", "print a script that completes commands and options in a shell"),
+    "completion": ("completion", "print a shell completion script"),
 }
 
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def find_command(module: str) -> "Command[Any]":
-    """The command of a module of the package."""
+    """Import a module of the package and return its command."""
     found: Command[Any] = import_module(f"motionshards.{module}").main
     return found
 
@@ -67,8 +67,8 @@ def find_command(module: str) -> "Command[Any]":
 def run_module() -> NoReturn:
     """Run the command whose module was started by `python -m`, and exit.
 
-    That module is named `__main__` and would be a second copy of one in the package: workers unpickle its classes by the
-    wrong name. So it defines nothing, and the package's copy does the work.
+    Such a module is named `__main__`, so that workers could not unpickle its classes. It therefore defines nothing; the copy in
+    the package is run instead.
     """
     started = sys.modules["__main__"].__spec__
     assert started is not None, "commands are run by python -m"

@@ -1,4 +1,4 @@
-"""Print a script by which a shell completes the commands of `motionshards` and their options.
+"""Print a shell completion script for the commands of `motionshards` and their options.
 
     motionshards completion bash > ~/.local/share/bash-completion/completions/motionshards
 """
@@ -17,13 +17,13 @@ class CompletionOptions:
     """Options of `motionshards completion`."""
 
     shell: Literal["bash", "zsh", "fish"] = field(kw_only=False)
-    """The shell that is to read the script."""
+    """Shell to print the script for."""
 
 
 @command("completion")
 def main(options: CompletionOptions) -> None:
-    """Print a script that completes commands and options in a shell."""
-    whole = App(name="motionshards", version_flags=["--version"])
+    """Print a shell completion script for commands and options."""
+    root = App(name="motionshards", version_flags=["--version"])
     for name, (module, _) in COMMANDS.items():
-        whole.command(find_command(module).app(), name=name)
-    show(whole.generate_completion(shell=options.shell))
+        root.command(find_command(module).app(), name=name)
+    show(root.generate_completion(shell=options.shell))

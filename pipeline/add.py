@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from motionshards.pipeline.add_order import AddOrder, changed_config, check_input, check_needs_input, is_there
+from motionshards.pipeline.add_order import AddOrder, changed_config, check_input, check_needs_input, has_addition
 from motionshards.pipeline.build import Ledger, decoders, folder_of, run_units
 from motionshards.pipeline.finalize import finalize
 from motionshards.pipeline.inputs.input import resolved
@@ -37,7 +37,7 @@ _OTHERS = {"frames": _STORED_VIDEO, "speech": "stored sound"}
 _STORED = {"stills": "stored JPEG frames", "video": _STORED_VIDEO, "both": "stored JPEG frames and video"}
 
 
-def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
+def add(order: AddOrder, at: str, log: Callable[[str], None]) -> Ledger:
     """Rewrite the shards that lack the addition, then index, ledger and card.
 
     at: time to record, UTC, ISO 8601
@@ -49,18 +49,18 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
     """
     with only_writer(order.out):
         manifest = Manifest.read(order.out)
-        there = is_there(order, manifest)
-        config = manifest.config if there else changed_config(manifest.config, order)
+        present = has_addition(order, manifest)
+        config = manifest.config if present else changed_config(manifest.config, order)
         check_needs_input(order, config)
-        if there:
+        if present:
             return Ledger(manifest, 0, 0.0)
         check_intact(order.out, manifest)
         check_input(order, manifest)
         addition = _addition(order, manifest, config, at)
-        manifest = upgraded(order.out, manifest, say)
+        manifest = upgraded(order.out, manifest, log)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # left by a killed run
         if manifest.addition:
-            say(f"resuming the addition started at {manifest.addition.at}")
+            log(f"resuming the addition started at {manifest.addition.at}")
         else:
             manifest = replace(manifest, complete=False, additions=(*manifest.additions, addition))
             manifest.write(order.out)
@@ -122,8 +122,8 @@ def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
 
 def _kept_provenance(order: AddOrder, manifest: Manifest) -> dict[str, str]:
     """The provenance of the dataset, without replaced action units or dropped face descriptors."""
-    gone = {"aus": AU_PROVENANCE, "no-identity": ("identity_model",)}.get(order.what, ())
-    return {name: value for name, value in manifest.provenance.items() if not name.startswith(gone)}
+    replaced = {"aus": AU_PROVENANCE, "no-identity": ("identity_model",)}.get(order.what, ())
+    return {name: value for name, value in manifest.provenance.items() if not name.startswith(replaced)}
 
 
 def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig) -> Ledger:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards.pipeline.clips.action_units import check_csvs, reads_videos
-from motionshards.pipeline.clips.sound import LOST_FOR
+from motionshards.pipeline.clips.sound import AUDIO_LOSS_REASONS
 from motionshards.pipeline.inputs.input import Input, check_archives, shown
-from motionshards.pipeline.inputs.unpack import is_there as is_file_there
+from motionshards.pipeline.inputs.unpack import file_exists
 from motionshards.pipeline.planning import plan
 from motionshards.pipeline.runners.choose import Runner
 from motionshards.schemas.config import BuildConfig, differences
@@ -64,8 +64,8 @@ class AddOrder:
         return {"frames": "--extend-frames", "no-identity": "--drop identity"}.get(self.what, f"--add {self.what}")
 
 
-def lacking(out: Path, what: str, config: BuildConfig) -> int:
-    """Number of clips of a finished dataset that lack an addition and may get it when it is repeated.
+def count_lacking(out: Path, what: str, config: BuildConfig) -> int:
+    """Count the clips of a finished dataset that lack an addition and may receive it if it is repeated.
 
     `frames`: clips with fewer stills than both the config and their source allow; `video`: clips without video; `audio`: clips
     without audio whose source may have some
@@ -79,28 +79,28 @@ def lacking(out: Path, what: str, config: BuildConfig) -> int:
     elif what == "video":
         lack = pc.is_null(rows["video_frames"])
     else:
-        lack = pc.and_(pc.is_valid(rows["audio_lost"]), pc.invert(pc.is_in(rows["audio_lost"], pa.array(LOST_FOR))))
+        lack = pc.and_(pc.is_valid(rows["audio_lost"]), pc.invert(pc.is_in(rows["audio_lost"], pa.array(AUDIO_LOSS_REASONS))))
     return int(pc.sum(lack, min_count=0).as_py())
 
 
-def with_sound(out: Path) -> int:
-    """Number of clips of a finished dataset with audio."""
+def count_with_audio(out: Path) -> int:
+    """Count the clips of a finished dataset that have audio."""
     with open_parquet(out / INDEX) as file:
         return int(pc.sum(file.read(["has_audio"])["has_audio"], min_count=0).as_py())
 
 
-def without_aus(out: Path) -> int:
-    """Number of clips of a finished dataset whose action units are valid in no frame."""
+def count_without_aus(out: Path) -> int:
+    """Count the clips of a finished dataset whose action units are valid in no frame."""
     with open_parquet(out / INDEX) as file:
         return int(pc.sum(pc.equal(file.read(["au_valid"])["au_valid"], 0), min_count=0).as_py())
 
 
-def is_there(order: AddOrder, manifest: Manifest) -> bool:
+def has_addition(order: AddOrder, manifest: Manifest) -> bool:
     """Whether the dataset already has the addition; never true for action units and quality, which can be recomputed."""
     config = manifest.config
     same = order.what not in ("aus", "quality") and order.config.items() <= config.to_json().items()
-    same = same and (config.moving or order.what != "audio")  # the setting has no effect without video
-    return same and manifest.unfinished is None and not lacking(order.out, order.what, config)
+    same = same and (config.stores_video or order.what != "audio")  # the setting has no effect without video
+    return same and manifest.unfinished is None and not count_lacking(order.out, order.what, config)
 
 
 def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
@@ -109,9 +109,9 @@ def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
         raise ConfigError(f"{order.out} already has landmarks ({config.landmarks})")
     if order.what == "frames":
         _check_frames(config, order)
-    if order.what == "audio" and not config.moving:
+    if order.what == "audio" and not config.stores_video:
         raise ConfigError(f"{order.out} stores no video, and audio is only stored with video: --add video adds both")
-    stored = {"video": config.moving, "audio": config.sounding}.get(order.what, False)
+    stored = {"video": config.stores_video, "audio": config.stores_audio}.get(order.what, False)
     if stored and (changed := differences({name: getattr(config, name) for name in order.config}, order.config)):
         raise ConfigError(f"{order.out} already has {order.what} with different settings ({'; '.join(changed)})")
     try:
@@ -121,7 +121,7 @@ def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
 
 
 def _check_frames(config: BuildConfig, order: AddOrder) -> None:
-    if not config.stills:
+    if not config.stores_stills:
         raise ConfigError(f"{order.out} stores no stills that could be extended; its video has all frames")
     if order.config["frames"] < config.frames:
         raise ConfigError(f"{order.out} already has {config.frames} frames per clip")
@@ -132,7 +132,7 @@ def _check_frames(config: BuildConfig, order: AddOrder) -> None:
 def check_needs_input(order: AddOrder, config: BuildConfig) -> None:
     """Raise ConfigError if the input is required but missing, or given but not used. `config` includes the addition."""
     sequences = order.aus is not None and reads_videos(order.aus, config)
-    optional = order.what == "frames" and config.moving and config.unit == "utterance" and not sequences
+    optional = order.what == "frames" and config.stores_video and config.unit == "utterance" and not sequences
     needed = (order.reads_videos or sequences) and not optional
     if not optional and (order.input is not None) != needed:
         how = f" --aus {config.aus}" + " --aus-frames all" * (config.aus_frames == "all") if order.what == "aus" else ""
@@ -152,5 +152,5 @@ def check_input(order: AddOrder, manifest: Manifest) -> None:
     root = order.input.root
     check_archives(root, manifest.archives)
     spans = [row[0] for row in planned["spans"].slice(0, _LOOKED_FOR).to_pylist()]
-    if spans and not any(span["packed"] or is_file_there(root, span["uri"]) for span in spans):
+    if spans and not any(span["packed"] or file_exists(root, span["uri"]) for span in spans):
         raise ConfigError(f"--input {shown(root)} contains none of {len(spans)} videos that {order.out} was built from")

@@ -28,7 +28,7 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import DATASET_JSON, LOCK, WORK_DIR, text_of
 from motionshards.schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
-from motionshards.schemas.output import only_writer, refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_foreign_files
 from motionshards.schemas.records import ShardUnit
 from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
 from motionshards.transforms.extract.action_units.source import AuSource
@@ -43,7 +43,7 @@ class Ledger:
     seconds: float
 
 
-def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) -> Ledger:
+def build(order: BuildOrder, config: BuildConfig, log: Callable[[str], None]) -> Ledger:
     """Plan new clips, build uncommitted units, and write index and ledger.
 
     Raises:
@@ -54,10 +54,10 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
     _make_directory(order.out)
     with only_writer(order.out):
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # left by a killed run
-        emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, say)
-        manifest = upgraded(order.out, (_new_data_set if emptied else open_data_set)(order, config, made_with), say)
+        emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, log)
+        manifest = upgraded(order.out, (_new_dataset if emptied else open_or_create)(order, config, made_with), log)
         try:
-            manifest = plan_into(order, config, manifest, say)
+            manifest = plan_into(order, config, manifest, log)
         except ConfigError:
             _forget(order.out)
             raise
@@ -66,7 +66,7 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         ledger = _build_planned(order, config, manifest)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
     if ledger.clips_built and (late := ledger.manifest.hygiene["past_the_end"]["count"]):
-        say(f"annotation extends past the end of the video: {late} clips")
+        log(f"annotation extends past the end of the video: {late} clips")
     return ledger
 
 
@@ -81,23 +81,23 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
         markers.left(left)  # downloads all markers of a bucket, which not every runner does
     except BaseException:
         with suppress(OSError):  # report the original error, not that recording the run failed
-            _noted(manifest, order, left, start).write(order.out)
+            _with_run(manifest, order, left, start).write(order.out)
         raise
     missing = order.bucket is None and not all((order.out / name).exists() for name in manifest.files)
     if left or not manifest.complete or len(manifest.shards) != len(units) or missing:
-        manifest = finalize(order.out, _noted(manifest, order, left, start))
+        manifest = finalize(order.out, _with_run(manifest, order, left, start))
         if order.bucket is not None:
             publish_result(order.bucket, order.out)
     return Ledger(manifest, sum(len(unit) for unit in left), time.monotonic() - start)
 
 
-def _noted(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start: float) -> Manifest:
+def _with_run(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start: float) -> Manifest:
     """The manifest with this run over `units`, started at `start` (monotonic seconds); unchanged if nothing was committed."""
     left = pending(units, order.out)
     clips = sum(len(unit) for unit in units) - sum(len(unit) for unit in left)
     if not clips:
         return manifest
-    workers = order.runner.workers if order.runner.is_here else 0
+    workers = order.runner.workers if order.runner.is_local else 0
     seconds = round(time.monotonic() - start, 3)
     run = Run(datetime.now(UTC).isoformat(timespec="seconds"), clips, seconds, order.runner.name, workers)
     return replace(manifest, runs=(*manifest.runs, run))
@@ -116,11 +116,11 @@ def _make_directory(out: Path) -> None:
         raise ConfigError(f"cannot write to --output {out}: {error.strerror}") from error
 
 
-def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
+def open_or_create(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
     """Read the dataset's manifest, or write a new one. Raises ConfigError: it was built with different settings."""
     if not (order.out / DATASET_JSON).exists():
-        refuse_strangers(order.out, "dataset")
-        return _new_data_set(order, config, made_with)
+        refuse_foreign_files(order.out, "dataset")
+        return _new_dataset(order, config, made_with)
     manifest = Manifest.read(order.out)
     if manifest.interrupted:
         raise ConfigError(f"{order.out}: {manifest.interrupted}")
@@ -143,7 +143,7 @@ def _advice(manifest: Manifest, config: BuildConfig) -> str:
     return f"additions have changed them: pass {' '.join(options)}, or use another --output"
 
 
-def _new_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
+def _new_dataset(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
     manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
     manifest.write(order.out)
     return manifest

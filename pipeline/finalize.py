@@ -49,8 +49,8 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
         BuildFailed: a unit is not committed, or planned clips are missing
     """
     plans = digests(out)
-    if wrong := [name for name, digest in plans.items() if manifest.files.get(name, digest) != digest]:
-        raise BuildFailed(f"{out / wrong[0]} is damaged: restore it from a copy")
+    if damaged := [name for name, digest in plans.items() if manifest.files.get(name, digest) != digest]:
+        raise BuildFailed(f"{out / damaged[0]} is damaged: restore it from a copy")
     totals, shards = _Totals(), []
     superseded = _planned_again(out)
     with (
@@ -61,15 +61,15 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
     ):
         for unit, entry, rows in _markers(out, manifest):
             shards.append(entry)
-            kept, lost = rows.filter(rows["kept"]), rows.filter(pc.invert(rows["kept"]))
-            planned = planned_keys_of(lost["key"]).to_pylist()
+            kept, rejected = rows.filter(rows["kept"]), rows.filter(pc.invert(rows["kept"]))
+            planned = planned_keys_of(rejected["key"]).to_pylist()
             current = [superseded.get(key, unit.plan) == unit.plan for key in planned]
-            lost = lost.filter(pa.array(current, pa.bool_()))
+            rejected = rejected.filter(pa.array(current, pa.bool_()))
             index.add(kept)
-            rejections.add(lost)
-            _count(totals, kept, lost)
+            rejections.add(rejected)
+            _count(totals, kept, rejected)
             totals.past_end += kept.filter(pc.greater(kept["past_end_s"], 0))["key"].to_pylist()
-            totals.past_end += lost.filter(pc.equal(lost["reason"], "past_the_end"))["key"].to_pylist()
+            totals.past_end += rejected.filter(pc.equal(rejected["reason"], "past_the_end"))["key"].to_pylist()
         counts = _counts(out, manifest, totals, shards)  # inside the block, so that an error keeps the old index
     for split in {entry.split for entry in shards}:
         sync(out / split)  # a worker may have been killed between its last rename and its sync
@@ -114,8 +114,8 @@ def _planned_again(out: Path) -> dict[str, str]:
     return again
 
 
-def _count(totals: _Totals, kept: pa.Table, lost: pa.Table) -> None:
-    totals.planned += len(planned_keys_of(pa.chunked_array([*kept["key"].chunks, *lost["key"].chunks], pa.string())).unique())
+def _count(totals: _Totals, kept: pa.Table, rejected: pa.Table) -> None:
+    totals.planned += len(planned_keys_of(pa.chunked_array([*kept["key"].chunks, *rejected["key"].chunks], pa.string())).unique())
     totals.kept += len(kept)
     totals.frames += pc.sum(kept["n_frames"]).as_py() or 0
     totals.duration_s += pc.sum(kept["duration_s"]).as_py() or 0.0
@@ -124,7 +124,7 @@ def _count(totals: _Totals, kept: pa.Table, lost: pa.Table) -> None:
     totals.sound_s += pc.sum(pc.divide(sounding["video_frames"], sounding["fps"])).as_py() or 0.0
     totals.identities |= set(pc.unique(kept["identity"]).to_pylist())
     totals.kept_by_split.update(kept["split"].to_pylist())
-    totals.rejected.update(lost["reason"].to_pylist())
+    totals.rejected.update(rejected["reason"].to_pylist())
 
 
 def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEntry]) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEn
     planned = len(planned_keys(out).unique())
     if planned != totals.planned:
         raise BuildFailed(f"{planned} clips planned, but {totals.planned} kept or rejected")
-    moving = {"video_frames": totals.video_frames, "sound_hours": round(totals.sound_s / 3600, 6)}
+    video = {"video_frames": totals.video_frames, "sound_hours": round(totals.sound_s / 3600, 6)}
     return {
         "planned": planned,
         "kept": totals.kept,
@@ -140,7 +140,7 @@ def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEn
         "kept_by_split": dict(sorted(totals.kept_by_split.items())),
         "identities": len(totals.identities),
         "frames": totals.frames,
-        **(moving if manifest.config.moving else {}),
+        **(video if manifest.config.stores_video else {}),
         "source_hours": round(totals.duration_s / 3600, 3),
         "bytes": sum(entry.bytes for entry in shards),
     }

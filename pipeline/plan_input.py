@@ -29,39 +29,39 @@ _MALFORMED_SHOWN = 10
 _MALFORMED_TOLD = 3
 
 
-def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
+def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, log: Callable[[str], None]) -> Manifest:
     """Plan new clips, and rejected ones that are to be retried; returns the manifest with the warnings about the corpus."""
     planned_before = set(plan.plan_files(order.out))
     again = _plan_retries(order, config, manifest)
     if again:
-        say(f"planned again: {again} rejected clips")
+        log(f"planned again: {again} rejected clips")
     listing, listed = _list(order, config)
     _check_boxes(order, config, listed)
     check_csvs(order.aus, listed)
     removed = matching(listed, manifest.removals)
-    report = hygiene(plan.only(listed, ~removed), [text_of(line) for line in listing.malformed])
+    report = hygiene(plan.filter_rows(listed, ~removed), [text_of(line) for line in listing.malformed])
     left_out = listing.tree.left_out(_uris(listed))
     new = plan.plan_new(order.out, listed, config, order.subset, manifest.removals)
     if not plan.plan_files(order.out):
         raise ConfigError(_nothing_planned(order, config, listing.malformed, left_out))
-    say(f"planned: {new} new clips")
+    log(f"planned: {new} new clips")
     if removed.any():
-        say(f"skipped {removed.sum()} clips (removed on request)")
+        log(f"skipped {removed.sum()} clips (removed on request)")
     if listing.malformed:
-        say(f"skipped {len(listing.malformed)} malformed lines, the first of them:")
+        log(f"skipped {len(listing.malformed)} malformed lines, the first of them:")
     for line in listing.malformed[:_MALFORMED_SHOWN]:
-        say(f"  {text_of(line)}")
+        log(f"  {text_of(line)}")
     for note in listing.notes:
-        say(text_of(note))
+        log(text_of(note))
     if left_out:
-        say(f"left out: {sum(left_out.values())} files ({as_text(left_out)})")
-    if doubts := summary(report):
-        say(f"warnings: {doubts}")
-    found_before = {name: doubt for name, doubt in manifest.hygiene.items() if name not in report}
+        log(f"left out: {sum(left_out.values())} files ({as_text(left_out)})")
+    if warnings := summary(report):
+        log(f"warnings: {warnings}")
+    found_while_building = {name: warning for name, warning in manifest.hygiene.items() if name not in report}
     check_planned(order.out, planned_before, manifest)
     manifest = replace(
         manifest,
-        hygiene={**report, **found_before},
+        hygiene={**report, **found_while_building},
         left_out=left_out,
         archives=_archives(order, manifest),
         files={**manifest.files, **plan.digests(order.out)},

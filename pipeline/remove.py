@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from motionshards.pipeline.finalize import finalize
 from motionshards.pipeline.planning import plan
-from motionshards.pipeline.planning.hygiene import naming, without_names
-from motionshards.pipeline.planning.intact import wrong_plan
+from motionshards.pipeline.planning.hygiene import names_pattern, without_names
+from motionshards.pipeline.planning.intact import plan_problem
 from motionshards.pipeline.shards.markers import pending, read_committed
 from motionshards.pipeline.shards.remove_clips import affected_units, remove_from_plan, remove_from_shard
 from motionshards.pipeline.upgrade import upgrade_markers
@@ -46,7 +46,7 @@ _WHO = ["key", "identity", "video"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RemovalRequest:
     """A request to remove the clips whose column `kind` (identity, video or key) is `name`."""
 
     kind: str
@@ -57,7 +57,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RemovalResult:
     """The result of a removal.
 
     manifest: manifest of the dataset afterwards
@@ -69,24 +69,26 @@ class Taken:
     manifest: Manifest
     removals: tuple[Removal, ...]
     shards: frozenset[str]
-    missing: tuple[Wish, ...]
+    missing: tuple[RemovalRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
     """The matches of a request: clips and samples that no earlier request matches, and all names that identify them."""
 
-    wish: Wish
+    request: RemovalRequest
     clips: int
     samples: int
     names: frozenset[str]
 
 
-def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], object] = lambda text: None) -> Taken:
-    """Remove everything that matches `wishes`, and finish an interrupted removal. Without matches, nothing is changed.
+def remove(
+    out: Path, requests: Sequence[RemovalRequest], at: str, log: Callable[[str], object] = lambda text: None
+) -> RemovalResult:
+    """Remove everything that matches `requests`, and finish an interrupted removal. Without matches, nothing is changed.
 
     at: time to record, UTC, ISO 8601
-    say: receives messages for the user, one line each
+    log: receives messages for the user, one line each
 
     Raises:
         ConfigError: a build is running
@@ -95,59 +97,59 @@ def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], obje
     """
     with only_writer(out):
         manifest = Manifest.read(out)
-        if wrong := wrong_plan(out, manifest):
-            raise DatasetError(f"{wrong}; then run this command again")
+        if problem := plan_problem(out, manifest):
+            raise DatasetError(f"{problem}; then run this command again")
         known = {(removal.kind, removal.digest) for removal in manifest.removals}
-        new = [wish for wish in dict.fromkeys(wishes) if (wish.kind, digest(wish.kind, wish.name)) not in known]
+        new = [request for request in dict.fromkeys(requests) if (request.kind, digest(request.kind, request.name)) not in known]
         matches = _matches(out, new) if new else []
-        missing = tuple(match.wish for match in matches if not match.names)
+        missing = tuple(match.request for match in matches if not match.names)
         if any(match.names for match in matches) or not all(removal.finished for removal in manifest.removals):
-            manifest = upgrade_markers(out, manifest, say)
+            manifest = upgrade_markers(out, manifest, log)
         manifest = _intend(manifest, [match for match in matches if match.names], at)
         removals = tuple(removal for removal in manifest.removals if not removal.finished)
         if not removals:
-            return Taken(manifest, (), frozenset(), missing)
-        if wrong := damage((out / DATASET_JSON).read_bytes()):
-            say(f"{DATASET_JSON} {wrong}; its counts, shards and digests are regenerated, compare everything else with a copy")
+            return RemovalResult(manifest, (), frozenset(), missing)
+        if problem := damage((out / DATASET_JSON).read_bytes()):
+            log(f"{DATASET_JSON} {problem}; its counts, shards and digests are regenerated, compare everything else with a copy")
         shutil.rmtree(out / WORK_DIR, ignore_errors=True)  # files of a killed build may contain removed clips
         manifest.write(out)
         affected = _remove_matching(out, manifest, removals)
         manifest = _finish(out, manifest)
         shutil.rmtree(out / WORK_DIR, ignore_errors=True)
-        return Taken(manifest, removals, frozenset(unit.name for unit in affected), missing)
+        return RemovalResult(manifest, removals, frozenset(unit.name for unit in affected), missing)
 
 
-def _matches(out: Path, wishes: list[Wish]) -> list[_Match]:
+def _matches(out: Path, requests: list[RemovalRequest]) -> list[_Match]:
     files = [plan.read_plan(path, _WHO) for path in plan.plan_files(out)]
     planned = pa.concat_tables([PLAN.empty_table().select(_WHO), *files])
-    masks = [_named(planned, wish) for wish in wishes]
-    tubes = any(planned_key(wish.name) != wish.name for wish in wishes if wish.kind == "key")
+    masks = [_named(planned, request) for request in requests]
+    tubes = any(planned_key(request.name) != request.name for request in requests if request.kind == "key")
     built = _built(out, np.any(masks, axis=0) if not tubes else np.ones(len(planned), np.bool_))
-    taken, gone, matches = np.zeros(len(planned), np.bool_), np.zeros(len(built), np.bool_), []
-    for wish, mask in zip(wishes, masks, strict=True):
-        rows = _named(built, wish)
-        clips = planned["key"].filter(pa.array(mask & ~taken)).unique()
-        samples = rows & built["kept"].to_numpy() & ~gone
-        names = _names(planned.filter(pa.array(mask)), built.filter(pa.array(rows)), wish)
-        matches.append(_Match(wish, len(clips), int(samples.sum()), names))
-        taken, gone = taken | mask, gone | rows
+    counted, counted_rows, matches = np.zeros(len(planned), np.bool_), np.zeros(len(built), np.bool_), []
+    for request, mask in zip(requests, masks, strict=True):
+        rows = _named(built, request)
+        clips = planned["key"].filter(pa.array(mask & ~counted)).unique()
+        samples = rows & built["kept"].to_numpy() & ~counted_rows
+        names = _names(planned.filter(pa.array(mask)), built.filter(pa.array(rows)), request)
+        matches.append(_Match(request, len(clips), int(samples.sum()), names))
+        counted, counted_rows = counted | mask, counted_rows | rows
     return matches
 
 
-def _named(rows: pa.Table, wish: Wish) -> NDArray[np.bool_]:
+def _named(rows: pa.Table, request: RemovalRequest) -> NDArray[np.bool_]:
     """Mask, bool [n], of the rows that a request matches; the key of a planned clip matches all its tubes."""
-    found = pc.equal(rows[wish.kind], wish.name)
-    if wish.kind == "key":
-        found = pc.or_(found, pc.equal(planned_keys_of(rows["key"]), wish.name))
+    found = pc.equal(rows[request.kind], request.name)
+    if request.kind == "key":
+        found = pc.or_(found, pc.equal(planned_keys_of(rows["key"]), request.name))
     mask: NDArray[np.bool_] = found.to_numpy()
     return mask
 
 
-def _names(planned: pa.Table, built: pa.Table, wish: Wish) -> frozenset[str]:
+def _names(planned: pa.Table, built: pa.Table, request: RemovalRequest) -> frozenset[str]:
     """All names that identify the matching clips: their keys, and for a person also videos and identities."""
-    columns = ["key", "video", "identity"] if wish.kind == "identity" else ["key"]
+    columns = ["key", "video", "identity"] if request.kind == "identity" else ["key"]
     names = {name for column in columns for rows in (planned, built) for name in rows[column].to_pylist()}
-    return frozenset(names | {wish.name}) if names else frozenset()
+    return frozenset(names | {request.name}) if names else frozenset()
 
 
 def _built(out: Path, mask: NDArray[np.bool_]) -> pa.Table:
@@ -168,10 +170,11 @@ def _intend(manifest: Manifest, matches: list[_Match], at: str) -> Manifest:
     if not matches:
         return manifest
     new = [
-        Removal(match.wish.kind, digest(match.wish.kind, match.wish.name), at, match.clips, match.samples) for match in matches
+        Removal(match.request.kind, digest(match.request.kind, match.request.name), at, match.clips, match.samples)
+        for match in matches
     ]
     names = frozenset().union(*(match.names for match in matches))
-    named = naming(names)
+    named = names_pattern(names)
     return replace(
         manifest,
         complete=False,

@@ -19,23 +19,23 @@ from motionshards.schemas.marker import write_marker
 from motionshards.schemas.records import ShardUnit
 
 
-def upgraded(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:
+def upgraded(out: Path, manifest: Manifest, log: Callable[[str], object]) -> Manifest:
     """Upgrade the dataset if needed; returns its manifest in the newest version.
 
     Raises:
         DatasetError, BuildFailed: a marker is damaged
     """
-    before, manifest = manifest, upgrade_markers(out, manifest, say)
+    before, manifest = manifest, upgrade_markers(out, manifest, log)
     if manifest is before or manifest.unfinished or pending(plan.units(out), out):
         return manifest
     return finalize(out, manifest)
 
 
-def upgrade_markers(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:
+def upgrade_markers(out: Path, manifest: Manifest, log: Callable[[str], object]) -> Manifest:
     """Like `upgraded`, but without writing dataset.json, for callers that do so themselves."""
     if manifest.format_version == FORMAT_VERSION:
         return manifest
-    say(f"upgrading format version {manifest.format_version} to {FORMAT_VERSION}")
+    log(f"upgrading format version {manifest.format_version} to {FORMAT_VERSION}")
     units = plan.units(out)
     for unit in set(units) - set(pending(units, out)):
         _upgrade_marker(out, unit, manifest)

@@ -11,7 +11,7 @@ MEANS = tuple(name.lower() for name in INTENSITIES)
 PRESENCES = (*INTENSITIES[:-1], "AU28", "AU45")
 MOST = 5.0
 # OpenFace computes action units where its confidence exceeds 0.725. Confidence is quantized; the next step above is 0.75.
-LEAST_CONFIDENCE = 0.75
+MIN_CONFIDENCE = 0.75
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming_errors(path: Path) -> Iterator[None]:
     """Add the file name to an OSError: the system only sets it when opening a file fails."""
     try:
         yield
@@ -70,5 +70,5 @@ def beside(target: Path) -> Iterator[Path]:
 
 def write_whole(out: Path, target: Path, content: bytes) -> None:
     """Write a small file atomically."""
-    with replacing(out, target) as temporary, naming(temporary):
+    with replacing(out, target) as temporary, naming_errors(temporary):
         temporary.write_bytes(content)

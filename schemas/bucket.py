@@ -19,7 +19,7 @@ from motionshards.schemas.errors import ConfigError, StoreFailed
 _S3 = ("s3", "s3a", "s3n")
 _ATTEMPTS = 10
 EXTRAS = "install motionshards[remote] for https and s3, motionshards[gs] or motionshards[abfs]"
-AT_ONCE = 32
+MAX_CONCURRENT_REQUESTS = 32
 """Number of concurrent requests beyond which throughput no longer improves."""
 
 
@@ -244,7 +244,7 @@ def _holds(bucket: Bucket, name: str, file: Path) -> bool:
 
 def pull(bucket: Bucket, out: Path, names: Sequence[str]) -> None:
     """Download objects to files of the same names below `out`. Raises StoreFailed, FileNotFoundError."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
         list(pool.map(lambda name: pull_one(bucket, name, out / name), names))
 
 

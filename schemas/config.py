@@ -20,7 +20,7 @@ Detector = Literal["sfd", "blazeface", "retinaface", "yunet", "scrfd"]
 Precision = Literal["fp32", "bf16", "fp16"]
 MAX_CLIP_BYTES = 1_000_000_000
 
-MOST_FRAMES, MOST_SIZE_PX = 999, 4096
+MAX_FRAMES, MAX_SIZE_PX = 999, 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,15 +30,15 @@ class Settings:
     unit: Literal["utterance", "video"] = "utterance"
     """What one sample is: an utterance (one file), or a video (frames from all its utterances)."""
     frames: int = 9
-    """Frames sampled from a clip: N = K + 1."""
+    """Number of frames to sample from each clip: N = K + 1."""
     min_frames: int | None = None
-    """Reject clips with fewer decodable frames; by default, fewer than `frames`."""
+    """Reject clips with fewer decodable frames; default: --frames."""
     size: int = 256
-    """Height and width of the stored frames, in pixels; a list such as 512,256 stores the images at each size."""
+    """Height and width of the stored frames, in pixels; a list such as 512,256 stores every frame at each size."""
     smaller_sizes: tuple[int, ...] = ()
     """Additional sizes, each smaller than --size; `--size 512,256` is `--size 512 --smaller-sizes 256`."""
     fit: Literal["pad", "squash"] = "pad"
-    """Keep the aspect ratio with padding, or squash the crop to a square."""
+    """Pad the crop to a square, which keeps its aspect ratio, or squash it."""
     detector: Detector = "sfd"
     """Face detector used with FAN landmarks; dlib uses its own."""
     precision: Precision = "fp32"
@@ -52,9 +52,9 @@ class Settings:
     crf: int = 18
     """Quality of stored video: x264 constant rate factor; lower is better."""
     video_psnr: float | None = None
-    """Encode each stored video to reach this PSNR against its frames, in dB, instead of using --crf."""
+    """Target PSNR of each stored video in dB; replaces --crf."""
     video_copy: bool = False
-    """Copy the packets of the source losslessly where the stored video has exactly its frames."""
+    """Copy the packets of the source instead of re-encoding if the stored video has exactly the same frames."""
     landmarks_every: int = 5
     """Extract faces, landmarks and pose for every n-th frame of stored video."""
     audio: Literal["mono", "source", "none"] = "mono"
@@ -84,7 +84,7 @@ class Settings:
     one_person: bool = False
     """Recipes that track faces: reject tubes whose face descriptors (not stored) show two people."""
     aus_frames: Literal["sampled", "all"] = "sampled"
-    """Store the action units of the sampled frames only, or also those of all frames of each clip."""
+    """Store action units of the sampled frames only, or also of all frames of each clip."""
     clips_per_shard: int = 256
     """Target mean number of clips per shard."""
     hdr: Literal["tonemap", "keep"] = field(default="tonemap", metadata={"absent": "keep"})
@@ -124,8 +124,8 @@ class BuildConfig(Settings):
         if self.landmarks == "auto":
             raise ValueError("landmarks is 'auto', must be a model name")
         for name, low, high in (
-            ("frames", 1, MOST_FRAMES),
-            ("size", 16, MOST_SIZE_PX),
+            ("frames", 1, MAX_FRAMES),
+            ("size", 16, MAX_SIZE_PX),
             ("jpeg_quality", 1, 100),
             ("crf", 0, 51),
             ("landmarks_every", 1, 1_000),
@@ -170,7 +170,7 @@ class BuildConfig(Settings):
             if not 16 <= size < larger:
                 sizes = ", ".join(map(str, self.sizes))
                 raise ValueError(f"sizes are {sizes}, must be in descending order and at least 16")
-        if self.moving and (odd := [size for size in self.sizes if size % 2]):
+        if self.stores_video and (odd := [size for size in self.sizes if size % 2]):
             raise ValueError(f"size is {odd[0]}, must be even for stored video")
 
     def _check_video(self) -> None:
@@ -180,7 +180,7 @@ class BuildConfig(Settings):
             raise ValueError(f"video_psnr is {self.video_psnr}, must be between 20 and 60")
         if self.store == "stills" and (unused := _OF_VIDEO & self.changed().keys()):
             raise ValueError(f"{', '.join(sorted(unused))}: only for stored video, but store is 'stills'")
-        if self.speech and not self.sounding:
+        if self.speech and not self.stores_audio:
             raise ValueError(f"speech is measured in stored audio, but audio is {self.audio!r}")
         if self.store == "video" and self.aus == "openface-still":
             raise ValueError("aus 'openface-still' needs stills, but store is 'video'")
@@ -191,12 +191,12 @@ class BuildConfig(Settings):
         return dataclasses.replace(self, **{"store": "stills", **defaults, **changed})
 
     @property
-    def stills(self) -> bool:
+    def stores_stills(self) -> bool:
         """Whether sampled frames are stored."""
         return self.store != "video"
 
     @property
-    def moving(self) -> bool:
+    def stores_video(self) -> bool:
         """Whether video is stored."""
         return self.store != "stills"
 
@@ -206,18 +206,18 @@ class BuildConfig(Settings):
         return (self.size, *self.smaller_sizes)
 
     @property
-    def sounding(self) -> bool:
+    def stores_audio(self) -> bool:
         """Whether audio is stored with video, if the source has any."""
-        return self.moving and self.audio != "none"
+        return self.stores_video and self.audio != "none"
 
     @property
-    def fewest_frames(self) -> int:
+    def required_frames(self) -> int:
         """Minimum number of decodable frames of a clip; by default, the number of sampled frames."""
-        default = self.frames if self.stills else 1
+        default = self.frames if self.stores_stills else 1
         return default if self.min_frames is None else self.min_frames
 
     @property
-    def least_tube_px(self) -> int:
+    def required_tube_px(self) -> int:
         """Minimum longer side of a tube's box, in source pixels; crops of `face` are more than twice as large as the box."""
         return self.detect_min_px if self.recipe == "face" else self.tube_min_px
 

@@ -25,7 +25,7 @@ from motionshards.schemas.typed import check_types
 
 FORMAT = "motionshards"
 FORMAT_VERSION = 2
-_MOST_BYTES = 2**28
+_MAX_BYTES = 2**28
 READABLE = (1, FORMAT_VERSION)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -177,8 +177,8 @@ class Manifest:
     def advice(self) -> list[str]:
         """Hints if many clips were rejected for their face (see `reasons.advice`) or no clip has the requested audio."""
         kept = self.counts["kept"]
-        silent = kept and self.config.sounding and not self.counts["sound_hours"]
-        return advice(kept, self.counts["rejected"], self.config) + [f"none of {kept} clips has sound"] * bool(silent)
+        silent = kept and self.config.stores_audio and not self.counts["sound_hours"]
+        return advice(kept, self.counts["rejected"], self.config) + [f"none of {kept} clips has audio"] * bool(silent)
 
     @property
     def interrupted(self) -> str | None:
@@ -218,8 +218,8 @@ class Manifest:
         path = out / DATASET_JSON
         try:
             with open_regular(path) as stream:
-                if os.fstat(stream.fileno()).st_size > _MOST_BYTES:
-                    raise DatasetError(f"{path} cannot be parsed: it is larger than {_MOST_BYTES} bytes")
+                if os.fstat(stream.fileno()).st_size > _MAX_BYTES:
+                    raise DatasetError(f"{path} cannot be parsed: it is larger than {_MAX_BYTES} bytes")
                 return cls.parse(stream.read(), str(path))
         except FileNotFoundError:
             raise DatasetError(f"{out} holds no dataset: {DATASET_JSON} is missing") from None

@@ -32,8 +32,9 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Smaller:
-    """The images of a clip at one of the smaller sizes.
+    """The stills and the video of a clip at one of the smaller sizes.
 
+    size_px: height and width of the frames
     jpegs: the stills, as many as at the main size
     mp4: the video, with the same frames as at the main size; None if no video is stored
     """
@@ -82,14 +83,15 @@ def samples_at(frames: int, rate: Fraction, hz: int) -> int:
 
 
 def measured_rows(frames: Frames, every: int) -> Frames:
-    """How many frames of a video, or of each of several videos, have measures: those with the numbers 0, every, 2·every, …"""
+    """Number of measured frames (0, every, 2·every, …) of a video of `frames` frames; elementwise for an int64 array."""
     return -(-frames // every)
 
 
 def point_scale(size_px: int) -> tuple[int, float]:
-    """Units per pixel and offset (pixels) of the integer encoding for a frame size: stored = (x + offset) · units.
+    """Scale (units per pixel) and offset (pixels) of the uint16 encoding for a frame size: stored = (x + offset) · scale.
 
-    The resolution is 1/64 px up to 512 px and halves with each doubling; the frame is centered in the range.
+    The resolution is 1/64 px for frames of up to 512 px, and is halved each time the size doubles. The frame is centered in the
+    range of uint16.
     """
     units = _FINEST_UNITS
     while size_px > _FINEST_UP_TO_PX * (_FINEST_UNITS // units) and units > 1:
@@ -98,29 +100,29 @@ def point_scale(size_px: int) -> tuple[int, float]:
 
 
 def size_of(units: int, offset_px: float) -> int:
-    """The frame size in pixels with this `point_scale`."""
+    """Inverse of `point_scale`: the frame size in pixels."""
     return round(2**16 / units - 2 * offset_px)
 
 
 def quantized(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.uint16]:
-    """Encode points, float32 [L,68,2] in stored pixels, as uint16; NaN becomes NO_POINT, out-of-range values are clipped."""
+    """Encode points, float32 [L,68,2] in stored pixels, as uint16 [L,68,2]; NaN becomes NO_POINT, other values are clipped."""
     units, offset = point_scale(size_px)
     steps = np.rint((points_px.astype(np.float64) + offset) * units)
-    lost = np.isnan(steps)
-    stored: NDArray[np.uint16] = np.where(lost, 0, steps).clip(0, int(NO_POINT) - 1).astype(np.uint16)
-    stored[lost] = NO_POINT
+    missing = np.isnan(steps)
+    stored: NDArray[np.uint16] = np.where(missing, 0, steps).clip(0, int(NO_POINT) - 1).astype(np.uint16)
+    stored[missing] = NO_POINT
     return stored
 
 
 def restored_px(stored: NDArray[np.uint16], units: int, offset_px: float) -> NDArray[np.float32]:
-    """Inverse of `quantized`, given units and offset of `point_scale`: float32 in stored pixels."""
+    """Inverse of `quantized`, given scale and offset of `point_scale`: float32 in stored pixels, NaN for NO_POINT."""
     points: NDArray[np.float32] = (stored / units - offset_px).astype(np.float32)
     points[stored == NO_POINT] = np.nan
     return points
 
 
 def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArray[np.float32]:
-    """Coordinates of any shape in frames of one size as they are in frames of another; pixel centers are whole numbers."""
+    """Rescale coordinates, float32 of any shape, from frames of `size_px` to frames of `to_px`; pixel centers are integers."""
     if size_px == to_px:
         return points_px
     scaled: NDArray[np.float32] = ((points_px + 0.5) * (to_px / size_px) - 0.5).astype(np.float32)
@@ -128,12 +130,12 @@ def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArr
 
 
 def quantized_scores(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Quantize scores from [0, 1] to uint8, in steps of 1/255."""
+    """Encode scores in [0, 1] as uint8, in steps of 1/255; other values are clipped."""
     steps: NDArray[np.uint8] = np.rint(scores.astype(np.float64).clip(0, 1) * 255).astype(np.uint8)
     return steps
 
 
 def restored_scores(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Inverse of `quantized_scores`."""
+    """Inverse of `quantized_scores`: float32 in [0, 1]."""
     scores: NDArray[np.float32] = (stored / 255).astype(np.float32)
     return scores

@@ -23,7 +23,7 @@ logger = logging.getLogger("motionshards")
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
-def refuse_strangers(out: Path, what: str, own: Sequence[str] = ()) -> None:
+def refuse_foreign_files(out: Path, what: str, own: Sequence[str] = ()) -> None:
     """Refuse a directory with unrelated files, so that a typo does not mix output into a home directory.
 
     what: kind of output that the command writes, for the message
@@ -37,9 +37,9 @@ def refuse_strangers(out: Path, what: str, own: Sequence[str] = ()) -> None:
     if not out.is_dir():
         raise ConfigError(f"--output {out} cannot be written: it is not a directory")
     allowed = (WORK_DIR, LOCK, *own)
-    strangers = sorted(entry.name for entry in out.iterdir() if not any(fnmatchcase(entry.name, name) for name in allowed))
-    if strangers:
-        raise ConfigError(f"--output {out} is not empty and holds no {what} (found {strangers[0]!r})")
+    foreign = sorted(entry.name for entry in out.iterdir() if not any(fnmatchcase(entry.name, name) for name in allowed))
+    if foreign:
+        raise ConfigError(f"--output {out} is not empty and holds no {what} (found {foreign[0]!r})")
 
 
 @contextmanager

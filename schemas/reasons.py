@@ -83,7 +83,7 @@ def _what_to_try(reason: str, config: BuildConfig) -> str:
     """Suggest only options that can help given the build's settings."""
     tracks, dlib = config.recipe in TUBE_RECIPES, config.landmarks == "dlib"
     searched = reason in ("no_face", "face_too_small")
-    coarse = tracks and config.least_tube_px > config.detect_min_px
+    coarse = tracks and config.required_tube_px > config.detect_min_px
     helps = {
         "--recipe face, which searches every frame": reason == "no_face" and not tracks,
         "a smaller --detect-min-px": searched and config.detect_min_px > (_DLIB_PX if dlib else _FAN_PX),

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from motionshards.schemas.action_units import MEANS, ActionUnits
-from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
+from motionshards.schemas.confidence import CONFIDENCE, FRAME_SCORES, confidence_columns
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import TUBE, text_of
 from motionshards.schemas.moving import SoundLevel
@@ -29,19 +29,19 @@ from motionshards.schemas.regular_file import open_regular
 
 QUALITY = tuple(field.name for field in fields(Quality))
 """Per-frame measures, stored in meta.json under the same names."""
-MEDIANS = tuple(name for name in QUALITY if name not in DOUBT)
+MEDIANS = tuple(name for name in QUALITY if name not in CONFIDENCE)
 """Measures of which the index stores the median over a clip's frames."""
-CLIP_MEASURES = (*MEDIANS, *DOUBT)
+CLIP_MEASURES = (*MEDIANS, *CONFIDENCE)
 """Index columns with one number per clip."""
 FRAME_MEASURES = (*QUALITY, *FRAME_SCORES)
 """Index columns `frame_<name>`: lists with one number per frame."""
 
 # Far above what a build writes and far below a machine's memory: a small file can declare, and unpack to, any size.
-_MOST_BYTES_A_GROUP = 2**31
-_MOST_ROWS_A_GROUP = 2**20
+_MAX_BYTES_PER_GROUP = 2**31
+_MAX_ROWS_PER_GROUP = 2**20
 # Limits beyond one group: rows with distinct keys take more bytes, and zstd reaches a tenth of this ratio on real tables.
-_MOST_ROWS_A_BYTE = 2
-_MOST_UNPACKED_A_BYTE = 100
+_MAX_ROWS_PER_BYTE = 2
+_MAX_UNPACKED_PER_BYTE = 100
 
 PACKED = pa.struct(
     [
@@ -199,7 +199,7 @@ def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any
         **{name: _median(quality[name]) for name in MEDIANS},
         "frame_pts_s": clip.placement.pts_s,
         **{f"frame_{name}": values for name, values in quality.items()},
-        **_doubt(clip),
+        **_confidence(clip),
         **_au_columns(clip.aus),
         "identity_spread": clip.identity_spread,
         **_video_columns(clip),
@@ -217,11 +217,11 @@ def _video_columns(clip: Clip) -> dict[str, Any]:
     return columns
 
 
-def _doubt(clip: Clip) -> dict[str, Any]:
+def _confidence(clip: Clip) -> dict[str, Any]:
     """Confidence measures of the faces; null with `--landmarks none`."""
     if clip.track is None or clip.landmarks is None:
-        return dict.fromkeys((*DOUBT, *(f"frame_{name}" for name in FRAME_SCORES)))
-    return doubt_columns(
+        return dict.fromkeys((*CONFIDENCE, *(f"frame_{name}" for name in FRAME_SCORES)))
+    return confidence_columns(
         boxes_px=clip.track.boxes_px,
         detector_scores=clip.track.scores,
         landmark_scores=clip.landmarks.scores,
@@ -271,8 +271,8 @@ def completed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """
     if rows.column_names == schema.names:
         return rows.cast(schema)
-    if strange := set(rows.column_names) - set(schema.names):
-        raise pa.ArrowInvalid(f"columns of another version: {', '.join(sorted(strange))}")
+    if unknown := set(rows.column_names) - set(schema.names):
+        raise pa.ArrowInvalid(f"columns of another version: {', '.join(sorted(unknown))}")
     if missing := [one for one in schema.names if one in (*NEVER_NULL, *NEVER_NULL_KEPT) and one not in rows.column_names]:
         raise pa.ArrowInvalid(f"columns are missing: {', '.join(missing)}")
     columns = {
@@ -301,10 +301,10 @@ def open_parquet(source: Path | io.BytesIO, **options: Any) -> pq.ParquetFile:
     rows, unpacked = [group.num_rows for group in groups], [group.total_byte_size for group in groups]
     if (
         min(rows + unpacked, default=0) < 0
-        or max(rows, default=0) > _MOST_ROWS_A_GROUP
-        or max(unpacked, default=0) > _MOST_BYTES_A_GROUP
-        or max(sum(rows), file.metadata.num_rows) > _MOST_ROWS_A_GROUP + _MOST_ROWS_A_BYTE * stored
-        or sum(unpacked) > _MOST_BYTES_A_GROUP + _MOST_UNPACKED_A_BYTE * stored
+        or max(rows, default=0) > _MAX_ROWS_PER_GROUP
+        or max(unpacked, default=0) > _MAX_BYTES_PER_GROUP
+        or max(sum(rows), file.metadata.num_rows) > _MAX_ROWS_PER_GROUP + _MAX_ROWS_PER_BYTE * stored
+        or sum(unpacked) > _MAX_BYTES_PER_GROUP + _MAX_UNPACKED_PER_BYTE * stored
     ):
         file.close()
         raise pa.ArrowInvalid(f"{stored:,} bytes declare {sum(rows):,} rows and {sum(unpacked):,} unpacked bytes")

@@ -170,7 +170,7 @@ def _counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> 
         "kept_by_split": _by(kept["split"]),
         "identities": len(kept["identity"].unique()),
         "frames": pc.sum(kept["n_frames"]).as_py() or 0,
-        **(moving if manifest.config.moving else {}),
+        **(moving if manifest.config.stores_video else {}),
         "source_hours": round((pc.sum(kept["duration_s"]).as_py() or 0.0) / 3600, 3),
         "bytes": sum(entry.bytes for entry in manifest.shards),
     }

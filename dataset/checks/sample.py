@@ -11,8 +11,8 @@ from motionshards.dataset.checks.smaller import check_smaller
 from motionshards.dataset.checks.sound import check_sound, check_sound_row
 from motionshards.dataset.checks.stills import check_still, stills_of
 from motionshards.dataset.checks.video import check_video, check_video_row
+from motionshards.schemas.confidence import CONFIDENCE, FRAME_SCORES, confidence_columns
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
 from motionshards.schemas.layout import (
     AUS,
     AUS_SEQUENCE,
@@ -33,7 +33,7 @@ from motionshards.schemas.samples.members import array_member, embedding_member,
 
 T = TypeVar("T")
 
-DOUBT_COLUMNS = (*DOUBT, "frame_landmark_residual", *(f"frame_{name}" for name in FRAME_SCORES))
+DOUBT_COLUMNS = (*CONFIDENCE, "frame_landmark_residual", *(f"frame_{name}" for name in FRAME_SCORES))
 """Columns of the index that are recomputed from samples."""
 
 _SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
@@ -47,10 +47,10 @@ def expected_suffixes(row: Mapping[str, Any], config: BuildConfig, *, sequence: 
 
     sequence: whether the action units of all frames are present, if the config requests them
     """
-    stills = [frame_suffix(number) for number in range(row["n_frames"] if config.stills else 0)]
+    stills = [frame_suffix(number) for number in range(row["n_frames"] if config.stores_stills else 0)]
     moving = [VIDEO, *([SOUND] if row["has_audio"] else []), VIDEO_FRAMES] if row["video_frames"] is not None else []
     points = [POINTS, POINT_SCORES] if moving else []
-    points += [LANDMARKS, LANDMARK_SCORES] if config.stills else []
+    points += [LANDMARKS, LANDMARK_SCORES] if config.stores_stills else []
     arrays = [] if config.landmarks == "none" else points
     arrays += [] if config.aus == "none" else [AUS]
     arrays += [AUS_SEQUENCE] if sequence and config.aus_frames == "all" else []
@@ -67,9 +67,9 @@ def check_row(row: Mapping[str, Any], config: BuildConfig, *, added: bool = Fals
     added: whether video may have been added to a finished dataset; clips whose source was unreadable by then have none
     """
     wrong = []
-    if config.stills and not config.fewest_frames <= row["n_frames"] <= config.frames:
-        wrong = [f"n_frames is {row['n_frames']}, must be between {config.fewest_frames} and {config.frames}"]
-    if config.moving and not (added and config.stills and row["video_frames"] is None):
+    if config.stores_stills and not config.required_frames <= row["n_frames"] <= config.frames:
+        wrong = [f"n_frames is {row['n_frames']}, must be between {config.required_frames} and {config.frames}"]
+    if config.stores_video and not (added and config.stores_stills and row["video_frames"] is None):
         wrong += [*check_video_row(row, config), *check_sound_row(row, config)]
     yield from wrong
     # A clip that was lost when action units were added later has no sequence, because its number of frames may be unknown.
@@ -100,7 +100,7 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
     if SOUND in members and not wrong and not faults:
         faults += [f"{SOUND}: {fault}" for fault in check_sound(members[SOUND], meta, row, config)]
     if config.landmarks != "none":
-        if config.stills:
+        if config.stores_stills:
             faults += _check_landmarks(members, row["n_frames"], None if wrong else _found(meta["boxes_px"]))
         if not wrong and not faults:
             faults += _check_doubt(members, meta, row)
@@ -138,7 +138,7 @@ def _check_doubt(members: Mapping[str, bytes], meta: Mapping[str, Any], row: Map
     if "landmark_residual" not in meta:
         return
     residual = _floats(meta["landmark_residual"])
-    expected = doubt_columns(
+    expected = confidence_columns(
         boxes_px=_floats(meta["boxes_px"]),
         detector_scores=_floats(meta["box_scores"]),
         landmark_scores=_scores(members),

@@ -20,7 +20,7 @@ def stills_of(
     members: Mapping[str, bytes], row: Mapping[str, Any], config: BuildConfig, size_px: int | None = None
 ) -> dict[int, bytes]:
     """The stills of the sample of a row by number, at the smaller size `size_px` if given."""
-    return {number: members[frame_suffix(number, size_px)] for number in range(row["n_frames"] if config.stills else 0)}
+    return {number: members[frame_suffix(number, size_px)] for number in range(row["n_frames"] if config.stores_stills else 0)}
 
 
 def check_still(jpeg: bytes, size_px: int) -> Iterator[str]:

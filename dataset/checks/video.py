@@ -33,7 +33,7 @@ def check_video_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str
         yield f"{', '.join(missing)} must not be null"
         return
     rows = measured_rows(row["video_frames"], config.landmarks_every)
-    if row["video_frames"] < 1 or (not config.stills and row["n_frames"] != rows):
+    if row["video_frames"] < 1 or (not config.stores_stills and row["n_frames"] != rows):
         yield f"n_frames is {row['n_frames']}, must be {rows} for a video of {row['video_frames']} frames"
     if not row["fps"] > 0 or (config.fps != "source" and row["fps"] != float(Fraction(config.fps))):
         yield f"fps is {row['fps']:g}, must be {config.fps}"
@@ -55,7 +55,7 @@ def check_video(
         meta: has been checked, except for the values of its object `mp4`
         stills: JPEG files by number, only those that can be decoded
     """
-    video, described = meta["mp4"], meta["mp4"] if config.stills else meta
+    video, described = meta["mp4"], meta["mp4"] if config.stores_stills else meta
     wrong = list(_check_meta(video, row, config))
     yield from (f"{META}: mp4: {fault}" for fault in wrong)
     if wrong:
@@ -82,9 +82,9 @@ def _check_meta(video: Mapping[str, Any], row: Mapping[str, Any], config: BuildC
     for name, value in expected.items():
         if video[name] != value:
             yield f"{name} is {video[name]}, must be {value}"
-    if ("pts_s" in video) != config.stills:
-        yield f"pts_s must {'not ' if config.stills else ''}be missing"
-    if config.stills and config.landmarks != "none" and not {"boxes_px", "box_scores"} <= set(video):
+    if ("pts_s" in video) != config.stores_stills:
+        yield f"pts_s must {'not ' if config.stores_stills else ''}be missing"
+    if config.stores_stills and config.landmarks != "none" and not {"boxes_px", "box_scores"} <= set(video):
         yield "boxes_px or box_scores are missing"
 
 

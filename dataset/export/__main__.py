@@ -34,7 +34,7 @@ from motionshards.dataset.commandline import (
 from motionshards.dataset.export.format import FORMATS
 from motionshards.dataset.export.run import ExportOrder, export
 from motionshards.dataset.index import Dataset
-from motionshards.schemas.config import MOST_SIZE_PX
+from motionshards.schemas.config import MAX_SIZE_PX
 from motionshards.schemas.layout import SPLITS
 
 _CORES = len(os.sched_getaffinity(0))
@@ -52,7 +52,7 @@ class ExportOptions(Reporting, OfLocalDataset):
     """Export only this split; may be repeated. The default depends on the format."""
     where: str | None = None
     """Export only clips that satisfy this condition, such as "@latentsync and blur > 50"."""
-    size: Annotated[int | None, Parameter(validator=Number(gte=16, lte=MOST_SIZE_PX))] = None
+    size: Annotated[int | None, Parameter(validator=Number(gte=16, lte=MAX_SIZE_PX))] = None
     """Height and width of the exported frames, in pixels; by default as stored."""
     frames: Literal["mp4", "png", "jpg"] | None = None
     """File type of the frames; the default depends on the format."""

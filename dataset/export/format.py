@@ -94,7 +94,7 @@ class Format(Protocol):
 
 def lack(config: BuildConfig, format: str, *needs: str) -> str | None:
     """The message for the first of `needs` (video, audio, landmarks) that the dataset lacks; None if it lacks none."""
-    has = {"video": config.moving, "audio": config.sounding, "landmarks": config.landmarks != "none"}
+    has = {"video": config.stores_video, "audio": config.stores_audio, "landmarks": config.landmarks != "none"}
     missing = next((one for one in needs if not has[one]), None)
     return missing and f"{format} needs stored {missing}: motionshards build --output OUT --add {_ADDITIONS[missing]}"
 

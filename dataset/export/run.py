@@ -26,7 +26,7 @@ from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import DATASET_JSON, tar_path
-from motionshards.schemas.output import only_writer, refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_foreign_files
 
 DEFAULT_CRF = 18
 # Much less than a shard's 256, so that many workers finish at the same time even with few shards.
@@ -253,5 +253,5 @@ def _complete(place: Place, header: dict[str, Any]) -> dict[str, Any] | None:
             refuse_another(found, header, place.root)
             counts: dict[str, Any] = found.get("counts", {})
             return counts if counts and not FAULTS & counts["left_out"].keys() else None
-    refuse_strangers(place.root, "export")
+    refuse_foreign_files(place.root, "export")
     return None

@@ -16,7 +16,7 @@ from motionshards.dataset.storage.remote import shown
 from motionshards.dataset.storage.shards import Shards
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.dataset.views import Singles
-from motionshards.schemas.bucket import AT_ONCE
+from motionshards.schemas.bucket import MAX_CONCURRENT_REQUESTS
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import IDENTITY_NUMBERS
 
@@ -53,7 +53,7 @@ def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips
     catalog = read_catalog(opened.rows(), None, select_kind(config, view))
     reader = Reader(catalog, view, 0, Shards(opened.place(catalog.shards, random=False)), warm=False)
     values = np.empty((len(catalog), IDENTITY_NUMBERS), np.float32)
-    with ThreadPoolExecutor(AT_ONCE if opened.remote else 1) as pool:
+    with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS if opened.remote else 1) as pool:
         for start in range(0, len(catalog), _CLIPS_AT_ONCE):
             part = range(start, min(start + _CLIPS_AT_ONCE, len(catalog)))
             try:

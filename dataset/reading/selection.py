@@ -32,10 +32,10 @@ def select_kind(config: BuildConfig, view: View, frames: str | None = None, size
     Raises:
         ConfigError: such frames are not stored, or the video is not continuous as the view requires
     """
-    if (frames == "stills" and not config.stills) or (frames == "video" and not config.moving):
+    if (frames == "stills" and not config.stores_stills) or (frames == "video" and not config.stores_video):
         raise ConfigError(f"frames is {frames!r}, but the dataset was built with --store {config.store}")
     preferred = getattr(view, "prefers", "stills")
-    video = config.moving and (not config.stills or (frames or preferred) == "video")
+    video = config.stores_video and (not config.stores_stills or (frames or preferred) == "video")
     if video and preferred == "video" and config.unit == "video":
         raise ConfigError(f"{view} needs continuous video, but videos built with --unit video join several files")
     return Kind.of("video" if video else "stills", config.sizes, size, config.landmarks_every)

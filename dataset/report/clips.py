@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.query.where_values import kind_of_column
 from motionshards.dataset.report.tables import Rows, pieces
-from motionshards.schemas.doubt import DOUBT
+from motionshards.schemas.confidence import CONFIDENCE
 from motionshards.schemas.tables import INDEX, SOUND_MEASURES
 
-MEASURES = ("face_size_px", "blur", "brightness", "yaw_deg", "pitch_deg", "roll_deg", *DOUBT)
+MEASURES = ("face_size_px", "blur", "brightness", "yaw_deg", "pitch_deg", "roll_deg", *CONFIDENCE)
 OF_VIDEO = ("video_frames", "fps", "has_audio", *SOUND_MEASURES)
 POSE_STEP_DEG = 5
 POSE_EDGES_DEG = np.arange(-90, 91, POSE_STEP_DEG, dtype=np.float64)

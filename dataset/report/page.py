@@ -44,8 +44,8 @@ def _hash(text: str) -> str:
 
 def _header(content: Content) -> Markup:
     config = content.manifest.config
-    kept = [f"{config.frames} frames"] if config.stills else []
-    kept += [f"video at {config.fps} fps"] if config.moving else []
+    kept = [f"{config.frames} frames"] if config.stores_stills else []
+    kept += [f"video at {config.fps} fps"] if config.stores_video else []
     size_px = " and ".join(f"{size} × {size}" for size in config.sizes) + " px"
     line = f"{config.source} · {' and '.join(kept)} per {config.unit} at {size_px} · recipe {config.recipe}"
     heading = element(
@@ -71,7 +71,7 @@ def _tiles(content: Content) -> Markup:
         ("clips", whole(total.clips)),
         ("identities", whole(total.identities)),
         ("source video", hours(total.seconds)),
-        ("stored frames", whole(moving.frames if moving and not manifest.config.stills else total.frames)),
+        ("stored frames", whole(moving.frames if moving and not manifest.config.stores_stills else total.frames)),
         ("in shards" + (", all clips" if content.where else ""), size(sum(entry.bytes for entry in manifest.shards))),
         ("rejected", whole(content.rejections.total)),
     ]

@@ -80,7 +80,7 @@ def _moving(content: Content, moving: Moving) -> Markup:
         f"{hours(moving.seconds)} of stored video, {plural(moving.frames, 'frame')} in {plural(moving.clips, 'clip')}. ",
         f"{percent(moving.heard_clips, moving.clips)} of these clips have sound, {hours(moving.heard_seconds)} in total.",
     ]
-    if not content.manifest.config.stills:
+    if not content.manifest.config.stores_stills:
         words.append(f" Elsewhere, frames are those with measures, one in {content.manifest.config.landmarks_every}.")
     measures = content.figures.measures
     charts = [_chart(measures[name], title, unit, meaning) for name, title, unit, meaning in _OF_VIDEO if measures[name].present]

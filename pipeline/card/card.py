@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.pipeline.card.fields import INDEX_COLUMNS, content, members, sizes
-from motionshards.pipeline.card.figures import Figures, as_found, read_figures
+from motionshards.pipeline.card.figures import Figures, read_figures, without_absent_audio
 from motionshards.pipeline.card.front import front_matter
 from motionshards.pipeline.card.loading import loading
 from motionshards.pipeline.card.people import bias, people
@@ -23,7 +23,7 @@ from motionshards.transforms.extract.action_units.summary import sparkline
 def data_card(manifest: Manifest, out: Path) -> str:
     """The card of a finished dataset, as Markdown; `out` contains its index."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
-    manifest = as_found(manifest)
+    manifest = without_absent_audio(manifest)
     sections = (
         _summary(manifest, corpus, figures),
         loading(manifest.config),
@@ -46,7 +46,7 @@ def _summary(manifest: Manifest, corpus: Corpus, figures: Figures) -> str:
         **{f"rejected: {_code(reason)}": f"{count:,}" for reason, count in counts["rejected"].items()},
         "identities": f"{counts['identities']:,}",
         "frames": f"{counts['frames']:,}",
-        **(_moving(manifest, figures) if config.moving else {}),
+        **(_video_lines(manifest, figures) if config.stores_video else {}),
         "hours of source video": f"{counts['source_hours']:,}",
         "bytes": f"{counts['bytes']:,}",
     }
@@ -62,20 +62,21 @@ WebDataset shards written by motionshards, for training models that animate face
 {_table(("", ""), ledger.items())}{advice}"""
 
 
-def _moving(manifest: Manifest, figures: Figures) -> dict[str, str]:
+def _video_lines(manifest: Manifest, figures: Figures) -> dict[str, str]:
     """Lines of the summary about stored video and audio."""
     counts = manifest.counts
     lines = {"frames of stored video": f"{counts['video_frames']:,}"}
-    if manifest.config.sounding:
+    if manifest.config.stores_audio:
         share = figures.with_sound / max(counts["kept"], 1)
         lines |= {"clips with audio": f"{figures.with_sound:,} ({share:.0%})", "hours of audio": f"{counts['sound_hours']:,.3g}"}
     return lines
 
 
 def _stored(config: BuildConfig) -> str:
-    stored = ["a few frames in time order"] * config.stills + ["the whole clip as video of constant rate"] * config.moving
-    stored += ["its audio if the source has any"] * config.sounding
-    measured = "each measured frame" if config.moving else "each"
+    stored = ["a few frames in time order"] * config.stores_stills
+    stored += ["the whole clip as video of constant rate"] * config.stores_video
+    stored += ["its audio if the source has any"] * config.stores_audio
+    measured = "each measured frame" if config.stores_video else "each"
     stored += [f"68 landmarks and the head pose of {measured}"] * (config.landmarks != "none")
     return ", ".join([*stored, *["action units"] * (config.aus != "none"), ""])
 
@@ -98,11 +99,11 @@ Pixel coordinates: x points right, y down, the center of the top left pixel is (
 
 def _counted(config: BuildConfig) -> str:
     """The meaning of the letters in shapes."""
-    if not config.moving:
+    if not config.stores_video:
         return "N is its number of frames"
     stills = (
         "N is its number of stills, M of video frames, and L of"
-        if config.stills
+        if config.stores_stills
         else "M is its number of video frames, and N = L of"
     )
     return f"{stills} measured video frames (every {config.landmarks_every}-th)"
@@ -153,7 +154,7 @@ def _splits(manifest: Manifest, figures: Figures) -> str:
 def _creation(manifest: Manifest, corpus: Corpus) -> str:
     settings = {_code(name): _text(value) for name, value in manifest.config.to_json().items()}
     versions = "\n".join(f"- {_text(name)}: {_text(version)}" for name, version in manifest.provenance.items())
-    doubts = {_text(name.replace("_", " ")): f"{doubt['count']:,}" for name, doubt in _doubts(manifest).items()}
+    warnings = {_text(name.replace("_", " ")): f"{warning['count']:,}" for name, warning in _warnings(manifest).items()}
     return f"""## How it was made
 
 {corpus.collection}{f" Source: <{corpus.home}>." if corpus.home else ""}
@@ -167,14 +168,14 @@ The same input produces the same bytes with these settings and versions:
 
 Counted over the whole listing. All clips are kept except malformed lines; `dataset.json` lists cases.
 
-{_table(("", ""), doubts.items())}
+{_table(("", ""), warnings.items())}
 {_left_out(manifest)}"""
 
 
 def _drawn(config: BuildConfig) -> str:
-    if not config.moving:
+    if not config.stores_video:
         return "Frames were sampled from each clip by a fixed permutation,"
-    sampled = "Stills were sampled from each clip by a fixed permutation; " if config.stills else ""
+    sampled = "Stills were sampled from each clip by a fixed permutation; " if config.stores_stills else ""
     return f"{sampled}frame i of a video is the source frame nearest to start + i / rate. All were"
 
 
@@ -190,8 +191,8 @@ def _additions(manifest: Manifest) -> str:
     return "\n".join(["", "Added later:", "", *lines, ""]) if lines else ""
 
 
-def _doubts(manifest: Manifest) -> dict[str, dict[str, Any]]:
-    return {name: doubt for name, doubt in manifest.hygiene.items() if isinstance(doubt, dict)}
+def _warnings(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    return {name: warning for name, warning in manifest.hygiene.items() if isinstance(warning, dict)}
 
 
 def _considerations(manifest: Manifest, corpus: Corpus, figures: Figures) -> str:

@@ -27,7 +27,7 @@ from motionshards.pipeline.card.fields import (
     sound_rate,
     video_rate,
 )
-from motionshards.pipeline.card.figures import Figures, as_found, read_figures
+from motionshards.pipeline.card.figures import Figures, read_figures, without_absent_audio
 from motionshards.pipeline.card.front import language, tags
 from motionshards.pipeline.card.people import MISUSE, REMOVAL, bias, personal
 from motionshards.pipeline.card.sources import Corpus, corpus_of
@@ -86,7 +86,7 @@ _NAMES = {STILLS: "frames", VIDEO: "video", SOUND: "sound", VIDEO_FRAMES: "video
 def croissant(manifest: Manifest, out: Path) -> str:
     """The content of croissant.json of a finished dataset; `out` contains its tables, and the manifest their digests."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
-    manifest = as_found(manifest)
+    manifest = without_absent_audio(manifest)
     tables = {name: ((out / name).stat().st_size, manifest.files[name]) for name in (INDEX, REJECTIONS)}
     described = {
         "@context": CONTEXT,
@@ -120,11 +120,11 @@ def _about(manifest: Manifest, corpus: Corpus) -> Node:
 def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
     """The properties of the Croissant RAI (responsible AI) vocabulary that are known."""
     counts, config = manifest.counts, manifest.config
-    lost = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
+    rejected = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
     tools = [f"{name} {version}" for name, version in manifest.provenance.items()]
     return {
         "rai:dataCollection": corpus.collection,
-        "rai:dataCollectionMissingData": f"{counts['planned']} clips planned, {counts['kept']} kept; rejected: {lost or 0}",
+        "rai:dataCollectionMissingData": f"{counts['planned']} clips planned, {counts['kept']} kept; rejected: {rejected or 0}",
         "rai:dataPreprocessingProtocol": list(_preprocessing(config)),
         "rai:machineAnnotationTools": tools,
         "rai:dataBiases": bias(figures),
@@ -136,14 +136,14 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
 
 
 def _preprocessing(config: BuildConfig) -> Iterator[str]:
-    if config.stills:
+    if config.stores_stills:
         yield f"{config.frames} frames of each clip, sampled by a permutation seeded by its key"
     yield f"crop: recipe {config.recipe}, fit {config.fit}, {sizes(config)}"
-    if config.stills:
+    if config.stores_stills:
         yield f"JPEG of quality {config.jpeg_quality}, 4:2:0"
-    if config.moving:
+    if config.stores_video:
         yield f"H.264 of {video_rate(config)}: each frame shows the source frame nearest in time"
-    if config.sounding:
+    if config.stores_audio:
         yield f"FLAC of {sound_rate(config)}, cut to the span of the video"
 
 
@@ -233,8 +233,8 @@ def _table_records(figures: Figures) -> Iterator[Node]:
     if figures.splits:  # otherwise the referenced record set does not exist
         clips[INDEX_SCHEMA.names.index("split")]["references"] = {"field": {"@id": "splits/name"}}
     yield _record_set("clips", "Kept clips, one row each.", "clips/key", clips)
-    lost = [_column("rejections", REJECTIONS, column, REJECTION_COLUMNS[column.name]) for column in REJECTIONS_SCHEMA]
-    yield _record_set("rejections", "Clips that were planned but not kept, with the reason.", "rejections/key", lost)
+    rejected = [_column("rejections", REJECTIONS, column, REJECTION_COLUMNS[column.name]) for column in REJECTIONS_SCHEMA]
+    yield _record_set("rejections", "Clips that were planned but not kept, with the reason.", "rejections/key", rejected)
 
 
 def _member_records(manifest: Manifest) -> Iterator[Node]:

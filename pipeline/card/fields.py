@@ -1,8 +1,8 @@
 """One-line descriptions of the members of a sample and of the table columns, for data card and Croissant file."""
 
 from motionshards.schemas.action_units import INTENSITIES, MEANS
+from motionshards.schemas.confidence import ADJACENT_S
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.doubt import ADJACENT_S
 from motionshards.schemas.layout import (
     AUS,
     AUS_SEQUENCE,
@@ -110,7 +110,9 @@ PARTS = {
 
 def content(config: BuildConfig) -> str:
     """The stored content of a clip, in words."""
-    return " and ".join([f"{config.frames} frames"] * config.stills + [f"video of {video_rate(config)}"] * config.moving)
+    return " and ".join(
+        [f"{config.frames} frames"] * config.stores_stills + [f"video of {video_rate(config)}"] * config.stores_video
+    )
 
 
 def sizes(config: BuildConfig, times: str = " × ") -> str:
@@ -121,10 +123,10 @@ def sizes(config: BuildConfig, times: str = " × ") -> str:
 def members(config: BuildConfig) -> dict[str, str]:
     """The members of a sample: suffix -> description."""
     size = f"{config.size} × {config.size} px"
-    described = {STILLS: f"frame NNN, in time order: baseline JPEG, RGB, {size}"} if config.stills else {}
-    if config.moving:
+    described = {STILLS: f"frame NNN, in time order: baseline JPEG, RGB, {size}"} if config.stores_stills else {}
+    if config.stores_video:
         described |= _video_members(config, size)
-    if config.landmarks != "none" and config.stills:
+    if config.landmarks != "none" and config.stores_stills:
         described[LANDMARKS] = "float32 [N,68,2], x y in crop pixels, iBUG 300-W order; NaN where no face was found"
         described[LANDMARK_SCORES] = "float32 [N,68], 0 to 1"
     if config.aus != "none":
@@ -138,8 +140,8 @@ def members(config: BuildConfig) -> dict[str, str]:
             "float32 [128], face descriptor (biometric data), mean of up to five frames; NaN where no face was found"
         )
     for size_px in config.smaller_sizes:
-        described |= {f"{size_px}.{STILLS}": f"frame NNN at {size_px} × {size_px} px"} if config.stills else {}
-        described |= {video_suffix(size_px): f"the video at {size_px} × {size_px} px"} if config.moving else {}
+        described |= {f"{size_px}.{STILLS}": f"frame NNN at {size_px} × {size_px} px"} if config.stores_stills else {}
+        described |= {video_suffix(size_px): f"the video at {size_px} × {size_px} px"} if config.stores_video else {}
     described[META] = "identity and source of the clip, and lists of length N: time, crop affine, boxes, head pose, quality"
     return described
 
@@ -156,7 +158,7 @@ def sound_rate(config: BuildConfig) -> str:
 
 def _video_members(config: BuildConfig, size: str) -> dict[str, str]:
     described = {VIDEO: f"H.264 video of M frames at {video_rate(config)}, {size}"}
-    if config.sounding:
+    if config.stores_audio:
         described[SOUND] = f"16-bit FLAC, {sound_rate(config)}: audio of the same span; absent if the source has none"
     described[VIDEO_FRAMES] = (
         "float64 [M,3], the source frame that each frame shows: span, number in its file, seconds in its file"

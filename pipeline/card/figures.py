@@ -132,9 +132,9 @@ def _spread(column: pa.ChunkedArray) -> Spread | None:
 
 
 def _size(rows: pa.Table, split: str) -> SplitSize:
-    mine = rows.filter(pc.equal(rows["split"], split))
-    frames, seconds = pc.sum(mine["n_frames"]).as_py() or 0, pc.sum(mine["duration_s"]).as_py() or 0.0
-    return SplitSize(len(mine), len(pc.unique(mine["identity"])), frames, seconds / 3600)
+    of_split = rows.filter(pc.equal(rows["split"], split))
+    frames, seconds = pc.sum(of_split["n_frames"]).as_py() or 0, pc.sum(of_split["duration_s"]).as_py() or 0.0
+    return SplitSize(len(of_split), len(pc.unique(of_split["identity"])), frames, seconds / 3600)
 
 
 def _turned(yaw_deg: pa.ChunkedArray) -> float | None:
@@ -144,9 +144,9 @@ def _turned(yaw_deg: pa.ChunkedArray) -> float | None:
     return (pc.sum(pc.greater(pc.abs(known), _TURNED_DEG)).as_py() or 0) / len(known)
 
 
-def as_found(manifest: Manifest) -> Manifest:
+def without_absent_audio(manifest: Manifest) -> Manifest:
     """The manifest with settings that describe what is actually stored: without audio if no clip has any."""
     config = manifest.config
-    if not config.sounding or manifest.counts.get("sound_hours") != 0:
+    if not config.stores_audio or manifest.counts.get("sound_hours") != 0:
         return manifest
     return replace(manifest, config=replace(config, audio="none", speech=False))

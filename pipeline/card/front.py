@@ -39,13 +39,13 @@ def _content(corpus: Corpus, config: BuildConfig, kept_by_split: Mapping[str, in
         "task_categories": ["image-to-video"] + ["keypoint-detection"] * (config.landmarks != "none"),
         "tags": tags(corpus, config),
         **_configs(kept_by_split),
-        **({"dataset_info": {"features": _features(config)}} if config.moving else {}),
+        **({"dataset_info": {"features": _features(config)}} if config.stores_video else {}),
     }
 
 
 def language(config: BuildConfig) -> str:
     """Language code of the clips' speech."""
-    return _UNKNOWN_LANGUAGE if config.sounding else _NO_LANGUAGE
+    return _UNKNOWN_LANGUAGE if config.stores_audio else _NO_LANGUAGE
 
 
 def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
@@ -53,7 +53,7 @@ def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
     shown = {"face": ["talking-head", "face-animation"], "body": ["human-motion"]}.get(corpus.shows, [])
     computed = ["facial-landmarks"] * (config.landmarks != "none") + ["action-units"] * (config.aus != "none")
     computed += ["biometric-data"] * config.identity_embedding
-    computed += ["audio"] * config.sounding
+    computed += ["audio"] * config.stores_audio
     return ["webdataset", "video", "image-animation", *shown, *computed]
 
 

@@ -7,13 +7,13 @@ from motionshards.schemas.layout import VIDEO, video_suffix
 def loading(config: BuildConfig) -> str:
     """The section, Markdown."""
     frame = f"{config.size}, {config.size}, 3"
-    if not config.moving:
+    if not config.stores_video:
         return _SECTION.format(view="Pairs", ask="Pairs(2)", of=f"2, {frame}", more="", members='sample["000.jpg"]', sound="")
-    ask = f"Sequence(16, fps=25{', audio=True' if config.sounding else ''})"
-    more = "; batch.audio: float32 [40, samples]" if config.sounding else ""
-    members = 'sample["mp4"], sample.get("flac")' if config.sounding else 'sample["mp4"]'
+    ask = f"Sequence(16, fps=25{', audio=True' if config.stores_audio else ''})"
+    more = "; batch.audio: float32 [40, samples]" if config.stores_audio else ""
+    members = 'sample["mp4"], sample.get("flac")' if config.stores_audio else 'sample["mp4"]'
     videos = [VIDEO, *map(video_suffix, config.smaller_sizes)]
-    if config.sounding:
+    if config.stores_audio:
         sound = _SOUND.replace("{videos}", ", ".join(f'"{name}": Video(decode=False)' for name in videos))
     else:
         sound = _VIDEO.replace("{casts}", ".".join(f'cast_column("{name}", Video(decode=False))' for name in videos))

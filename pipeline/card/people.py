@@ -11,11 +11,11 @@ REMOVAL = (
 )
 _SHOWN = (
     "The frames show real people who can be recognized, and keys and tables contain their names or numbers in the corpus. Faces "
-    "are personal data and, if used to identify someone, biometric data. Whoever ran the build has not asked for consent. "
-    "Whoever holds a copy must answer requests of the people shown, including requests made to the authors of the corpus."
+    "are personal data and, if used to identify someone, biometric data. The build did not ask anyone for consent. "
+    "Anyone who holds a copy must answer requests of the people shown, including requests made to the authors of the corpus."
 )
 _RENDERED = "The frames are rendered from one portrait in the public domain and show nobody else."
-_UNKNOWN = "Only whoever ran the build can say whether the frames show real people, and whether they consented."
+_UNKNOWN = "Only the person who ran the build knows whether the frames show real people, and whether they consented."
 
 BIOMETRIC = (
     "This dataset contains biometric data: each sample has a face descriptor (`identity.npy`), 128 numbers by which the same "

@@ -19,7 +19,7 @@ from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
 from motionshards.transforms.extract.action_units.source import AuSource, StoredClip
 
 _LOOKED_FOR = 200
-_MOST_BYTES = 1_000_000_000
+_MAX_BYTES = 1_000_000_000
 
 Outcome = Clip | Rejected
 
@@ -33,7 +33,7 @@ def with_action_units(
 ) -> Iterator[list[Outcome]]:
     """Yield the outcomes in order, with action units added to kept clips; clips whose extraction fails become rejections.
 
-    Clips are buffered until they have as many frames as a batch of the source, or their images take `_MOST_BYTES`. Without a
+    Clips are buffered until they have as many frames as a batch of the source, or their images take `_MAX_BYTES`. Without a
     source, outcomes pass through unchanged.
 
     scratch: directory for temporary files; None for the system's default
@@ -50,7 +50,7 @@ def with_action_units(
             if isinstance(one, Clip):
                 frames += len(one) if one.every is None or sequences is None else len(one.every)
                 size += 0 if sequences is None else sequences.bytes_of(one.spec.key)
-        if frames >= aus.batch_frames or size >= _MOST_BYTES:
+        if frames >= aus.batch_frames or size >= _MAX_BYTES:
             yield from _completed(waiting, aus, config, scratch, sequences)
             waiting, frames, size = [], 0, 0
     yield from _completed(waiting, aus, config, scratch, sequences)
@@ -62,12 +62,12 @@ def add_action_units(
     """Yield the clips with action units; a clip whose extraction fails is kept, with no valid frame."""
     waiting: deque[Clip] = deque()
 
-    def noted() -> Iterator[list[Outcome]]:
+    def one_by_one() -> Iterator[list[Outcome]]:
         for clip in clips:
             waiting.append(clip)
             yield [clip]
 
-    for (outcome,) in with_action_units(noted(), aus, config, scratch, sequences):
+    for (outcome,) in with_action_units(one_by_one(), aus, config, scratch, sequences):
         clip = waiting.popleft()
         yield outcome if isinstance(outcome, Clip) else replace(clip, aus=without_action_units(clip, config))
 

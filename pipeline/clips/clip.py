@@ -34,7 +34,7 @@ from motionshards.transforms.extract.track import centered_box, track
 # In consecutive frames, search the whole image in every n-th frame, and only around the previous face in the others.
 _WHOLE_EVERY = 5
 
-Something = TypeVar("Something")
+Result = TypeVar("Result")
 Faces = tuple[FaceTrack | None, Landmarks | None]
 
 
@@ -59,16 +59,16 @@ def read_clip(
 
 
 def read_media(
-    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
-) -> Something | Rejected:
+    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Result]
+) -> Result | Rejected:
     """Open the files of a clip and return the result of `read`, which receives them by uri; retries as `read_clip` does."""
     for last in (False, True):
         try:
             check_size((span.packed for span in _each_file(spec) if span.packed is not None), config.max_clip_bytes)
             return _read(spec, root, config, read)
-        except ClipRejected as lost:
-            if last or lost.reason != "decoder_killed":
-                return Rejected(spec, lost.reason, lost.detail)
+        except ClipRejected as rejection:
+            if last or rejection.reason != "decoder_killed":
+                return Rejected(spec, rejection.reason, rejection.detail)
     raise AssertionError("the second try returns")
 
 
@@ -99,9 +99,7 @@ def build_clip(
     return [next(done) if isinstance(one, ReadClip) else one for one in read]
 
 
-def _read(
-    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
-) -> Something:
+def _read(spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Result]) -> Result:
     with ExitStack() as opened:
         # Several spans may be in one file, which is then opened, or unpacked, only once.
         opened_files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
@@ -110,8 +108,8 @@ def _read(
             files = {uri: opened.enter_context(one_decoder(file)) for uri, file in files.items()}
         try:
             return read(timeline_from_packets, files)
-        except ClipRejected as lost:
-            if lost.reason != "frame_mismatch":
+        except ClipRejected as rejection:
+            if rejection.reason != "frame_mismatch":
                 raise
         return read(timeline_by_decoding, files)
 
@@ -126,14 +124,14 @@ def _read_by(
     sequences: Sequences | None,
 ) -> list[ReadClip | Rejected]:
     if config.recipe not in TUBE_RECIPES:
-        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences, moving=config.moving)]
+        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences, read_video=config.stores_video)]
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)
     known = annotation(span, root, line.size_px, line.pixel_aspect)
     frames = annotated_frames(known, line)
-    if len(frames) < config.fewest_frames:
-        raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
+    if len(frames) < config.required_frames:
+        raise ClipRejected("too_few_frames", f"{len(frames)} of {config.required_frames}")
     footage = Footage(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1, sequences)
     tubes = track_faces(footage, model, config)
     past_s = past_end_s(known, line)
@@ -163,7 +161,7 @@ def find_faces(read: Sequence[ReadClip], model: FaceModel) -> Sequence[tuple[Fac
 
 def find_tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
     """The face track of each clip; faces are detected unless reading has already done so."""
-    apart = [one.track is None and not (one.follows and model.batch_frames == 1) for one in read]
+    apart = [one.track is None and not (one.is_consecutive and model.batch_frames == 1) for one in read]
     images = [image.pixels for one, alone in zip(read, apart, strict=True) if alone for image in _search_images(one.crop)]
     found = iter(model.detect(images) if images else [])
     return [
@@ -201,8 +199,8 @@ def _finish(read: ReadClip, faces: Faces, rows: Faces, model: FaceModel | None, 
     clip = finished(read, faces, config, rows)
     try:
         return with_identity(clip, config.decode_timeout_s) if config.identity_embedding else clip
-    except ClipRejected as lost:  # from decoding the stored video
-        return Rejected(read.spec, lost.reason, lost.detail)
+    except ClipRejected as rejection:  # from decoding the stored video
+        return Rejected(read.spec, rejection.reason, rejection.detail)
 
 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
@@ -224,7 +222,7 @@ def measured(read: ReadClip, faces: Faces, rows: Faces, config: BuildConfig) -> 
     rows: face and landmarks of the measured frames of its video, if those differ from its own frames
     """
     track, points = faces
-    points = as_stored(points, config.size) if read.follows and points is not None else points
+    points = as_stored(points, config.size) if read.is_consecutive and points is not None else points
     video = None if read.video is None else stored_video(read.video, config, *rows)
     return {"track": track, "landmarks": points, "quality": measure(read.crop, track, points), "video": video}
 
@@ -237,7 +235,7 @@ def finished(read: ReadClip, faces: Faces, config: BuildConfig, rows: Faces = (N
         duration_s=read.duration_s,
         past_end_s=read.past_end_s,
         placement=read.crop.placement,
-        jpegs=() if read.follows else encode_jpegs(read.crop.rgb, config.jpeg_quality),
+        jpegs=() if read.is_consecutive else encode_jpegs(read.crop.rgb, config.jpeg_quality),
         file_frames=read.file_frames,
         display=read.crop.display,
         every=read.every,

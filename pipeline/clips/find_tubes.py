@@ -44,7 +44,7 @@ _AREA = "area+accurate_rnd+bitexact"
 Found = TypeVar("Found")
 
 # Clips are read in several threads, and models need not be thread-safe.
-MODEL = threading.Lock()
+MODEL_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,9 @@ def tube_rule(footage: Footage, config: BuildConfig) -> TubeRule:
     line, parity = footage.timeline, config.recipe == "fomm-track"
     gap = round(LONGEST_GAP_S * len(line.raw_s) / line.duration_s) if line.duration_s else 0
     return TubeRule(
-        min_frames=max(config.tube_min_frames, config.fewest_frames),
+        min_frames=max(config.tube_min_frames, config.required_frames),
         max_frames=config.tube_max_frames,
-        min_px=config.least_tube_px,
+        min_px=config.required_tube_px,
         longest_gap=gap + config.detect_every - 1,
         same_place=FOMM_SAME_PLACE if parity else 0.0,
         widest=np.inf if parity else _WIDEST_PORTRAIT * config.face_scale if config.recipe == "face" else _WIDEST,
@@ -113,8 +113,8 @@ def _from_keyframe(footage: Footage, read: Callable[[bool], Found]) -> Found:
     """Return `read(True)`, which seeks to the preceding keyframe, or `read(False)`, from the file's start, if that fails."""
     try:
         return read(True)
-    except ClipRejected as lost:
-        if lost.reason not in ("corrupt", "frame_mismatch") or not seek_s(footage.timeline, np.array([footage.start])):
+    except ClipRejected as rejection:
+        if rejection.reason not in ("corrupt", "frame_mismatch") or not seek_s(footage.timeline, np.array([footage.start])):
             raise
     return read(False)
 
@@ -144,7 +144,7 @@ def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule:
 
 def _least_face_px(config: BuildConfig) -> float:
     """Minimum face size to track, in source pixels."""
-    return max(config.detect_min_px, config.least_tube_px / _UNION_TO_FACE)
+    return max(config.detect_min_px, config.required_tube_px / _UNION_TO_FACE)
 
 
 def _small_px(line: Timeline, model: FaceModel, face_px: float) -> tuple[int, int]:
@@ -165,7 +165,7 @@ def _searchable(image: Pixels) -> Pixels:
 
 def _detect(model: FaceModel, *, enlarged: bool = False) -> Detect:
     def detect(images: Sequence[Pixels]) -> list[Detections]:
-        with MODEL:
+        with MODEL_LOCK:
             return model.detect(images, enlarged=enlarged, own_scale=not enlarged)
 
     return detect

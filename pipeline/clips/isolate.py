@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from motionshards.pipeline.clips.clip import build_clip
-from motionshards.pipeline.clips.memory import killed_without_memory
+from motionshards.pipeline.clips.memory import kill_if_out_of_memory
 from motionshards.pipeline.clips.sequences import Sequences
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.config import BuildConfig
@@ -51,7 +51,7 @@ def main() -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     spec, root, config, options, sequences = pickle.load(sys.stdin.buffer)
-    with killed_without_memory():
+    with kill_if_out_of_memory():
         outcomes = build_clip(spec, root, models.load(config.landmarks, options), config, sequences)
     with open(answer, "wb") as stream:
         pickle.dump(outcomes, stream)

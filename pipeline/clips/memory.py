@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def killed_without_memory() -> Iterator[None]:
+def kill_if_out_of_memory() -> Iterator[None]:
     """Kill this process if the body runs out of memory; its clips in flight become suspects.
 
     Python raises MemoryError, or RuntimeError if a thread's stack cannot be allocated; system calls raise OSError, and Arrow

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from motionshards.pipeline.clips.annotations import Annotation, annotation
 from motionshards.pipeline.clips.sequences import Sequences, image_size_px
 from motionshards.pipeline.clips.sound import clip_sound
-from motionshards.pipeline.clips.video import ReadVideo, Stretch, parted, smaller_of, with_video
+from motionshards.pipeline.clips.video import ReadVideo, Stretch, crop_and_video, smaller_of, with_video
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
@@ -54,7 +54,7 @@ class ReadClip:
     smaller: tuple[SmallerFrames, ...] = ()
 
     @property
-    def follows(self) -> bool:
+    def is_consecutive(self) -> bool:
         """Whether the frames of the crop are (nearly) consecutive: those of a video without stills."""
         return self.video is not None and self.video.rows is None
 
@@ -69,20 +69,20 @@ def read_frames(
     stored: Placement | None = None,
     sequences: Sequences | None = None,
     *,
-    moving: bool = False,
+    read_video: bool = False,
 ) -> ReadClip:
     """Sample from the concatenated frames of all spans, then decode the sampled frames of each file.
 
     model: if given, images for its face detector are decoded in the same pass
     stored: stills that exist already and are skipped
     sequences: where images of all frames are written; None if they are not needed
-    moving: whether to read video and audio
+    read_video: whether to read video and audio
     """
     parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
     total = sum(len(part.frames) for part in parts)
-    if total < config.fewest_frames:
-        raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
-    rate = rate_of(config.fps, parts[0].timeline) if moving else None
+    if total < config.required_frames:
+        raise ClipRejected("too_few_frames", f"{total} of {config.required_frames}")
+    rate = rate_of(config.fps, parts[0].timeline) if read_video else None
     stretches = _stretches(parts, sample_indices(total, config.frames, config.seed, spec.key), stored, rate, config)
     decoded, search = [], search_of(model, config)
     image_px = None if sequences is None else image_size_px(parts[0].window, parts[0].timeline, total)
@@ -93,7 +93,7 @@ def read_frames(
         if len(stretch.indices) or stretch.video is not None or every is not None:
             frames = part.decode(stretch, config, search, every)
             decoded.append((number, stretch, frames))
-    crop, video = parted(decoded, [parts[number].timeline.pts_s for number, _, _ in decoded], config)
+    crop, video = crop_and_video(decoded, [parts[number].timeline.pts_s for number, _, _ in decoded], config)
     sound = None
     if rate is not None:
         sound = clip_sound(
@@ -116,7 +116,9 @@ def _stretches(
     found, first, shown = [], 0, 0
     for number, part in enumerate(parts):
         end = first + len(part.frames)
-        stills = part.frames[chosen[(chosen >= first) & (chosen < end)] - first] if config.stills else np.empty(0, np.int64)
+        stills = (
+            part.frames[chosen[(chosen >= first) & (chosen < end)] - first] if config.stores_stills else np.empty(0, np.int64)
+        )
         if stored is not None:
             stills = np.setdiff1d(stills, stored.index[stored.span == number])
         if rate is None or not len(part.frames):

@@ -23,8 +23,8 @@ from motionshards.transforms.extract.output_images import AllFrames
 from motionshards.transforms.extract.timeline import Timeline
 
 # Workers read a few clips ahead, so their scratch directory must hold several times this size.
-MOST_CLIP_BYTES = 2_000_000_000
-_BYTES_A_PIXEL, _LEAST_PX = 3, 16
+MAX_IMAGES_BYTES = 2_000_000_000
+_BYTES_PER_PIXEL, _MIN_PX = 3, 16
 
 
 @contextmanager
@@ -102,9 +102,9 @@ def image_size_px(window: Window | None, line: Timeline, frames: int) -> tuple[i
     x0, y0, x1, y1 = window or (0, 0, *line.size_px)
     width, height = (x1 - x0) * float(line.pixel_aspect), y1 - y0
     scale = min(1.0, MOST_IMAGE_PX / max(width, height))
-    size_px = max(_LEAST_PX, round(width * scale)), max(_LEAST_PX, round(height * scale))
-    if (needed := frames * size_px[0] * size_px[1] * _BYTES_A_PIXEL) > MOST_CLIP_BYTES:
-        limit = f"more than {MOST_CLIP_BYTES / 1e9:g} GB"
+    size_px = max(_MIN_PX, round(width * scale)), max(_MIN_PX, round(height * scale))
+    if (needed := frames * size_px[0] * size_px[1] * _BYTES_PER_PIXEL) > MAX_IMAGES_BYTES:
+        limit = f"more than {MAX_IMAGES_BYTES / 1e9:g} GB"
         raise ClipRejected("aus_failed", f"{frames} frames of {size_px[0]}x{size_px[1]} px take {needed / 1e9:.1f} GB, {limit}")
     return size_px
 

@@ -14,14 +14,14 @@ from motionshards.transforms.extract.sound import Pcm, flac_bytes, read_sound
 from motionshards.transforms.extract.sound_level import measure_sound
 from motionshards.transforms.extract.speech import speech_share
 
-LOST_FOR = ("corrupt", "sound_clock", "mixed_sound")
+AUDIO_LOSS_REASONS = ("corrupt", "sound_clock", "mixed_sound")
 """Reasons for storing a clip without audio, determined by the input. Other failures may not recur and reject the clip."""
 
-Heard = tuple[Media, float, int]
+SoundStretch = tuple[Media, float, int]
 """A file, the timestamp of a stretch's first frame (seconds, as in `Timeline.raw_s`), and its number of video frames."""
 
 
-def clip_sound(stretches: Sequence[Heard], rate: Fraction, config: BuildConfig) -> StoredSound | str | None:
+def clip_sound(stretches: Sequence[SoundStretch], rate: Fraction, config: BuildConfig) -> StoredSound | str | None:
     """Read the audio of a clip's stretches. Returns a reason code if it cannot be decoded, None if no file has audio.
 
     rate: frames per second of the video
@@ -33,13 +33,13 @@ def clip_sound(stretches: Sequence[Heard], rate: Fraction, config: BuildConfig) 
         return None
     try:
         return _sound(stretches, rate, config)
-    except ClipRejected as lost:
-        if lost.reason not in LOST_FOR:
+    except ClipRejected as rejection:
+        if rejection.reason not in AUDIO_LOSS_REASONS:
             raise
-        return lost.reason
+        return rejection.reason
 
 
-def _sound(stretches: Sequence[Heard], rate: Fraction, config: BuildConfig) -> StoredSound | str | None:
+def _sound(stretches: Sequence[SoundStretch], rate: Fraction, config: BuildConfig) -> StoredSound | str | None:
     mono, limit_s = config.audio == "mono", config.decode_timeout_s
     hz = config.audio_hz if mono else None
     parts = [read_sound(media, start_s, frames, rate, hz, mono, limit_s) for media, start_s, frames in stretches]

@@ -11,11 +11,11 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.pipeline.clips.find_tubes import MODEL, Faces, Footage, find_tubes, tube_rule
+from motionshards.pipeline.clips.find_tubes import MODEL_LOCK, Faces, Footage, find_tubes, tube_rule
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.clips.sequences import Sequences, image_size_px
 from motionshards.pipeline.clips.sound import clip_sound
-from motionshards.pipeline.clips.video import Stretch, parted, with_video
+from motionshards.pipeline.clips.video import Stretch, crop_and_video, with_video
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
@@ -61,12 +61,12 @@ def read_tube(
     sequences: Sequences | None,
     search: Search | None = None,
     *,
-    moving: bool = False,
+    read_video: bool = False,
 ) -> ReadClip:
     """Read stills `indices` of the tube `spec`, which has `length` frames; does not detect its face.
 
     search: images for face detection, as in `decode`
-    moving: whether to read its video and audio
+    read_video: whether to read its video and audio
 
     Raises:
         ClipRejected: tube_outside, aus_failed, and the reasons of `decode`
@@ -75,12 +75,12 @@ def read_tube(
     window = tube_window(config.recipe, np.array(span.box), line.size_px, line.pixel_aspect, config.tube_margin)
     frames, limit_s, seconds = tube_start(spec.key) + np.arange(length), config.decode_timeout_s, span.end_s - span.start_s
     every = None if sequences is None else sequences.sink(spec.key, frames, image_size_px(window, line, length))
-    stretch, rate = Stretch(indices), rate_of(config.fps, line) if moving else None
+    stretch, rate = Stretch(indices), rate_of(config.fps, line) if read_video else None
     if rate is not None:
         stretch = with_video(indices, line, frames, seconds, rate, config)
     besides = stretch.besides(config, search, every)
     found = decode(media, line, stretch.indices, config.size, config.fit, limit_s, window, config.hdr, besides)
-    crop, video = parted([(0, stretch, found)], [line.pts_s], config)
+    crop, video = crop_and_video([(0, stretch, found)], [line.pts_s], config)
     sound = None if rate is None else clip_sound([(media, float(line.raw_s[frames[0]]), stretch.shown)], rate, config)
     all_frames = SourceFrames(np.zeros(length, np.int32), frames.astype(np.int32), line.pts_s[frames])
     whole = (len(line.raw_s),)
@@ -106,10 +106,10 @@ def _outcome(
             if config.recipe == "face":
                 spec = _spec(footage, tube, key, _portrait(footage, tube, frames, points, config))
         return _read(footage, spec, tube, faces, config)
-    except ClipRejected as lost:
-        if lost.reason != "two_people" and not lost.reason.startswith(("tube_", "aus_")):
+    except ClipRejected as rejection:
+        if rejection.reason != "two_people" and not rejection.reason.startswith(("tube_", "aus_")):
             raise
-        return Rejected(spec, lost.reason, lost.detail)
+        return Rejected(spec, rejection.reason, rejection.detail)
 
 
 def _check(tube: Tube, line: Timeline, rule: TubeRule) -> None:
@@ -146,9 +146,9 @@ def _duration_s(tube: Tube, line: Timeline) -> float:
 
 def _read(footage: Footage, spec: ClipSpec, tube: Tube, faces: Faces, config: BuildConfig) -> ReadClip:
     line, length = footage.timeline, tube.stop - tube.start
-    chosen = sample_indices(length, config.frames, config.seed, spec.key) if config.stills else np.empty(0, np.int64)
+    chosen = sample_indices(length, config.frames, config.seed, spec.key) if config.stores_stills else np.empty(0, np.int64)
     indices = tube.start + chosen
-    read = read_tube(footage.media, line, spec, indices, length, config, footage.sequences, moving=config.moving)
+    read = read_tube(footage.media, line, spec, indices, length, config, footage.sequences, read_video=config.stores_video)
 
     def track(crop: Crop) -> FaceTrack:
         frames = crop.placement.index.astype(np.int64)
@@ -163,7 +163,7 @@ def _read(footage: Footage, spec: ClipSpec, tube: Tube, faces: Faces, config: Bu
 def _check_one_person(frames: Frames, points: NDArray[np.float32]) -> None:
     """Raise ClipRejected (two_people) if the face descriptors show two people."""
     seen = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))[::_COMPARED]
-    with MODEL:
+    with MODEL_LOCK:
         found = descriptors(frames.rgb[seen], points[seen])
     if part(found):
         raise ClipRejected("two_people", f"descriptors of {len(seen)} frames are up to {spread(found):.2f} apart")
@@ -189,7 +189,7 @@ def _look_closely(footage: Footage, tube: Tube, model: FaceModel, config: BuildC
     window = tube_window("track", tube.union, line.size_px, line.pixel_aspect)
     limit_s = config.decode_timeout_s
     frames = decode(footage.media, line, indices, _LOOKED_AT_PX, config.fit, limit_s, window, config.hdr)
-    with MODEL:
+    with MODEL_LOCK:
         return frames, model.landmarks(frames.rgb, _in_crop(tube.boxes_at(indices), frames.source_to_frame)).points_px
 
 

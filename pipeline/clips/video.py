@@ -21,7 +21,7 @@ from motionshards.transforms.extract.stored_frames import joined
 from motionshards.transforms.extract.timeline import Timeline
 
 # Limit per clip: the pixels of the measured frames of a few clips are in memory at the same time.
-_MOST_MEASURED_BYTES = 512 << 20
+_MAX_MEASURED_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,13 @@ def with_video(
     """
     shown = frames[shown_frames(line.pts_s[frames], duration_s, rate)]
     rows = shown[-before % config.landmarks_every :: config.landmarks_every]
-    if len(rows) * config.size**2 * 3 > _MOST_MEASURED_BYTES:
-        limit = f"{_MOST_MEASURED_BYTES >> 20} MB"
+    if len(rows) * config.size**2 * 3 > _MAX_MEASURED_BYTES:
+        limit = f"{_MAX_MEASURED_BYTES >> 20} MB"
         raise ClipRejected("too_much_memory", f"{len(rows)} measured frames exceed {limit}: increase --landmarks-every")
     return Stretch(stills, ToVideo(shown, rate, config.crf, config.video_psnr, copy), rows)
 
 
-def parted(
+def crop_and_video(
     decoded: Sequence[tuple[int, Stretch, Frames]], pts_s: Sequence[NDArray[np.float64]], config: BuildConfig
 ) -> tuple[Crop, ReadVideo | None]:
     """Split decoded stretches, each with the index of its span, into the crop and the video of a clip.
@@ -120,7 +120,7 @@ def parted(
     whole = _one_video([frames.video for _, _, frames in decoded], config)
     assert whole is not None, "each stretch has a video"
     rows = crop.take(measured)
-    return (crop.take(chosen), ReadVideo(whole, source, rows)) if config.stills else (rows, ReadVideo(whole, source, None))
+    return (crop.take(chosen), ReadVideo(whole, source, rows)) if config.stores_stills else (rows, ReadVideo(whole, source, None))
 
 
 def smaller_of(decoded: Sequence[tuple[int, Stretch, Frames]], config: BuildConfig) -> tuple[SmallerFrames, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from motionshards.pipeline.build import folder_of, job_of, open_data_set
+from motionshards.pipeline.build import folder_of, job_of, open_or_create
 from motionshards.pipeline.clips.device import gpus
 from motionshards.pipeline.estimate import estimator
 from motionshards.pipeline.estimate.estimator import F64, I64, Sample
@@ -36,14 +36,14 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import DATASET_JSON, PLAN_DIR, marker_path, plan_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.marker import read_marker
-from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.output import refuse_foreign_files
 from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.tables import PLAN, completed, open_parquet
 
 # All shards of the sample are in one directory, regardless of the splits of its clips.
 _FOLDER = "train"
 _SMALLEST_UNIT = 4
-_FEWEST_STEADY = 5
+_MIN_STEADY_CLIPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Population:
         return len(self.cost)
 
 
-def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[str], None]) -> dict[str, Any]:
+def estimate(order: BuildOrder, config: BuildConfig, count: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Estimate the cost of the remaining build from a sample of `count` clips, as JSON values; see docs/estimate.md.
 
     Raises:
@@ -75,23 +75,23 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[
     """
     made_with = provenance(config, order.weights, order.aus)
     manifest = _manifest(order, config, made_with)
-    if _disk_of(order.out) is None and not order.runner.is_here:
+    if _disk_of(order.out) is None and not order.runner.is_local:
         raise ConfigError(f"--estimate on a cluster builds next to --output, but cannot write to {order.out.absolute().parent}")
     with tempfile.TemporaryDirectory(prefix=".motionshards-estimate-", dir=_disk_of(order.out)) as directory:
         start = time.monotonic()
         whole, part = (Path(directory).resolve() / name for name in ("whole", "part"))
         _mirror(order.out, whole)
-        manifest = plan_into(replace(order, out=whole, retry=(), bucket=None), config, manifest, say)
+        manifest = plan_into(replace(order, out=whole, retry=(), bucket=None), config, manifest, log)
         population = _population(whole, order.out)
         planning_s = time.monotonic() - start
         if not len(population):
             return {"clips": 0}
         sample = estimator.draw(population.split, population.cost, count, config.seed)
-        say(f"estimate: building {len(sample.rows)} of {len(population)} clips in {directory}")
+        log(f"estimate: building {len(sample.rows)} of {len(population)} clips in {directory}")
         check_archives(order.input.root, manifest.archives)
         drawn = _drawn(plan.plan_files(whole), population, sample)
         # The number of a cluster's workers is unknown: units have the minimum size, so that most workers get one.
-        shards = order.runner.workers if order.runner.is_here else -(-len(drawn) // _SMALLEST_UNIT)
+        shards = order.runner.workers if order.runner.is_local else -(-len(drawn) // _SMALLEST_UNIT)
         units = _write_plan(part, drawn, shards, config.seed)
         manifest.write(part)  # workers of a cluster check that they can read it
         job = job_of(replace(order, out=part, bucket=None), config, made_with)
@@ -119,9 +119,9 @@ def _disk_of(out: Path) -> Path | None:
 def _manifest(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
     """The manifest of the dataset, or of a new one, without writing it. Raises ConfigError: a build would refuse the output."""
     if (order.out / DATASET_JSON).exists():
-        return open_data_set(order, config, made_with)
+        return open_or_create(order, config, made_with)
     if order.out.is_dir():
-        refuse_strangers(order.out, "dataset")
+        refuse_foreign_files(order.out, "dataset")
     return Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
 
 
@@ -166,7 +166,7 @@ def _write_plan(part: Path, drawn: pa.Table, shards: int, seed: int) -> list[Sha
     number = np.arange(count) * min(shards, count) // count
     for name, values in (("unit", pa.array(number, pa.int32())), ("split", pa.array([_FOLDER] * count))):
         rows = rows.set_column(rows.column_names.index(name), name, values)
-    plan.store(part, plan_path(part, 0), rows)
+    plan.write_plan_file(part, plan_path(part, 0), rows)
     return plan.units(part)
 
 
@@ -194,10 +194,10 @@ def _measure(units: list[ShardUnit], job: BuildJob, order: BuildOrder, populatio
     seconds = time.time() - start
     cost_ratio = float(population.cost.mean() / population.cost[sample.rows].mean())
     committed_s = [_marker(job.out, unit).stat().st_mtime for unit in units]
-    steady = _steady(meter, committed_s, len(sample.rows)) if order.runner.is_here else None
+    steady = _steady(meter, committed_s, len(sample.rows)) if order.runner.is_local else None
     times, done = steady or (np.array([0.0, seconds]), np.array([0.0, len(sample.rows)]))
     first = meter.first_s if steady else None
-    cpu = meter.cpu_s_a_clip() if order.runner.is_here else None
+    cpu = meter.cpu_s_per_clip() if order.runner.is_local else None
     return Run(
         seconds,
         None if first is None else first - start,
@@ -222,4 +222,4 @@ def _steady(meter: Meter, committed_s: list[float], clips: int) -> tuple[F64, F6
         times, done = np.append(times, end), np.append(done, clips)
     working = done >= workers
     times, done = times[working], done[working]
-    return (times, done) if len(done) and done[-1] - done[0] >= _FEWEST_STEADY and times[-1] > times[0] else None
+    return (times, done) if len(done) and done[-1] - done[0] >= _MIN_STEADY_CLIPS and times[-1] > times[0] else None

@@ -13,12 +13,12 @@ from scipy import special
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-SURE = 0.9
-_TAIL = (1 + SURE) / 2
+CONFIDENCE_LEVEL = 0.9
+_TAIL = (1 + CONFIDENCE_LEVEL) / 2
 # Aim for about ten sampled clips per stratum: more strata gain little, and a variance from two clips is unreliable.
-_CLIPS_A_STRATUM = 10
-_MOST_OF_A_SPLIT = 5
-_FEWEST_BATCHES, _MOST_BATCHES, _CLIPS_A_BATCH = 4, 20, 5
+_CLIPS_PER_STRATUM = 10
+_MAX_STRATA_PER_SPLIT = 5
+_MIN_BATCHES, _MAX_BATCHES, _CLIPS_PER_BATCH = 4, 20, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,14 @@ class Sample:
         return len(self.rows) / int(self.sizes.sum())
 
     @property
-    def taken(self) -> I64:
+    def counts(self) -> I64:
         """Number of sampled clips per stratum, int64 [H]."""
         return np.bincount(self.strata, minlength=len(self.sizes)).astype(np.int64)
 
     @property
     def weights(self) -> F64:
         """Weight of each sampled clip, float64 [n], with sum 1."""
-        weights: F64 = (self.sizes / self.taken)[self.strata] / self.sizes.sum()
+        weights: F64 = (self.sizes / self.counts)[self.strata] / self.sizes.sum()
         return weights
 
 
@@ -99,7 +99,7 @@ def stratify(split: I64, cost: F64, count: int) -> I64:
     for number in np.unique(split):
         members = np.flatnonzero(split == number)
         expected = count * len(members) / len(split)
-        parts = int(np.clip(expected // _CLIPS_A_STRATUM, 1, _MOST_OF_A_SPLIT))
+        parts = int(np.clip(expected // _CLIPS_PER_STRATUM, 1, _MAX_STRATA_PER_SPLIT))
         strata[members[np.argsort(cost[members], kind="stable")]] = first + np.arange(len(members)) * parts // len(members)
         first += parts
     return strata
@@ -118,10 +118,10 @@ def allocate(sizes: I64, count: int) -> I64:
     if not remaining:
         return least
     quota = excess * (remaining / excess.sum())
-    taken = np.floor(quota + 1e-9).astype(np.int64)
-    last = np.argsort(taken - quota, kind="stable")[: remaining - int(taken.sum())]
+    allocated = np.floor(quota + 1e-9).astype(np.int64)
+    last = np.argsort(allocated - quota, kind="stable")[: remaining - int(allocated.sum())]
     least[last] += 1
-    return np.asarray(least + taken)
+    return np.asarray(least + allocated)
 
 
 def mean(values: F64, sample: Sample) -> Interval:
@@ -129,11 +129,11 @@ def mean(values: F64, sample: Sample) -> Interval:
     value = float(values @ sample.weights)
     if len(values) < 2:
         return Interval(value, None, None) if sample.share < 1 else Interval(value, value, value)
-    part, left = sample.sizes / sample.sizes.sum(), 1 - sample.taken / sample.sizes
-    parts = part**2 * left * _variances(values, sample) / sample.taken
+    part, left = sample.sizes / sample.sizes.sum(), 1 - sample.counts / sample.sizes
+    parts = part**2 * left * _variances(values, sample) / sample.counts
     spread = float(parts.sum())
     # Satterthwaite's degrees of freedom: the stratum of the most expensive clips has most of the variance, but few clips.
-    freedom = spread**2 / float((parts**2 / np.maximum(sample.taken - 1, 1)).sum()) if spread else 1.0
+    freedom = spread**2 / float((parts**2 / np.maximum(sample.counts - 1, 1)).sum()) if spread else 1.0
     reach = float(special.stdtrit(freedom, _TAIL)) * float(np.sqrt(spread))
     return Interval(value, value - reach, value + reach)
 
@@ -194,8 +194,8 @@ def pace(times_s: F64, done: F64, share: float) -> Interval:
     """
     clips = float(done[-1] - done[0])
     value = float(times_s[-1] - times_s[0]) / clips
-    batches = int(min(_MOST_BATCHES, clips // _CLIPS_A_BATCH))
-    if batches < _FEWEST_BATCHES:
+    batches = int(min(_MAX_BATCHES, clips // _CLIPS_PER_BATCH))
+    if batches < _MIN_BATCHES:
         return Interval(value, None, None)
     new = np.concatenate([[True], np.diff(done) > 0])
     edges = np.interp(np.linspace(done[0], done[-1], batches + 1), done[new], times_s[new])

@@ -46,7 +46,7 @@ class Meter:
         times, done = np.array(self.trace, np.float64).reshape(-1, 2).T
         return times, np.maximum.accumulate(done)
 
-    def cpu_s_a_clip(self) -> float | None:
+    def cpu_s_per_clip(self) -> float | None:
         """CPU seconds per clip of all descendant processes, excluding start-up; None if not measured.
 
         If most clips were done by the first measurement during work, the one before it is used, which includes start-up.
@@ -57,8 +57,8 @@ class Meter:
         done, seconds = looks[-1]
         idle = [look for look in self._cpu if not look[0]]
         late = 2 * looks[0][0] > done or looks[0][1] >= seconds  # the CPU time of ended processes is lost
-        first, begun_s = idle[-1] if idle and late else looks[0]
-        return (seconds - begun_s) / (done - first) if done > first and seconds > begun_s else None
+        first, start_cpu_s = idle[-1] if idle and late else looks[0]
+        return (seconds - start_cpu_s) / (done - first) if done > first and seconds > start_cpu_s else None
 
     def _look(self, clips: int) -> None:
         """Measure the CPU time. Only increases count, since the time of killed processes disappears from the total."""

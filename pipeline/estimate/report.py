@@ -56,14 +56,14 @@ class Run:
     """Timing of the sample's build.
 
     seconds: total wall time, including start-up
-    start_s: seconds until the first clip was done; None if not measured, in which case `a_clip` includes it
-    a_clip: wall seconds per clip, with all workers together
+    start_s: seconds until the first clip was done; None if not measured, in which case `clip_s` includes start-up
+    clip_s: wall seconds per clip, with all workers together
     cpu_s: CPU seconds per clip; None if not measured
     """
 
     seconds: float
     start_s: float | None
-    a_clip: Interval
+    clip_s: Interval
     cpu_s: float | None
 
 
@@ -90,8 +90,8 @@ def expected_yield(outcomes: Outcomes, sample: Sample) -> dict[str, Any]:
 def expected_disk(outcomes: Outcomes, sample: Sample, shards: int, plan_bytes: int, workers: int) -> dict[str, Any]:
     """Estimated bytes of the tars, of index, markers and plan, and of unfinished shards during the build."""
     clips = int(sample.sizes.sum())
-    a_clip = estimator.total_mean(outcomes.bytes, outcomes.samples > 0, sample)
-    tars = a_clip.times(clips, plus=shards * (_TAR_END_BYTES + _TAR_FILL_BYTES)).wider(shards * _TAR_FILL_BYTES)
+    clip_bytes = estimator.total_mean(outcomes.bytes, outcomes.samples > 0, sample)
+    tars = clip_bytes.times(clips, plus=shards * (_TAR_END_BYTES + _TAR_FILL_BYTES)).wider(shards * _TAR_FILL_BYTES)
     each, fixed = _table_bytes(outcomes.markers.select(MARKER.names))
     index = _table_bytes(outcomes.markers.filter(outcomes.markers["kept"]).select(INDEX.names))[0]
     tables = clips * each + shards * fixed + clips * index * float((outcomes.samples > 0) @ sample.weights)
@@ -99,7 +99,7 @@ def expected_disk(outcomes: Outcomes, sample: Sample, shards: int, plan_bytes: i
         "shards": tars.to_json(),
         "tables": round(tables + plan_bytes),
         "total": tars.times(1.0, plus=tables + plan_bytes).to_json(),
-        "unfinished": round(min(workers, shards) * a_clip.value * clips / shards),
+        "unfinished": round(min(workers, shards) * clip_bytes.value * clips / shards),
     }
 
 
@@ -125,20 +125,20 @@ def expected_time(run: Run, planning_s: float, clips: int, runner: Runner, gpus:
     Planning and start-up are counted once. The number of a cluster's workers is unknown, so `hours_by_workers` is None there.
     """
     once_s = planning_s + (run.start_s or 0.0)
-    hours = run.a_clip.times(clips / 3600, plus=once_s / 3600)
-    workers = runner.workers if runner.is_here else None
-    taken = min(gpus, workers or gpus)
+    hours = run.clip_s.times(clips / 3600, plus=once_s / 3600)
+    workers = runner.workers if runner.is_local else None
+    used_gpus = min(gpus, workers or gpus)
     return {
         "planning_s": planning_s,
         "start_s": run.start_s,
         "sample_s": run.seconds,
-        "clip_s": run.a_clip.to_json(),
+        "clip_s": run.clip_s.to_json(),
         "hours": hours.to_json(),
         "workers": workers,
-        "hours_by_workers": _by_workers(run.a_clip.times(clips / 3600), once_s / 3600, workers) if workers else None,
+        "hours_by_workers": _by_workers(run.clip_s.times(clips / 3600), once_s / 3600, workers) if workers else None,
         "core_hours": None if run.cpu_s is None else run.cpu_s * clips / 3600,
-        "gpus": taken,
-        "gpu_hours": hours.times(taken).to_json() if taken else None,
+        "gpus": used_gpus,
+        "gpu_hours": hours.times(used_gpus).to_json() if used_gpus else None,
     }
 
 

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 
 from motionshards.pipeline.inputs.accounting import BROKEN_LINK, LINKED_DIRECTORY, SAME_NAME
 from motionshards.pipeline.inputs.archive_list import Columns, list_archive, plain
-from motionshards.pipeline.inputs.foreign import leads_out
+from motionshards.pipeline.inputs.foreign import points_outside
 from motionshards.pipeline.inputs.parts import Parts
 from motionshards.pipeline.inputs.tree import Entry, check_small, children, is_directory
 from motionshards.pipeline.inputs.unpack import unpacked
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import Packed
 
-_MOST_HOPS = 40
+_MAX_LINKS = 40
 
 
 class ArchiveTree:
@@ -26,7 +26,7 @@ class ArchiveTree:
 
     archive: its uri, as in `Packed`
     splits: split directories of the source's layout; if the archive is named after one, its paths are placed below it
-    refused: one line per file that is skipped because its name leads out of the archive
+    refused: one line per file that is skipped because its path is outside the archive
     left_out: reason -> number of other files that are skipped
 
     Raises:
@@ -37,9 +37,9 @@ class ArchiveTree:
         self._archive = archive
         columns = list_archive(parts)
         self.left_out = columns.left_out
-        self.refused = [f"{archive}: {_fault(name)}" for name in columns.names if _fault(name)]
+        self.refused = [f"{archive}: {_problem(name)}" for name in columns.names if _problem(name)]
         # Of files with the same name the last one counts, as with extraction programs.
-        rows = {plain(name): row for row, name in enumerate(columns.names) if not _fault(name)}
+        rows = {plain(name): row for row, name in enumerate(columns.names) if not _problem(name)}
         self.left_out[SAME_NAME] += len(columns.names) - len(self.refused) - len(rows)
         _add_links(rows, columns)
         columns.names.clear()
@@ -86,22 +86,22 @@ class ArchiveTree:
         return Packed(self._archive, columns.offset[row], columns.stored[row], columns.size[row], method, crc32)
 
 
-def _fault(name: str) -> str:
+def _problem(name: str) -> str:
     """Why a file of that name cannot be used; empty if it can."""
-    if leads_out(name):
-        return f"the name {name[:200]!r} leads out of it"
+    if points_outside(name):
+        return f"the path {name[:200]!r} is outside the archive"
     return "" if plain(name) else "a file has no name"
 
 
 def _add_links(rows: dict[str, int], columns: Columns) -> None:
     """Resolve links to files of the archive; count all other links as left out."""
-    links = {plain(name): target for name, target in columns.links.items() if not _fault(name)}
+    links = {plain(name): target for name, target in columns.links.items() if not _problem(name)}
     columns.left_out[BROKEN_LINK] += len(columns.links) - len(links)
     paths = sorted(rows) if links else []
     found = {}
     for name in links:
         target, hops = name, 0
-        while target in links and hops < _MOST_HOPS:
+        while target in links and hops < _MAX_LINKS:
             target, hops = links[target], hops + 1
         if target in rows:
             found[name] = rows[target]

@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from motionshards.pipeline.inputs.accounting import SPECIAL_FILE
-from motionshards.pipeline.inputs.foreign import leads_out
+from motionshards.pipeline.inputs.foreign import points_outside
 from motionshards.pipeline.inputs.parts import Parts, PartsStream
 from motionshards.pipeline.inputs.unpack import LOCAL_HEADER
 from motionshards.schemas.errors import ConfigError
@@ -123,11 +123,11 @@ def _link_target(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
 
 
 def _beside(name: str, target: str) -> str:
-    """The path within the archive that the symbolic link `name` points to; empty if it leads out of the archive."""
+    """The path within the archive that the symbolic link `name` points to; empty if it is outside the archive."""
     if target.startswith("/"):
         return ""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-    return "" if leads_out(path) else path
+    return "" if points_outside(path) else path
 
 
 def _method(info: zipfile.ZipInfo) -> str:
@@ -140,9 +140,9 @@ def _why_no_zip(parts: Parts, error: Exception) -> str:
     """Explain why a zip cannot be read. Its directory is at the end, so a truncated zip is not recognized at all."""
     tail = parts.pread(max(0, parts.size - _END_WITHIN), _END_WITHIN)
     if 0 <= tail.rfind(_END) <= len(tail) - _END_BYTES:
-        return "the zip's directory is not where its end says: bytes are missing or damaged"
+        return "the zip's directory is not at the offset in its end record: bytes are missing or damaged"
     if parts.pread(0, 4) == LOCAL_HEADER:
-        return f"the end of the zip is not in {parts.paths[-1].name}: it is cut short, or parts after it are missing"
+        return f"the end of the zip is not in {parts.paths[-1].name}: it is truncated, or parts after it are missing"
     return f"neither a directory nor a zip or tar archive ({error})"
 
 
@@ -177,7 +177,7 @@ def _list_tar(parts: Parts) -> Columns:
     block = parts.pread(end, _TAR_BLOCK)
     if len(block) < _TAR_BLOCK:
         raise ConfigError(
-            f"{_name(parts)}: the tar is cut short, or parts after {parts.paths[-1].name} are missing{_uneven(parts)}"
+            f"{_name(parts)}: the tar is truncated, or parts after {parts.paths[-1].name} are missing{_uneven(parts)}"
         )
     if block.strip(b"\0"):
         raise ConfigError(f"{_name(parts)}: the tar is damaged at byte {end}{_uneven(parts)}")

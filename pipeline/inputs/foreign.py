@@ -16,6 +16,6 @@ def lines_of(content: bytes) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def leads_out(path: str) -> bool:
-    """Whether a path from a list or archive may lead out of its base directory, on any operating system."""
+def points_outside(path: str) -> bool:
+    """Whether a path from a list or archive may point outside its base directory, on any operating system."""
     return path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or bool(_DRIVE.match(path)) or "\0" in path

@@ -26,7 +26,7 @@ class Input:
     root: the directory or object store that all paths are relative to
     tree: the file tree that the sources list
     archives: uri of each archive -> {uri of a part: its size in bytes}
-    refused: one line per file of an archive whose name leads out of it
+    refused: one line per file of an archive whose path is outside it
     left_out: reason -> number of files of archives that are left out
     """
 
@@ -37,23 +37,23 @@ class Input:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def open_input(given: Sequence[Path | str], splits: tuple[str, ...], *, takes_videos: bool = False) -> Input:
+def open_input(inputs: Sequence[Path | str], splits: tuple[str, ...], *, takes_videos: bool = False) -> Input:
     """Find and list the parts of archives, or list an object store. A directory is not listed, and need not exist yet.
 
-    given: paths, or one URL
+    inputs: paths, or one URL
     splits: top-level split directories of the source's layout, see `Source`
     takes_videos: whether single videos are accepted
 
     Raises:
         ConfigError: a file is missing, unusable or outside the directory, there are several directories, or see `ArchiveTree`
     """
-    urls = [one for one in given if isinstance(one, str)]
-    if urls and len(given) > 1:
+    urls = [one for one in inputs if isinstance(one, str)]
+    if urls and len(inputs) > 1:
         raise ConfigError(f"--input {urls[0]} is an object store and cannot be combined with other inputs")
     if urls:
         bucket = open_bucket(urls[0])
         return Input(bucket, BucketTree(bucket), {})
-    paths = [found for path in given if isinstance(path, Path) for found in _expanded(path)]
+    paths = [found for path in inputs if isinstance(path, Path) for found in _expanded(path)]
     videos = [path for path in paths if path.is_file() and path.name.lower().endswith(VIDEO_SUFFIXES)]
     if videos and not takes_videos:
         raise ConfigError(f"--input {videos[0]} is a video: only --source folder accepts single videos")

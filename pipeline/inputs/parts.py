@@ -60,7 +60,7 @@ def _suffix(number: int, like: str) -> str:
 
 
 class Parts:
-    """Concatenated files, kept open until garbage-collected. Reads are positional, hence thread-safe.
+    """Concatenated files, kept open until garbage-collected. Reads are positional and therefore thread-safe.
 
     Raises:
         OSError: a part cannot be opened
@@ -111,19 +111,19 @@ class PartsStream(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """The position."""
+        """Current position in bytes."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move; returns the new position."""
+        """Set the position; returns the new one."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._parts.size}[whence]
         if start + offset < 0:
             raise OSError(errno.EINVAL, "negative seek position")

@@ -25,14 +25,14 @@ _HEADER_BYTES = 30
 _CHUNK = 1 << 20
 _LARGEST_ANNOTATION_BYTES = 1 << 26
 # Compressed video deflates by a few percent; even uncompressed static video stays below this ratio.
-_MOST_RATIO = 100
-_RATIO_FROM_BYTES = 1 << 24
+_MAX_RATIO = 100
+_MIN_RATIO_BYTES = 1 << 24
 
 Root = Path | Bucket
 """The directory or object store that the paths of an input are relative to."""
 
 
-def is_there(root: Root, uri: str) -> bool:
+def file_exists(root: Root, uri: str) -> bool:
     """Whether a file of the input still exists. Raises StoreFailed."""
     path = uri_to_path(uri)
     return (root / path).is_file() if isinstance(root, Path) else root.exists(path)
@@ -77,7 +77,7 @@ def check_size(files: Iterable[Packed], most_bytes: int) -> None:
     if (total := sum(unpacked_bytes for unpacked_bytes, _ in sizes)) > most_bytes:
         raise ClipRejected("too_large", f"{total} bytes unpacked, the limit is {most_bytes} (--max-clip-bytes)")
     for unpacked_bytes, stored_bytes in sizes:
-        if unpacked_bytes > _RATIO_FROM_BYTES and unpacked_bytes > _MOST_RATIO * stored_bytes:
+        if unpacked_bytes > _MIN_RATIO_BYTES and unpacked_bytes > _MAX_RATIO * stored_bytes:
             raise ClipRejected("too_large", f"{stored_bytes} stored bytes claim to inflate to {unpacked_bytes}")
 
 

@@ -26,7 +26,7 @@ def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
     past_the_end: clips whose annotation extends past the end of the video; added by `with_past_the_end`
     malformed: annotation lines that could not be parsed and are skipped
     """
-    doubts = {
+    warnings = {
         "duplicates": _duplicates(listed),
         "boxes_outside": _boxes_outside(listed),
         "videos_in_both_splits": _in_both(listed, "video"),
@@ -35,37 +35,37 @@ def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
     }
     return {
         "listed": len(listed),
-        **{name: _doubt(found) for name, found in doubts.items()},
+        **{name: _counted(found) for name, found in warnings.items()},
     }
 
 
 def with_past_the_end(report: dict[str, Any], keys: list[str]) -> dict[str, Any]:
     """The report, with the keys of clips whose annotation extends past the end of the video."""
-    return {**report, "past_the_end": _doubt(keys)}
+    return {**report, "past_the_end": _counted(keys)}
 
 
 def without_names(report: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The report without cases that mention one of `names`, which were removed on request; counts are unchanged."""
-    named = naming(names)
-    doubts = {name: doubt for name, doubt in report.items() if isinstance(doubt, dict)}
-    first = {name: [case for case in doubt["first"] if not named.search(case)] for name, doubt in doubts.items()}
-    return {**report, **{name: {**doubt, "first": first[name]} for name, doubt in doubts.items()}}
+    named = names_pattern(names)
+    warnings = {name: warning for name, warning in report.items() if isinstance(warning, dict)}
+    first = {name: [case for case in warning["first"] if not named.search(case)] for name, warning in warnings.items()}
+    return {**report, **{name: {**warning, "first": first[name]} for name, warning in warnings.items()}}
 
 
-def naming(names: Iterable[str]) -> re.Pattern[str]:
+def names_pattern(names: Iterable[str]) -> re.Pattern[str]:
     """Pattern that matches whole-word occurrences of `names`, also in the spelling of uris and keys."""
     spelt = {form for name in names for form in (name, path_to_uri(name), key_part(name))}
     return re.compile("|".join(rf"(?<![^\W_]){re.escape(form)}(?![^\W_])" for form in sorted(spelt)))
 
 
-def _doubt(found: list[str]) -> dict[str, Any]:
+def _counted(found: list[str]) -> dict[str, Any]:
     return {"count": len(found), "first": list(found[:_SHOWN])}
 
 
 def summary(report: dict[str, Any]) -> str:
     """The warnings about planned clips in one line; empty if there are none."""
-    doubts = {name: doubt["count"] for name, doubt in report.items() if name not in ("listed", MALFORMED)}
-    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in doubts.items() if count)
+    warnings = {name: warning["count"] for name, warning in report.items() if name not in ("listed", MALFORMED)}
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in warnings.items() if count)
 
 
 def _flat(listed: pa.Table) -> pa.Table:

@@ -20,19 +20,19 @@ def check_intact(out: Path, manifest: Manifest, *, planning: bool = False) -> No
     Raises:
         ConfigError: one of them is damaged, or does not match the settings that the shards were built with
     """
-    if wrong := damage((out / DATASET_JSON).read_bytes()):
-        raise ConfigError(f"{out / DATASET_JSON} {wrong}; restore it from a copy")
+    if problem := damage((out / DATASET_JSON).read_bytes()):
+        raise ConfigError(f"{out / DATASET_JSON} {problem}; restore it from a copy")
     for entry in manifest.shards:
         if entry.made_by not in (None, manifest.made_by):
             raise ConfigError(
                 f"{out / DATASET_JSON}: config or provenance differ from those that shard {entry.name} was built with; "
                 "restore it from a copy"
             )
-    if wrong := wrong_plan(out, manifest, planning=planning):
-        raise ConfigError(wrong)
+    if problem := plan_problem(out, manifest, planning=planning):
+        raise ConfigError(problem)
 
 
-def wrong_plan(out: Path, manifest: Manifest, *, planning: bool = False) -> str | None:
+def plan_problem(out: Path, manifest: Manifest, *, planning: bool = False) -> str | None:
     """Message about a damaged or missing plan file, with the remedy; None if all are intact.
 
     planning: whether missing plan files will be regenerated

@@ -28,7 +28,7 @@ from motionshards.schemas.tables import PLAN, SPAN, completed, open_parquet, spe
 from motionshards.transforms.extract.sample import stable_hash
 
 # Small datasets are divided into several shards too, so that a second worker or reader has work.
-_FEWEST_SHARDS = 8
+_MIN_SHARDS = 8
 _SMALLEST_SHARD = 4
 _CHUNK = 65_536
 _OFTEN_NULL = ("box", "reference_px", "track_uri", "packed", "track_packed", "frames", "shown_times")
@@ -54,16 +54,16 @@ def plan_new(out: Path, listed: pa.Table, config: BuildConfig, subset: Subset, r
     Removed clips count towards the limit; otherwise planning again with the same limit would replace them by other clips.
     """
     if subset.splits is not None:
-        listed = only(listed, pc.is_in(listed["split"], pa.array(sorted(subset.splits), pa.string())).to_numpy())
+        listed = filter_rows(listed, pc.is_in(listed["split"], pa.array(sorted(subset.splits), pa.string())).to_numpy())
     chosen = np.zeros(len(listed), np.bool_)
     chosen[np.argsort(listed["hash"].to_numpy(), kind="stable")[: subset.limit]] = True
-    listed = only(listed, chosen)
-    listed = only(listed, ~matching(listed, removals))
+    listed = filter_rows(listed, chosen)
+    listed = filter_rows(listed, ~matching(listed, removals))
     known = pc.is_in(listed["key"], planned_keys(out).combine_chunks())
-    return _write(out, only(listed, ~known.to_numpy()), config)
+    return _write(out, filter_rows(listed, ~known.to_numpy()), config)
 
 
-def only(rows: pa.Table, kept: NDArray[np.bool_]) -> pa.Table:
+def filter_rows(rows: pa.Table, kept: NDArray[np.bool_]) -> pa.Table:
     """Filter rows; returns the table itself if all are kept, since a copy of a million rows takes half a gigabyte."""
     return rows if kept.all() else rows.filter(pa.array(kept))
 
@@ -209,24 +209,24 @@ def _write(out: Path, clips: pa.Table, config: BuildConfig) -> int:
         return 0
     parts = []
     for split in sorted(pc.unique(clips["split"]).to_pylist()):
-        part = only(clips, pc.equal(clips["split"], split).to_numpy())
+        part = filter_rows(clips, pc.equal(clips["split"], split).to_numpy())
         part = part.take(pa.array(np.argsort(part["hash"].to_numpy(), kind="stable")))
-        number = cut(part["cost"].to_numpy().astype(np.float64), config.clips_per_shard) + _next_number(out, split)
+        number = assign_units(part["cost"].to_numpy().astype(np.float64), config.clips_per_shard) + _next_number(out, split)
         parts.append(part.drop_columns(["hash"]).append_column("unit", pa.array(number, pa.int32())))
     free = next(path for number in count() if not (path := plan_path(out, number)).exists())
-    store(out, free, pa.concat_tables(parts).cast(PLAN))
+    write_plan_file(out, free, pa.concat_tables(parts).cast(PLAN))
     return len(clips)
 
 
-def store(out: Path, path: Path, rows: pa.Table) -> None:
+def write_plan_file(out: Path, path: Path, rows: pa.Table) -> None:
     """Write one plan file atomically."""
     with replacing(out, path) as temporary:
         pq.write_table(rows, temporary, compression="zstd", row_group_size=_ROW_GROUP)
 
 
-def cut(cost: NDArray[np.float64], clips_per_shard: int) -> NDArray[np.int64]:
+def assign_units(cost: NDArray[np.float64], clips_per_shard: int) -> NDArray[np.int64]:
     """Assign clips to units of about equal cost: int64 [n], ascending from 0 without gaps."""
-    few = min(_FEWEST_SHARDS, -(-len(cost) // _SMALLEST_SHARD))
+    few = min(_MIN_SHARDS, -(-len(cost) // _SMALLEST_SHARD))
     number = max(few, -(-len(cost) // clips_per_shard))
     middle = np.cumsum(cost) - cost / 2
     unit = (middle * (number / cost.sum())).astype(np.int64)

@@ -28,7 +28,7 @@ def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource |
         **decoder_versions(),
         **versions(),
         **models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, weights)),
-        **({"x264": encoder_version()} if config.moving else {}),
+        **({"x264": encoder_version()} if config.stores_video else {}),
         **(speech.provenance() if config.speech else {}),
         **(shots.provenance() if config.recipe in TUBE_RECIPES else {}),
         **(aus.provenance() if aus else {}),

@@ -11,7 +11,7 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.marker import read_entry
 
 
-def empty_if_nothing_was_kept(out: Path, config: BuildConfig, provenance: dict[str, str], say: Callable[[str], None]) -> bool:
+def empty_if_nothing_was_kept(out: Path, config: BuildConfig, provenance: dict[str, str], log: Callable[[str], None]) -> bool:
     """Delete everything but dataset.json if the dataset was built with other settings and kept no clips.
 
     Returns whether it was deleted.
@@ -25,7 +25,7 @@ def empty_if_nothing_was_kept(out: Path, config: BuildConfig, provenance: dict[s
     changed = manifest.changed(config, provenance)
     if not changed or manifest.interrupted or not _kept_nothing(out, manifest):
         return False
-    say(f"{out} holds a build with different settings that kept no clips ({'; '.join(changed)}): starting over")
+    log(f"{out} holds a build with different settings that kept no clips ({'; '.join(changed)}): starting over")
     _empty(out)
     return True
 

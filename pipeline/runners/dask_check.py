@@ -1,4 +1,4 @@
-"""Asking Dask's workers, before anything is built, whether each can build, and would build the same bytes."""
+"""Check before a build that every Dask worker can build, and would write the same bytes."""
 
 import hashlib
 import tempfile
@@ -16,8 +16,8 @@ from motionshards.schemas.bucket import pull_one
 from motionshards.schemas.errors import ConfigError, StoreFailed
 from motionshards.schemas.layout import DATASET_JSON
 
-PATIENCE_S = 60
-_MOST_ASKED = 3
+RESPONSE_TIMEOUT_S = 60
+_MAX_ATTEMPTS = 3
 
 
 def address_of(client: Client) -> str:
@@ -26,17 +26,17 @@ def address_of(client: Client) -> str:
 
 
 def check_workers(client: Client, job: BuildJob, timeout_s: float) -> None:
-    """Raises ConfigError: no worker joins within `timeout_s`, or one of them would fail, or build other bytes."""
-    made_with = provenance(job.config, job.weights, job.aus)
-    for _ in range(_MOST_ASKED):
+    """Raise ConfigError if no worker joins within `timeout_s`, or if a worker would fail or write different bytes."""
+    expected = provenance(job.config, job.weights, job.aus)
+    for _ in range(_MAX_ATTEMPTS):
         _check_threads(client, timeout_s)
-        told = _answers(client, job, _digest(job), made_with)
-        for address, wrong in told.items():
-            if wrong:
-                raise ConfigError(f"worker {address} cannot do this: {wrong if isinstance(wrong, str) else repr(wrong)}")
-        if told:
+        problems = _problems(client, job, _digest(job), expected)
+        for address, problem in problems.items():
+            if problem:
+                raise ConfigError(f"worker {address} cannot build: {problem if isinstance(problem, str) else repr(problem)}")
+        if problems:
             return
-    raise ConfigError(f"the workers at {address_of(client)} die when they are asked what they can do; their logs say of what")
+    raise ConfigError(f"all workers at {address_of(client)} died while they were being checked; see their logs")
 
 
 def _check_threads(client: Client, timeout_s: float) -> None:
@@ -47,50 +47,52 @@ def _check_threads(client: Client, timeout_s: float) -> None:
     threads = {address: worker["nthreads"] for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
     for address, count in threads.items():
         if count != 1:
-            raise ConfigError(f"worker {address} has {count} threads, and models are for one: dask worker --nthreads 1")
+            raise ConfigError(f"worker {address} has {count} threads, must have one: start it with dask worker --nthreads 1")
 
 
-def _answers(client: Client, job: BuildJob, digest: str, made_with: dict[str, str]) -> dict[str, Any]:
-    """What each worker says, by address: words or an exception. Those that died meanwhile are left out: they will not build.
+def _problems(client: Client, job: BuildJob, digest: str, expected: dict[str, str]) -> dict[str, Any]:
+    """Worker address -> message or exception; an empty message means that the worker can build.
 
-    `run` reaches workers that are busy with others' tasks, too, but it has no time limit, and one that is stopped never answers.
+    Workers that have died meanwhile are omitted, since they will not build. `Client.run` also reaches workers that are busy with
+    other tasks, but has no time limit, and a stopped worker never responds.
     """
-    told: Future[dict[str, Any]] = Future()
+    response: Future[dict[str, Any]] = Future()
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            told.set_result(client.run(_what_is_wrong, job, digest, made_with, on_error="return"))
+            response.set_result(client.run(_find_problem, job, digest, expected, on_error="return"))
         except BaseException as error:
-            told.set_exception(error)
+            response.set_exception(error)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     try:
-        answers = told.result(PATIENCE_S)
+        problems = response.result(RESPONSE_TIMEOUT_S)
     except TimeoutError:
-        raise ConfigError(f"a worker at {address_of(client)} has not answered within {PATIENCE_S} s: is one stopped?") from None
-    return {address: wrong for address, wrong in answers.items() if not isinstance(wrong, CommClosedError)}
+        limit = f"within {RESPONSE_TIMEOUT_S} s"
+        raise ConfigError(f"a worker at {address_of(client)} has not responded {limit}; it may be stopped") from None
+    return {address: problem for address, problem in problems.items() if not isinstance(problem, CommClosedError)}
 
 
-def _what_is_wrong(job: BuildJob, digest: str, made_with: dict[str, str]) -> str:
-    """Asked of each worker: why it could not build, or would build other bytes; empty where nothing is wrong.
+def _find_problem(job: BuildJob, digest: str, expected: dict[str, str]) -> str:
+    """Runs on each worker: why it could not build, or would write different bytes; empty if there is no problem.
 
-    digest, made_with: of the dataset's dataset.json, and what decides its bytes, as the driver sees them
+    digest, expected: SHA-256 of dataset.json and provenance, as seen by the driver
     """
     if isinstance(job.root, Path) and not job.root.exists():
-        return f"it does not see --input {job.root}"
+        return f"--input {job.root} does not exist there"
     try:
         if _digest(job) != digest:
-            return f"its {job.out} is another directory"
+            return f"--output {job.out} is a different directory there"
     except OSError:
-        return f"it does not see --output {job.out}"
+        return f"--output {job.out} cannot be read there"
     except StoreFailed as error:
         return str(error)
-    ours = provenance(job.config, job.weights, job.aus)
-    return "; ".join(f"{name} is {ours.get(name)}, not {made}" for name, made in made_with.items() if ours.get(name) != made)
+    found = provenance(job.config, job.weights, job.aus)
+    return "; ".join(f"{name} is {found.get(name)}, not {value}" for name, value in expected.items() if found.get(name) != value)
 
 
 def _digest(job: BuildJob) -> str:
-    """sha256 of dataset.json. Raises OSError, StoreFailed."""
+    """SHA-256 of dataset.json, in hexadecimal. Raises OSError, StoreFailed."""
     if job.bucket is None:
         return hashlib.sha256((job.out / DATASET_JSON).read_bytes()).hexdigest()
     with tempfile.TemporaryDirectory() as place:

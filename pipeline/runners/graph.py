@@ -8,11 +8,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from motionshards.pipeline.clips.memory import killed_without_memory
+from motionshards.pipeline.clips.memory import kill_if_out_of_memory
 from motionshards.pipeline.shards.add import add_to_shard
 from motionshards.pipeline.shards.bucket import build_into_bucket
 from motionshards.pipeline.shards.build import BuildJob, build_shard
-from motionshards.pipeline.shards.journal import Abandoned, note_failure
+from motionshards.pipeline.shards.journal import Abandoned, record_failure
 from motionshards.schemas.records import ShardUnit
 
 # With boto3 installed, importing Beam warns about missing optional packages, in each worker.
@@ -25,7 +25,7 @@ logging.disable(logging.NOTSET)
 
 
 # Some runners process several bundles in threads of one process, but models are not thread-safe.
-_AT_WORK = threading.Lock()
+_UNIT_LOCK = threading.Lock()
 
 
 class BuildShard(beam.DoFn):
@@ -37,13 +37,13 @@ class BuildShard(beam.DoFn):
     def process(self, unit: ShardUnit) -> Iterator[str]:
         """Build one unit. Failures are recorded next to the journals, since runners bury them in their own tracebacks."""
         try:
-            with _AT_WORK, killed_without_memory():
+            with _UNIT_LOCK, kill_if_out_of_memory():
                 built = self._work()(unit, self._job)
         except Abandoned:
             raise
         except Exception as error:
             if self._job.journal is not None:
-                note_failure(self._job.journal, error)
+                record_failure(self._job.journal, error)
             raise
         yield built.name
 

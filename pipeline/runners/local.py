@@ -27,7 +27,7 @@ from motionshards.schemas.records import ShardUnit
 
 _POLL_S = 0.2
 # Consecutive deaths without a committed shard or a new suspect, as when workers cannot even start.
-_MOST_IDLE_DEATHS = 12
+_MAX_IDLE_DEATHS = 12
 
 
 class Progress(Protocol):
@@ -73,7 +73,7 @@ def _until_built(
         named = read_suspects(job.journal)
         idle = len(still_left) == len(left) and named <= job.suspects
         idle_deaths = idle_deaths + 1 if idle else 0
-        if idle_deaths > _MOST_IDLE_DEATHS:
+        if idle_deaths > _MAX_IDLE_DEATHS:
             raise BuildFailed(f"workers died {idle_deaths} times without making progress; see {_log(job)}")
         job = replace(job, suspects=job.suspects | named)
         _forget_journals(job)
@@ -136,8 +136,8 @@ def _environment(workers: int, scratch: Path) -> dict[str, str]:
 def _failure(job: BuildJob, status: int) -> str | None:
     """Why the build cannot continue; None if the child finished, or if another run can recover from its death."""
     assert job.journal is not None
-    if noted := failure(job.journal):
-        return noted
+    if message := failure(job.journal):
+        return message
     if status in (0, WORKER_DIED) or status < 0:
         return None
     return f"the Beam run ended with status {status}; see {_log(job)}"

@@ -1,6 +1,6 @@
 """The supervised child: run the Beam graph on local processes, and exit with a status where Beam would hang.
 
-When a worker process is killed, Beam raises in a thread that nobody joins, and the job hangs forever. Here that exception ends
+When a worker process is killed, Beam raises in a thread that is never joined, and the job hangs forever. Here that exception ends
 the child, after recording the clips that were in flight on the dead worker.
 
     python -m motionshards.pipeline.runners.local_child

@@ -35,16 +35,16 @@ def start_worker_server(job: BuildJob, directory: Path) -> str:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(_SOCKET)
     listener.listen(128)
-    alive, ours = os.pipe()
+    alive, writer = os.pipe()
     if not os.fork():
-        os.close(ours)
+        os.close(writer)
         try:
             _serve(job, listener, alive)
         finally:
             os._exit(1)
     listener.close()
     os.close(alive)
-    os.set_inheritable(ours, False)  # it is closed when this process ends, which ends the server
+    os.set_inheritable(writer, False)  # it is closed when this process ends, which ends the server
     return f"exec '{sys.executable}' -I -S '{worker_client.__file__}' '{directory / _SOCKET}'"
 
 

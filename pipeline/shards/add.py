@@ -52,8 +52,8 @@ def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
             with_addition = replace(entry, added=(*entry.added, job.addition), made_by=job.made_by)
             replace_shard(job.out, with_addition, partial(_write, rows, reader, job, journal))
         committed = True
-    except ClipRejected as lost:  # from decoding stored video or audio
-        raise BuildFailed(f"{unit.name}: stored video or audio cannot be decoded: {lost}") from lost
+    except ClipRejected as rejection:  # from decoding stored video or audio
+        raise BuildFailed(f"{unit.name}: stored video or audio cannot be decoded: {rejection}") from rejection
     finally:
         journal.close(committed=committed)
     return unit

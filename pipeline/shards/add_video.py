@@ -44,7 +44,7 @@ def _read_video(clip: Clip, job: BuildJob, model: FaceModel | None) -> ReadClip 
     if clip.video is not None:
         return None
     config = replace(job.config, frames=len(clip.jpegs), min_frames=None)
-    read = reread(clip, job, config, model=model, moving=True)
+    read = reread(clip, job, config, model=model, read_video=True)
     if read is None or encode_jpegs(read.crop.rgb, config.jpeg_quality) != clip.jpegs:
         return None
     return rows_beside_stills(read)

@@ -51,8 +51,8 @@ def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
             pull(bucket, out, [DATASET_JSON, *_plan_names(bucket)])
             if bucket.exists(REJECTIONS):
                 pull(bucket, out, [REJECTIONS])
-        elif strangers := [name for name in bucket.names() if not name.startswith(LOCK)]:
-            raise ConfigError(f"--output {url} is not empty and holds no dataset (found {min(strangers)!r})")
+        elif foreign := [name for name in bucket.names() if not name.startswith(LOCK)]:
+            raise ConfigError(f"--output {url} is not empty and holds no dataset (found {min(foreign)!r})")
         yield out, bucket
 
 
@@ -119,16 +119,16 @@ def _plan_file(url: str, plan: str, run: str) -> Path:
 def _only_writer(bucket: Bucket, place: Path) -> Iterator[None]:
     """Hold the lock of a bucket, an object that names its owner. Takes over the lock of a dead process of this machine."""
     _check_create(bucket, place)
-    mine = place / LOCK
+    lock = place / LOCK
     # the second line distinguishes processes with the same id in containers that share a host name
-    mine.write_text(f"process {os.getpid()} on {socket.gethostname()}\n{uuid.uuid4().hex}\n")
-    if not bucket.create(mine, LOCK):
+    lock.write_text(f"process {os.getpid()} on {socket.gethostname()}\n{uuid.uuid4().hex}\n")
+    if not bucket.create(lock, LOCK):
         owner = _owner(bucket, place)
         if not _is_gone(owner):
             raise ConfigError(
                 f"another build is writing to {bucket.url} ({owner}); if that process is gone, delete {bucket.url}/{LOCK}"
             )
-        bucket.put(mine, LOCK)
+        bucket.put(lock, LOCK)
     try:
         yield
     finally:

@@ -88,11 +88,11 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
         return unit
     check_decoder(job.ffmpeg)
     journal = Journal(job.journal, unit.name)
-    job = replace(job, suspects=job.suspects | journal.left_in_hand())
+    job = replace(job, suspects=job.suspects | journal.in_flight_elsewhere())
     committed = False
     try:
         with sequences_for(job.aus, job.scratch) as sequences:
-            built = _noted(outcomes(read_unit(job.out, unit), job, journal, sequences), journal)
+            built = _journaled(outcomes(read_unit(job.out, unit), job, journal, sequences), journal)
             entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.config, job.scratch, sequences), job)
         if entry.clips and not tar_path(job.out, unit.split, unit.name).exists():
             raise Abandoned(unit.name)  # the work directory was removed while the tar was being written
@@ -104,7 +104,7 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
     return unit
 
 
-def _noted(built: Iterable[list[Outcome]], journal: Journal) -> Iterator[list[Outcome]]:
+def _journaled(built: Iterable[list[Outcome]], journal: Journal) -> Iterator[list[Outcome]]:
     """Record clips as done once the next is requested: they are written, or wait for a program that cannot kill this process."""
     for clip in built:
         yield clip

@@ -109,12 +109,12 @@ def _built(
 
 def _read_new(clip: Clip, job: BuildJob, sequences: Sequences | None) -> ReadClip | None:
     """Read the stills that the clip lacks; None if it lacks none, or they cannot be read."""
-    lacking = min(clip.source_frames, job.config.frames) - len(clip.jpegs)
-    if not lacking:
+    missing = min(clip.source_frames, job.config.frames) - len(clip.jpegs)
+    if not missing:
         return None
     model = models.load(job.config.landmarks, job.model_options)
     read = reread(clip, job, job.config, model=model, stored=clip.placement, sequences=sequences)
-    return read if read is not None and len(read.crop) == lacking else None
+    return read if read is not None and len(read.crop) == missing else None
 
 
 def _new_in_video(clip: Clip, job: BuildJob, sequences: Sequences | None) -> ReadClip | None:
@@ -126,9 +126,9 @@ def _new_in_video(clip: Clip, job: BuildJob, sequences: Sequences | None) -> Rea
     if video is None or not place.is_alike:
         return None
     chosen = sample_indices(clip.source_frames, job.config.frames, job.config.seed, clip.spec.key)
-    lacking = np.setdiff1d(int(video.source.index[0]) + chosen, place.index)
-    numbers = np.searchsorted(video.source.index, lacking).clip(max=len(video) - 1)
-    numbers = numbers[video.source.index[numbers] == lacking]
+    missing = np.setdiff1d(int(video.source.index[0]) + chosen, place.index)
+    numbers = np.searchsorted(video.source.index, missing).clip(max=len(video) - 1)
+    numbers = numbers[video.source.index[numbers] == missing]
     if not len(numbers):
         return None
     alike = place.take(np.zeros(len(numbers), np.int64))

@@ -42,13 +42,13 @@ class Journal:
             raise Abandoned(key)
         self._write(f"+{key}\n")
 
-    def left_in_hand(self) -> frozenset[str]:
+    def in_flight_elsewhere(self) -> frozenset[str]:
         """Clips in flight on other workers of this unit, which have not finished it: they died or are considered dead."""
         if self._path is None:
             return frozenset()
         unit = self._path.name.partition(".")[0]
         others = {path: lines for path, lines in _journals(self._path.parent).items() if path != self._path}
-        return frozenset().union(*(_in_hand(lines) for path, lines in others.items() if path.name.partition(".")[0] == unit))
+        return frozenset().union(*(_in_flight(lines) for path, lines in others.items() if path.name.partition(".")[0] == unit))
 
     def done(self, key: str) -> None:
         """Record that a clip is finished or rejected."""
@@ -74,7 +74,7 @@ def finished_clips(directory: Path) -> int:
 def suspects(directory: Path) -> set[str]:
     """The clips that were in flight on processes that no longer run."""
     dead = [lines for path, lines in _journals(directory).items() if not _alive(int(path.suffix[1:]))]
-    return set().union(*map(_in_hand, dead))
+    return set().union(*map(_in_flight, dead))
 
 
 def write_suspects(directory: Path) -> None:
@@ -91,32 +91,32 @@ def read_suspects(directory: Path) -> frozenset[str]:
 
 
 def failure(directory: Path) -> str | None:
-    """The error recorded by `note_failure`, in one line; None if there is none."""
+    """The error recorded by `record_failure`, in one line; None if there is none."""
     try:
-        noted = (directory / FAILURE).read_bytes().decode().partition("\n")[0]
+        message = (directory / FAILURE).read_bytes().decode().partition("\n")[0]
     except FileNotFoundError:
         return None
-    if noted:
-        return noted
+    if message:
+        return message
     if not os.statvfs(directory).f_bavail:
         return f"{os.strerror(errno.ENOSPC)}: {directory}"
     return f"a worker failed and could not record why in {directory}"
 
 
-def note_failure(directory: Path, error: Exception) -> None:
+def record_failure(directory: Path, error: Exception) -> None:
     """Record the error in one line, followed by its traceback, for the driver: runners bury errors in their own tracebacks."""
     name = getattr(error, "filename", None)
     kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
     text = f"{error.strerror}: {name}" if isinstance(error, OSError) and name else f"{kind}{error}"
     # Tracebacks contain file names, which may not be UTF-8.
     content = f"{' '.join(text.split())}\n{traceback.format_exc()}".encode(errors="backslashreplace")
-    whole = directory / f".failure-{os.getpid()}"
+    temporary = directory / f".failure-{os.getpid()}"
     with suppress(OSError):  # on a full disk, an empty file still signals the failure
-        whole.write_bytes(content)
-    whole.replace(directory / FAILURE)
+        temporary.write_bytes(content)
+    temporary.replace(directory / FAILURE)
 
 
-def _in_hand(lines: list[str]) -> set[str]:
+def _in_flight(lines: list[str]) -> set[str]:
     return {line[1:] for line in lines if line[0] == "+"} - {line[1:] for line in lines if line[0] == "-"}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from motionshards.schemas.bucket import AT_ONCE, Bucket, pull
+from motionshards.schemas.bucket import MAX_CONCURRENT_REQUESTS, Bucket, pull
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import marker_path
 from motionshards.schemas.manifest import ShardEntry
@@ -39,7 +39,7 @@ class Markers:
         listed = names & set[str]().union(*(self._bucket.names(split) for split in {unit.split for unit in missing}))
         self._listed_at = time.monotonic()
         if sure:
-            with ThreadPoolExecutor(AT_ONCE) as pool:
+            with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
                 unlisted = sorted(names - listed)
                 exist = pool.map(self._bucket.exists, unlisted)
                 listed |= {name for name, exists in zip(unlisted, exist, strict=True) if exists}

@@ -66,10 +66,12 @@ def remove_from_plan(out: Path, path: Path, manifest: Manifest, removals: tuple[
     if not len(changed):
         return
     old = _without_archives(rows.take(pa.array(changed)).to_pylist(), renamed)
-    new = table((_placeholder_row(row) if gone else row for row, gone in zip(old, removed[changed], strict=True)), PLAN)
+    new = table(
+        (_placeholder_row(row) if is_removed else row for row, is_removed in zip(old, removed[changed], strict=True)), PLAN
+    )
     order = np.arange(len(rows))
     order[changed] = len(rows) + np.arange(len(changed))
-    plan.store(out, path, pa.concat_tables([rows, new]).take(pa.array(order)))
+    plan.write_plan_file(out, path, pa.concat_tables([rows, new]).take(pa.array(order)))
 
 
 def _placeholder_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -63,18 +63,18 @@ def reread(
     model: FaceModel | None = None,
     stored: Placement | None = None,
     sequences: Sequences | None = None,
-    moving: bool = False,
+    read_video: bool = False,
 ) -> ReadClip | None:
     """Read the frames that `config` samples from a clip; None if its video cannot be read or has changed.
 
-    model, stored, sequences, moving: as in `read_frames`
+    model, stored, sequences, read_video: as in `read_frames`
     """
 
     def read(timeline_of: ReadTimeline, files: dict[str, Media]) -> ReadClip:
         if config.recipe in TUBE_RECIPES:
-            found = _read_tube(clip, config, timeline_of, files, model, stored, sequences, moving=moving)
+            found = _read_tube(clip, config, timeline_of, files, model, stored, sequences, read_video=read_video)
         else:
-            found = read_frames(clip.spec, job.root, files, timeline_of, model, config, stored, sequences, moving=moving)
+            found = read_frames(clip.spec, job.root, files, timeline_of, model, config, stored, sequences, read_video=read_video)
         _check_same(clip, found)
         return found
 
@@ -106,7 +106,7 @@ def _read_tube(
     stored: Placement | None,
     sequences: Sequences | None,
     *,
-    moving: bool,
+    read_video: bool,
 ) -> ReadClip:
     """Read frames of a tube, cropped by its window. Faces are detected within the window, since the track is not stored."""
     (span,), length = clip.spec.spans, clip.source_frames
@@ -120,5 +120,5 @@ def _read_tube(
     if stored is not None:
         indices = np.setdiff1d(indices, stored.index)
     return read_tube(
-        files[span.uri], line, clip.spec, indices, length, config, sequences, search_of(model, config), moving=moving
+        files[span.uri], line, clip.spec, indices, length, config, sequences, search_of(model, config), read_video=read_video
     )

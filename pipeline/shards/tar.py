@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from motionshards.schemas.atomic import naming, sha256_of
+from motionshards.schemas.atomic import naming_errors, sha256_of
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.tables import Member
@@ -28,7 +28,7 @@ class ShardWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._tar is not None:
-            with naming(self._path):
+            with naming_errors(self._path):
                 self._tar.close()
 
     def add(self, key: str, files: dict[str, bytes]) -> list[Member]:
@@ -45,7 +45,7 @@ class ShardWriter:
         place = self._tar.offset + len(header)
         stream = self._tar.fileobj
         assert stream is not None
-        with naming(self._path):
+        with naming_errors(self._path):
             stream.write(header + content + b"\0" * (-len(content) % tarfile.BLOCKSIZE))
         self._tar.offset = place + len(content) + (-len(content) % tarfile.BLOCKSIZE)
         return Member(suffix, place, len(content), zlib.crc32(content))

@@ -77,6 +77,6 @@ SOURCES = {
 }
 
 
-def usual_no_face(source: str, landmarks: str, recipe: str) -> str:
+def default_no_face(source: str, landmarks: str, recipe: str) -> str:
     """The default of `no_face`; always `reject` where the setting has no effect."""
     return SOURCES[source].no_face if landmarks != "none" and recipe not in TUBE_RECIPES else "reject"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES, cost_s, video_of, videos_by_id
-from motionshards.pipeline.inputs.foreign import leads_out, lines_of
+from motionshards.pipeline.inputs.foreign import lines_of, points_outside
 from motionshards.pipeline.inputs.tree import Entry
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.layout import SPLITS, clip_key
@@ -51,7 +51,7 @@ def video_of_url(url: str) -> str | None:
         name, dot, suffix = unquote(urlsplit(url).path).rpartition("/")[2].rpartition(".")
     except ValueError:  # brackets without an IPv6 address
         return None
-    return name if name and dot and f".{suffix.lower()}" in VIDEO_SUFFIXES and not leads_out(name) else None
+    return name if name and dot and f".{suffix.lower()}" in VIDEO_SUFFIXES and not points_outside(name) else None
 
 
 def _spec(split: str, name: str, file: Entry) -> ClipSpec:

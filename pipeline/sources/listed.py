@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from motionshards.pipeline.inputs.files import cost_s
-from motionshards.pipeline.inputs.foreign import leads_out
+from motionshards.pipeline.inputs.foreign import points_outside
 from motionshards.schemas.layout import clip_key
 from motionshards.schemas.records import ClipSpec, Span
 
@@ -47,8 +47,8 @@ def _clip(source: str, first: Listed, name: str, together: list[Listed]) -> Clip
 
 
 def file_name(field: str, text: object) -> str:
-    """Check a file name from a list. Raises ValueError, naming the field: it is not a name, or leads out of its directory."""
-    if not isinstance(text, str) or not text or "/" in text or "\\" in text or leads_out(text):
+    """Check a file name from a list. Raises ValueError, naming the field: it is not a name, or points outside its directory."""
+    if not isinstance(text, str) or not text or "/" in text or "\\" in text or points_outside(text):
         raise ValueError(f"{field} is {shown(text)}, must be a file name")
     return text
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from motionshards.pipeline.inputs.files import cost_s, video_of, videos_by_id
-from motionshards.pipeline.inputs.foreign import leads_out
+from motionshards.pipeline.inputs.foreign import points_outside
 from motionshards.pipeline.inputs.tree import Entry, read_small_file
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.splits import split_named
@@ -64,8 +64,8 @@ def _spec(row: dict[str, str], source: str, videos: dict[str, Entry]) -> ClipSpe
     box = _BOX.fullmatch(row.get("bbox", "").strip())
     if not video:
         raise ValueError("video_id is empty")
-    if leads_out(video):
-        raise ValueError(f"video_id is {_shown(row, 'video_id')}, which leads out of the input")
+    if points_outside(video):
+        raise ValueError(f"video_id is {_shown(row, 'video_id')}, which is outside the input")
     if box is None:
         raise ValueError(f"bbox is {_shown(row, 'bbox')}, must be left-top-right-bottom")
     if end <= start:

@@ -43,8 +43,8 @@ def read_rows(name: str, content: bytes, columns: Sequence[str]) -> Iterator[Row
     missing = [column for column in columns if column.lower() not in header]
     if missing:
         raise ConfigError(f"{name} lacks the columns {', '.join(missing)}")
-    given = {column.lower(): column for column in columns}
-    names = [given.get(column, column) for column in header]
+    canonical = {column.lower(): column for column in columns}
+    names = [canonical.get(column, column) for column in header]
     yield from _rows(reader, names)
 
 

@@ -1,6 +1,6 @@
 """Parse members of untrusted samples: bounded in memory and time, and ValueError is the only exception.
 
-MOST_META_BYTES: a longer meta.json is refused before parsing, since nested lists take up to 25 times the memory of their text.
+MAX_META_BYTES: a longer meta.json is refused before parsing, since nested lists take up to 25 times the memory of their text.
 """
 
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES
-from motionshards.schemas.config import MOST_SIZE_PX
+from motionshards.schemas.config import MAX_SIZE_PX
 from motionshards.schemas.layout import (
     AUS,
     AUS_SEQUENCE,
@@ -28,7 +28,7 @@ from motionshards.schemas.layout import (
 from motionshards.schemas.moving import measured_rows, size_of
 from motionshards.schemas.tables import MEDIANS, QUALITY
 
-MOST_META_BYTES = 16 << 20
+MAX_META_BYTES = 16 << 20
 
 ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
     LANDMARKS: ("<f4", (68, 2)),
@@ -151,7 +151,7 @@ def _check_video(video: Any, count: int) -> None:
         raise ValueError("meta.json: rate, frames, every or point_units of mp4 is not a positive integer")
     if not _are_numbers(video.get("point_offset_px"), (), False) or not _are_numbers(video.get("crf"), (), True):
         raise ValueError("meta.json: mp4 has no valid point_offset_px or crf")
-    if not 1 <= size_of(video["point_units"], video["point_offset_px"]) <= MOST_SIZE_PX:
+    if not 1 <= size_of(video["point_units"], video["point_offset_px"]) <= MAX_SIZE_PX:
         raise ValueError("meta.json: point_units and point_offset_px of mp4 imply frames of impossible size")
     rows = measured_rows(video["frames"], video["every"])
     if "pts_s" in video:
@@ -161,9 +161,9 @@ def _check_video(video: Any, count: int) -> None:
 
 
 def parse_json(content: bytes) -> Any:
-    """Parse strict JSON (no NaN or infinity). Raises ValueError: it is invalid, longer than MOST_META_BYTES or too deep."""
-    if len(content) > MOST_META_BYTES:
-        raise ValueError(f"JSON of {len(content):,} bytes is longer than the limit of {MOST_META_BYTES:,}")
+    """Parse strict JSON (no NaN or infinity). Raises ValueError: it is invalid, longer than MAX_META_BYTES or too deep."""
+    if len(content) > MAX_META_BYTES:
+        raise ValueError(f"JSON of {len(content):,} bytes is longer than the limit of {MAX_META_BYTES:,}")
     try:
         return json.loads(content, parse_constant=_no_number)
     except RecursionError:

@@ -262,7 +262,7 @@ def test_a_damaged_manifest_is_one_line(tree: Path, tmp_path: Path, capsys: pyte
 def test_an_unknown_runner_is_reported_in_one_line(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(arguments(tree, tmp_path / "out", "--quiet", "--runner", "NoSuchRunner")) == 1
     output = capsys.readouterr().err
-    assert "the runner NoSuchRunner failed: ValueError" in output
+    assert "runner NoSuchRunner failed: ValueError" in output
     assert output.count("\n") == 1
 
 

@@ -129,7 +129,7 @@ def test_a_job_without_its_workers_step_ends_with_1_and_the_next_one_resumes(bui
     job = builds.submit_and_wait()
     builds.slurm.run("scancel", f"{job}.0")
     assert builds.end_of(job) == ("FAILED", "1")
-    assert "no worker has been left at tcp://" in builds.log(job) and "Traceback" not in builds.log(job)
+    assert "has had no workers for" in builds.log(job) and "Traceback" not in builds.log(job)
     builds.assert_right(builds.submit(), undisturbed)
 
 

@@ -109,7 +109,9 @@ def command(tree: Path, out: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_and_nothing_is_half_written(demo_videos: Path, small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_nothing_is_half_written(
+    demo_videos: Path, small_disk: Path, tmp_path: Path
+) -> None:
     out = small_disk / "out"
     done = subprocess.run(command(demo_videos, out), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -124,8 +126,10 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(demo_videos: Path, 
     }
 
 
-@pytest.mark.slow  # test_shard has what the driver says without a file system of its own
-def test_a_full_tmpdir_is_one_line_in_the_systems_words(demo_videos: Path, small_disk: Path, tmp_path: Path) -> None:
+@pytest.mark.slow  # shards/test_build.py tests the message without a separate file system
+def test_a_full_tmpdir_is_reported_in_one_line_by_the_error_of_the_system(
+    demo_videos: Path, small_disk: Path, tmp_path: Path
+) -> None:
     """Just enough space for Python to consider the directory usable."""
     (small_disk / "filler").write_bytes(bytes((1 << 20) - 4096))
     environment = {**os.environ, "TMPDIR": str(small_disk)}
@@ -138,7 +142,7 @@ def test_a_full_tmpdir_is_one_line_in_the_systems_words(demo_videos: Path, small
 
 
 @pytest.mark.slow
-def test_a_limit_on_file_size_is_one_line_too(demo_videos: Path, tmp_path: Path) -> None:
+def test_a_limit_on_file_size_is_reported_without_a_traceback(demo_videos: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
@@ -156,22 +160,24 @@ def assert_whole_or_absent(out: Path) -> None:
         assert pq.read_table(marker).num_rows
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="as root, setpriv is needed to lose rights")
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="as root, setpriv is needed to drop privileges")
 def test_output_without_permissions_is_refused(demo_videos: Path, tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
-    assert_refused_without_rights(demo_videos, locked / "out", tmp_path, said=str(locked / "out"))
+    assert_refused_without_privileges(demo_videos, locked / "out", tmp_path, message=str(locked / "out"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="as root, setpriv is needed to lose rights")
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="as root, setpriv is needed to drop privileges")
 def test_input_without_permissions_is_refused(demo_videos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out").chmod(0o777)
-    assert_refused_without_rights(demo_videos, tmp_path / "out" / "set", tmp_path, said="cannot list", lock="videos/dev/mp4")
+    assert_refused_without_privileges(
+        demo_videos, tmp_path / "out" / "set", tmp_path, message="cannot list", lock="videos/dev/mp4"
+    )
     assert not (tmp_path / "out" / "set").exists()
 
 
-def assert_refused_without_rights(videos: Path, out: Path, tmp_path: Path, said: str, lock: str | None = None) -> None:
+def assert_refused_without_privileges(videos: Path, out: Path, tmp_path: Path, message: str, lock: str | None = None) -> None:
     tree = Path(shutil.copytree(videos, tmp_path / "videos"))
     for parent in (tmp_path, *tmp_path.parents):
         if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
@@ -182,11 +188,11 @@ def assert_refused_without_rights(videos: Path, out: Path, tmp_path: Path, said:
         (tmp_path / lock).chmod(0)
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     if subprocess.run([*drop, sys.executable, "-c", ""], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this Python lies where a process without rights cannot read it")
+        pytest.skip("this Python is installed where an unprivileged process cannot read it")
     done = subprocess.run([*drop, *command(tree, out)], cwd=ROOT, capture_output=True, text=True, check=False)
     if lock:
         (tmp_path / lock).chmod(0o755)
     assert done.returncode == 2
     assert "Permission denied" in done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1

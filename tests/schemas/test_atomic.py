@@ -63,7 +63,7 @@ def test_empty_files_are_written(tmp_path: Path) -> None:
 
 def test_the_temporary_name_differs_between_processes(tmp_path: Path) -> None:
     with replacing(tmp_path, tmp_path / "a") as temporary:
-        ours = temporary.name
+        own_name = temporary.name
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -71,6 +71,6 @@ def test_the_temporary_name_differs_between_processes(tmp_path: Path) -> None:
             os.write(writing, temporary.name.encode())
         os._exit(0)
     os.waitpid(child, 0)
-    theirs = os.read(reading, 1000).decode()
+    child_name = os.read(reading, 1000).decode()
     os.close(reading), os.close(writing)
-    assert theirs != ours and theirs.startswith("a.")
+    assert child_name != own_name and child_name.startswith("a.")

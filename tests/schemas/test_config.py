@@ -87,7 +87,7 @@ def test_landmarks_are_never_auto() -> None:
 
 @pytest.mark.parametrize(("frames", "least", "expected"), [(9, None, 9), (9, 1, 1), (9, 9, 9), (1, None, 1)])
 def test_min_frames_defaults_to_frames(frames: int, least: int | None, expected: int) -> None:
-    assert BuildConfig(source="s", frames=frames, min_frames=least).fewest_frames == expected
+    assert BuildConfig(source="s", frames=frames, min_frames=least).required_frames == expected
 
 
 def test_a_config_cannot_change() -> None:
@@ -156,7 +156,7 @@ def test_aus_of_all_frames_need_a_source_that_computes_them(aus: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "changed"),
+    ("message", "changed"),
     [
         ("crf, fps: only for stored video, but store is 'stills'", {"fps": "30", "crf": 20}),
         ("store is 'film'", {"store": "film"}),
@@ -176,13 +176,13 @@ def test_aus_of_all_frames_need_a_source_that_computes_them(aus: str) -> None:
         ("aus 'openface-still' needs stills", {"store": "video", "aus": "openface-still"}),
     ],
 )
-def test_invalid_video_settings_are_refused(said: str, changed: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_invalid_video_settings_are_refused(message: str, changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         BuildConfig(source="s", **changed)
 
 
 @pytest.mark.parametrize("fps", ["25", "30000/1001", "29.97", "source", "240"])
 def test_frame_rates_of_stored_video(fps: str) -> None:
     config = BuildConfig(source="s", store="both", fps=fps, crf=20, landmarks_every=1)
-    assert config.moving and config.stills
+    assert config.stores_video and config.stores_stills
     assert config.without_video() == BuildConfig(source="s")

@@ -60,14 +60,14 @@ def test_path_uri_round_trip(name: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["../a.mp4", "a/../../b.mp4", "/etc/passwd", "%2E%2E/a", "%2Fetc/passwd", "a/..", "a%00b"])
-def test_a_uri_never_leads_out_of_the_input(uri: str) -> None:
+def test_a_uri_is_never_outside_the_input(uri: str) -> None:
     with pytest.raises(DatasetError, match="not a path below the input"):
         layout.uri_to_path(uri)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/a", ".work", "a\0b", "x" * 300])
 @pytest.mark.parametrize("place", [layout.tar_path, layout.marker_path, layout.next_marker_path])
-def test_shard_paths_never_lead_out_of_the_dataset(place: Callable[[Path, str, str], Path], name: str) -> None:
+def test_shard_paths_are_never_outside_the_dataset(place: Callable[[Path, str, str], Path], name: str) -> None:
     for split, shard in ((name, "s-train-000000"), ("train", name)):
         with pytest.raises(DatasetError, match="is not a valid name"):
             place(Path("out"), split, shard)
@@ -92,7 +92,7 @@ def test_a_uri_names_the_same_file_on_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_key_has_three_parts_and_nothing_that_ends_it_early(name: str) -> None:
+def test_a_key_has_three_parts_and_no_dot(name: str) -> None:
     key = layout.clip_key(name, name, name)
     assert key.count("/") == 2 and all(key.split("/"))
     assert not set(key) & {".", "\\", "\n", "\0"} and key.isprintable()
@@ -114,12 +114,12 @@ def test_distinct_names_have_distinct_keys() -> None:
     assert len({layout.clip_key(name, "video", "clip") for name in names}) == len(set(names))
 
 
-def test_long_names_that_share_their_start_or_their_end_stay_apart() -> None:
+def test_long_names_with_a_common_start_or_end_have_different_keys() -> None:
     assert layout.clip_key("i", "v", "a" * 200 + "b") != layout.clip_key("i", "v", "a" * 200 + "c")
     assert layout.clip_key("i", "v", "b" + "a" * 200) != layout.clip_key("i", "v", "c" + "a" * 200)
 
 
-def test_a_name_that_looks_like_a_shortened_one_stays_apart_from_it() -> None:
+def test_a_name_that_looks_shortened_has_a_different_key() -> None:
     long = "a" * 200
     shortened = layout.clip_key("i", "v", long).rpartition("/")[2]
     assert layout.clip_key("i", "v", shortened) != layout.clip_key("i", "v", long)

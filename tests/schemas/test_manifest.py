@@ -120,9 +120,9 @@ def test_unedited_manifest_of_these_tests_is_readable(tmp_path: Path) -> None:
 )
 def test_invalid_manifest_is_a_dataset_error_naming_the_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / DATASET_JSON).write_bytes(content)
-    with pytest.raises(DatasetError, match=DATASET_JSON) as told:
+    with pytest.raises(DatasetError, match=DATASET_JSON) as raised:
         Manifest.read(tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_every_edit_is_detected_but_reformatting_is_not(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_every_edit_is_detected_but_reformatting_is_not(tmp_path: Path) -> None:
         assert "is damaged or was edited" in str(damage(json.dumps(stored | change).encode()))
     del stored["sha256"]
     assert "is damaged or was edited" in str(damage(json.dumps(stored).encode()))
-    assert damage(json.dumps(stored | {"format_version": 1}).encode()) is None, "version 1 had none"
+    assert damage(json.dumps(stored | {"format_version": 1}).encode()) is None, "version 1 has no digest"
 
 
 def test_digest_of_settings_is_unaffected_by_new_fields() -> None:

@@ -105,7 +105,7 @@ import random, sys
 from pathlib import Path
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.marker import read_marker
-path, told = Path(sys.argv[1]), 0
+path, detected = Path(sys.argv[1]), 0
 whole = path.read_bytes()
 for seed in range(150):
     draw, damaged = random.Random(seed), bytearray(whole)
@@ -114,10 +114,10 @@ for seed in range(150):
     try:
         read_marker(path)
     except DatasetError:
-        told += 1
+        detected += 1
     else:
-        told += b"motionshards_sha256" not in damaged  # then it looks like a marker of version 1, and dataset.json knows better
-print(told)
+        detected += b"motionshards_sha256" not in damaged  # looks like version 1; dataset.json has its digest
+print(detected)
 """
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from motionshards.transforms.extract.landmarks.dlib68 import Dlib68
 from motionshards.transforms.extract.landmarks.fan.model import Fan
 
 
-def test_every_reason_says_what_it_means() -> None:
+def test_every_reason_has_a_valid_code_stage_and_meaning() -> None:
     for code, reason in REASONS.items():
         assert code.isidentifier() and code == code.lower()
         assert reason.stage.isidentifier() and len(reason.meaning) > 10
@@ -23,25 +23,25 @@ def test_every_reason_says_what_it_means() -> None:
 
 
 def test_damage_is_not_retryable_but_kills_are() -> None:
-    again = {code for code, reason in REASONS.items() if reason.retryable}
-    assert again == {
+    retryable = {code for code, reason in REASONS.items() if reason.retryable}
+    assert retryable == {
         *("unreadable", "decode_timeout", "decoder_killed", "too_much_memory"),
         *("aus_failed", "bad_aus_csv", "killed_worker"),
     }
 
 
 def test_code_uses_exactly_the_listed_reasons() -> None:
-    named: set[str] = set()
-    for room in ("transforms", "pipeline"):
-        for path in (ROOT / room).rglob("*.py"):
+    used: set[str] = set()
+    for package in ("transforms", "pipeline"):
+        for path in (ROOT / package).rglob("*.py"):
             tree = ast.parse(path.read_text())
             strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-            named |= strings & set(REASONS)
+            used |= strings & set(REASONS)
             for node in ast.walk(tree):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ClipRejected":
                     code = node.args[0]
                     assert not isinstance(code, ast.Constant) or code.value in REASONS, f"{path}: {ast.unparse(node)}"
-    assert named == set(REASONS)
+    assert used == set(REASONS)
 
 
 def test_troubleshooting_page_lists_every_reason() -> None:
@@ -70,9 +70,9 @@ def test_many_clips_without_a_face_get_advice() -> None:
     ],
 )
 def test_advice_lists_only_options_that_can_help(settings: dict[str, Any], remedies: list[str]) -> None:
-    (told,) = advice(82, {"tube_too_small": 12, "face_too_small": 26}, BuildConfig(source="folder", **settings))
-    assert "26 of 120" in told
-    assert re.findall(r"--[a-z-]+(?: fan)?", told) == remedies
+    (sentence,) = advice(82, {"tube_too_small": 12, "face_too_small": 26}, BuildConfig(source="folder", **settings))
+    assert "26 of 120" in sentence
+    assert re.findall(r"--[a-z-]+(?: fan)?", sentence) == remedies
 
 
 def test_smallest_faces_match_the_models() -> None:

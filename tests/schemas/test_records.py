@@ -62,7 +62,7 @@ def test_empty_spans_are_refused(start: float, end: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"key": ""}, "key"),
         ({"key": "i/v/c.mp4"}, "dot"),
@@ -73,9 +73,9 @@ def test_empty_spans_are_refused(start: float, end: float) -> None:
     ],
     ids=str,
 )
-def test_bad_clip_specs_are_refused(change: dict[str, Any], said: str) -> None:
+def test_bad_clip_specs_are_refused(change: dict[str, Any], message: str) -> None:
     assert ClipSpec(**SPEC).key == "i/v/c"
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         ClipSpec(**(SPEC | change))
 
 
@@ -117,7 +117,7 @@ def test_crop_has_as_many_images_as_placements() -> None:
         Crop(np.zeros((2, 4, 4, 3), np.int32), place)
 
 
-def test_a_face_is_found_where_every_side_of_its_box_is_a_number() -> None:
+def test_a_face_is_found_if_all_edges_of_its_box_are_finite() -> None:
     boxes = np.array([[1, 2, 3, 4], [np.nan] * 4, [0, 0, 0, np.nan], [-5, -5, 0, 0]], np.float32)
     found = FaceTrack(boxes, np.zeros(4, np.float32), np.zeros(4, np.int32)).found
     assert found.tolist() == [True, False, False, True] and found.dtype == bool

@@ -17,7 +17,7 @@ from motionshards.schemas.layout import LANDMARK_SCORES, LANDMARKS, META
 from motionshards.schemas.reasons import REASONS
 from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Quality, Rejected, Span
 from motionshards.schemas.samples.encode import decode_arrays, encode_sample, npy_bytes
-from motionshards.schemas.samples.members import MOST_META_BYTES
+from motionshards.schemas.samples.members import MAX_META_BYTES
 
 SPEC = ClipSpec(
     key="id1/vidéo/00%2E1",
@@ -60,7 +60,7 @@ def make_clip(t: int = 4, seed: int = 0, faces: bool = True, missing: tuple[int,
     )
 
 
-def no_literals(constant: str) -> None:
+def refuse_constant(constant: str) -> None:
     raise AssertionError(f"{constant} is not JSON")
 
 
@@ -84,7 +84,7 @@ def test_members_are_ordered_and_equal_clips_have_equal_bytes() -> None:
 def test_only_missing_values_are_null_and_json_has_no_nan() -> None:
     clip = make_clip(missing=(0, 3))
     text = encode_sample(clip)[META].decode()
-    meta = json.loads(text, parse_constant=no_literals)
+    meta = json.loads(text, parse_constant=refuse_constant)
     for name in (*tables.QUALITY, "box_scores", "boxes_px"):
         values = getattr(clip.quality, name, None)
         values = {"boxes_px": clip.track.boxes_px, "box_scores": clip.track.scores}[name] if values is None else values  # type: ignore[union-attr]
@@ -114,7 +114,7 @@ def test_meta_has_identity_position_and_time() -> None:
 def test_without_a_model_there_are_no_landmarks_and_no_boxes() -> None:
     members = encode_sample(make_clip(faces=False))
     assert list(members) == ["000.jpg", "001.jpg", "002.jpg", "003.jpg", META]
-    meta = json.loads(members[META], parse_constant=no_literals)
+    meta = json.loads(members[META], parse_constant=refuse_constant)
     assert "boxes_px" not in meta and meta["faces"] == meta["yaw_deg"] == [None] * 4
 
 
@@ -130,7 +130,7 @@ def test_arrays_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         decode_arrays({LANDMARKS: npy_bytes(np.zeros(shape, np.float32))})
 
 
-def test_other_rows_than_frames_fortran_order_and_false_shapes_are_refused() -> None:
+def test_wrong_row_counts_fortran_order_and_wrong_shapes_are_refused() -> None:
     array = np.zeros((4, 68, 2), np.float32)
     with pytest.raises(ValueError, match="4 rows for 5 frames"):
         decode_arrays({LANDMARKS: npy_bytes(array)}, 5)
@@ -169,7 +169,7 @@ def test_invalid_npy_is_a_value_error() -> None:
             continue
         except Exception as error:
             raise AssertionError(f"{content[:10]!r} raised {error!r}") from error
-        raise AssertionError(f"{content[:10]!r} was taken")
+        raise AssertionError(f"{content[:10]!r} was accepted")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"nope", b"[" * 100_000, b'{"a":NaN}', b"9" * 5000, b"[]"])
@@ -201,7 +201,7 @@ def test_meta_with_values_of_other_types_is_refused(name: str, value: Any) -> No
 
 def test_meta_that_is_too_long_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(ValueError, match="longer"):
-        decode_arrays({META: b"[" + b"[]," * (MOST_META_BYTES // 3) + b"[]]"})
+        decode_arrays({META: b"[" + b"[]," * (MAX_META_BYTES // 3) + b"[]]"})
 
 
 @pytest.mark.parametrize("spans", [SPEC.spans, SPEC.spans[:1], (Span("x", 1.5, 2.5),) * 3])
@@ -214,7 +214,7 @@ def test_spec_round_trip_through_row_and_parquet(spans: tuple[Span, ...]) -> Non
     assert [tables.spec_from_row(back) for back in pq.read_table(buffer).to_pylist()] == [spec]
 
 
-def test_the_row_of_a_kept_clip_holds_its_measures() -> None:
+def test_the_row_of_a_kept_clip_has_its_measures() -> None:
     clip = make_clip(5, missing=(0, 4))
     members = [tables.Member("000.jpg", 512, 10, 2**32 - 1), tables.Member(META, 2**40, 3, 0)]
     row = tables.table([tables.clip_row(clip, "s-0", members)], tables.MARKER).to_pylist()[0]
@@ -239,9 +239,9 @@ def test_a_measure_that_no_frame_has_is_null_so_that_filters_skip_it() -> None:
 @pytest.mark.parametrize("reason", sorted(REASONS))
 def test_row_of_a_rejected_clip_has_the_reason(reason: str) -> None:
     row = tables.table([tables.rejected_row(Rejected(SPEC, reason, "détail"), "s-0")], tables.MARKER).to_pylist()[0]
-    told = {name: row[name] for name in ("kept", "shard", "stage", "reason", "detail", "retryable")}
+    stored = {name: row[name] for name in ("kept", "shard", "stage", "reason", "detail", "retryable")}
     expected: dict[str, Any] = {"kept": False, "shard": "s-0", "reason": reason, "detail": "détail"}
-    assert told == {**expected, "stage": REASONS[reason].stage, "retryable": REASONS[reason].retryable}
+    assert stored == {**expected, "stage": REASONS[reason].stage, "retryable": REASONS[reason].retryable}
     assert row["n_frames"] is row["members"] is row["blur"] is None
 
 
@@ -261,9 +261,9 @@ def test_missing_columns_and_struct_fields_become_null() -> None:
     found = tables.completed(old, schema)
     assert found.schema.equals(schema)
     assert found.to_pylist() == [{"a": 1, "b": [{"x": 1, "y": None}], "c": None}, {"a": 2, "b": None, "c": None}]
-    for strange in (pa.table({"a": ["text"]}), pa.table({"a": [1], "z": [1]})):
+    for other in (pa.table({"a": ["text"]}), pa.table({"a": [1], "z": [1]})):
         with pytest.raises(pa.ArrowException):
-            tables.completed(strange, schema)
+            tables.completed(other, schema)
 
 
 def test_parquet_bomb_is_not_opened(tmp_path: Path) -> None:

@@ -155,11 +155,11 @@ def _clip(number: int, frames: int, identity: str, config: BuildConfig, rate: Fr
         config.crf,
         source,
         config.landmarks_every,
-        Measured(measured.placement, measured.track, measured.landmarks, measured.quality) if config.stills else None,
+        Measured(measured.placement, measured.track, measured.landmarks, measured.quality) if config.stores_stills else None,
     )
     clip = measured
-    shown = np.arange(config.frames if config.stills else 0) * (frames // config.frames)
-    if config.stills:
+    shown = np.arange(config.frames if config.stores_stills else 0) * (frames // config.frames)
+    if config.stores_stills:
         clip = replace(_described(number, shown, source, identity), jpegs=_jpegs(number, shown, SIZE))
     return replace(
         clip,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from motionshards.schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, MOST, PRESENCES
+from motionshards.schemas.action_units import INTENSITIES, MIN_CONFIDENCE, MOST, PRESENCES
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.faces import lay_back
 from motionshards.trainers.ganimation.networks import Generator, Painting
@@ -138,10 +138,10 @@ def read_current(path: Path) -> Intensities:
         for row in rows
         if _cell(row, "success", 1) == 1 and any(_cell(row, name, 0) for name in (*columns, *presences))
     ]
-    found = [face for face in faces if face[0] >= LEAST_CONFIDENCE and all(0 <= number <= MOST for number in face[1])]
+    found = [face for face in faces if face[0] >= MIN_CONFIDENCE and all(0 <= number <= MOST for number in face[1])]
     if not found:
         raise ConfigError(
-            f"--current {path}: no row has a face with confidence {LEAST_CONFIDENCE} or more and intensities from 0 to {MOST:g}"
+            f"--current {path}: no row has a face with confidence {MIN_CONFIDENCE} or more and intensities from 0 to {MOST:g}"
         )
     return np.array(max(found)[1], np.float32) / np.float32(MOST)
 

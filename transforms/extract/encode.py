@@ -7,7 +7,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from motionshards.schemas.config import MOST_SIZE_PX
+from motionshards.schemas.config import MAX_SIZE_PX
 
 MOST_DECODED_BYTES = 1 << 30  # for samples decoded completely; views of a stream decode only the frames they select
 MOST_SCANS = 100  # a progressive JPEG usually has about ten; each costs a pass over all blocks, even if it is a few bytes long
@@ -83,6 +83,6 @@ def square_side_px(jpeg: bytes) -> int:
 
 def _size_px(jpeg: bytes) -> tuple[int, int]:
     height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
-    if max(height, width) > MOST_SIZE_PX:
-        raise ValueError(f"a frame is {width}x{height} px, more than {MOST_SIZE_PX} a side")
+    if max(height, width) > MAX_SIZE_PX:
+        raise ValueError(f"a frame is {width}x{height} px, more than {MAX_SIZE_PX} a side")
     return height, width

@@ -12,7 +12,7 @@ from contents import tree
 
 from motionshards.dataset import build, verify
 from motionshards.dataset.index import Dataset
-from motionshards.schemas.doubt import DOUBT, FRAME_SCORES
+from motionshards.schemas.confidence import CONFIDENCE, FRAME_SCORES
 from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.output import only_writer
@@ -46,7 +46,7 @@ def test_frames_names_and_rejections_stay_and_the_result_verifies(made: Path, ad
     before, after = rows(made), rows(added)
     changed = {name for key in before for name in before[key] if repr(before[key][name]) != repr(after[key][name])}
     of_frames = {f"frame_{name}" for name in (*FACES, *FRAME_SCORES, "landmark_residual")}
-    assert changed | {"yaw_jump_deg"} == {"members", *FACES, *DOUBT, *of_frames}  # few clips have adjacent frames
+    assert changed | {"yaw_jump_deg"} == {"members", *FACES, *CONFIDENCE, *of_frames}  # few clips have adjacent frames
 
 
 def test_landmarks_are_those_of_a_build_to_a_pixel_or_two(videos: Path, added: Path, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_sheet_of_stored_video_shows_measured_frames_or_stills_and_the_wavefor
     assert len(sheet) == 2 * block
     left = sheet.shape[1] - 5 * step
     frames = [sheet[block + look.head :, left + number * step :][:64, :64] for number in range(5)]
-    if not data.manifest.config.stills:
+    if not data.manifest.config.stores_stills:
         assert [seen_in(frame) for frame in frames] == [(1, 0), (1, 10), (1, 20), (1, 30), (1, 40)]
     top = block - look.gap - 64 // 4  # the waveform, which the first clip lacks
     assert not has_color(sheet[top : top + 16, left:], overlay.BOX)

@@ -37,12 +37,12 @@ def test_described_frames_are_evenly_spaced_over_the_clip(moving: Path) -> None:
     row = data.index().to_pylist()[2]
     every, _ = read_clip(data, row)
     some, _ = read_clip(data, row, 3)
-    chosen = [0, 2, 4] if data.manifest.config.stills else [0, 4, 9]
+    chosen = [0, 2, 4] if data.manifest.config.stores_stills else [0, 4, 9]
     assert len(every.frames) == row["n_frames"]
     for name in ("frames", "landmarks", "landmark_scores"):
         np.testing.assert_array_equal(getattr(some, name), getattr(every, name)[chosen])
     assert some.meta["pts_s"] == [every.meta["pts_s"][number] for number in chosen]
-    if not data.manifest.config.stills:
+    if not data.manifest.config.stores_stills:
         assert [seen_in(frame) for frame in some.frames] == [(2, 0), (2, 20), (2, 45)]
 
 

@@ -254,7 +254,7 @@ def test_no_reader_follows_a_shard_out_of_the_data_set(data: Path) -> None:
         dataclasses.replace(opened.manifest.shards[0], name="../../outside")
     hostile_plan(data)
     with pytest.raises(DatasetError):
-        remove.remove(data, [remove.Wish("identity", PERSON)], "now")
+        remove.remove(data, [remove.RemovalRequest("identity", PERSON)], "now")
 
 
 INDEXES: dict[str, Callable[[pa.Table], pa.Table]] = {

@@ -54,7 +54,7 @@ def test_the_frame_of_a_clip_without_stills_is_a_measured_one(out: Path) -> None
     for sample in samples.read_samples(out, np.arange(CLIPS), 0):
         assert sample.shown is not None and sample.shown.points_px is not None
         assert sample.shown.number == sample.row["n_frames"] // 2
-        if not data.manifest.config.stills:
+        if not data.manifest.config.stores_stills:
             clip = int(sample.row["key"][-5:])
             assert seen_in(sample.shown.rgb) == (clip, 5 * sample.shown.number)
 

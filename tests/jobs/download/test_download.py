@@ -108,8 +108,12 @@ def test_hostile_names_are_skipped_and_reported(
     assert set(server.counts()) == {"good"}
     assert set(files(tmp_path)) == {"metadata.csv", "out/videos/good.mp4"}
     assert set(got.rows) == {"good"}
-    leads_out = name.startswith("/") or ".." in name
-    message = f"video_id is {name!r}, which leads out" if leads_out else f"metadata.csv: video {name!r} is not a safe file name"
+    outside = name.startswith("/") or ".." in name
+    message = (
+        f"video_id is {name!r}, which is outside the input"
+        if outside
+        else f"metadata.csv: video {name!r} is not a safe file name"
+    )
     assert any(message in line for line in got.said)
     assert got.totals.left_out == sum(message in line for line in got.said)
 

@@ -155,7 +155,7 @@ def test_only_youtube_ids_are_requested_from_youtube(name: str, tmp_path: Path) 
     csv = tree(tmp_path, "a.csv", text=HEADER + rows) / "a.csv"
     left_out: list[str] = []
     assert [one.video for one in list_videos(order("taichi", csv, tmp_path / "out"), left_out)] == ["bbbbbbbbbbb"]
-    refused = [f"a.csv line 2: video_id is {name!r}, which leads out of the input"]
+    refused = [f"a.csv line 2: video_id is {name!r}, which is outside the input"]
     assert left_out == (refused if ".." in name else [f"a.csv: video {name!r} is not a YouTube id"])
 
 

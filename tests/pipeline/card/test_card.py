@@ -88,13 +88,13 @@ def test_the_front_matter_parses_in_every_configuration(out: Path, source: str, 
 def test_action_units_have_their_mode_and_a_row_each(tmp_path: Path) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True)
     manifest = replace(Manifest.read(out), counts=COUNTS)
-    for mode, said in (
+    for mode, text in (
         ("openface-still", "contain a person-specific offset"),
         ("openface", "as a sequence"),
         ("csv", "csv files"),
     ):
         card = data_card(replace(manifest, config=replace(manifest.config, aus=mode)), out)
-        assert said in card and re.search(r"\d\d\.\d% of the frames are valid", card)
+        assert text in card and re.search(r"\d\d\.\d% of the frames are valid", card)
         rows = re.findall(
             r"^\| AU(\d\d) \| [\d.]+ \| [\d.]+ \| [\d.]+ \| `.{10}` \| [\d.e-]+ \| [\d.]+ \| \d+% \|$", card, re.MULTILINE
         )
@@ -106,7 +106,7 @@ def test_every_source_is_described() -> None:
     for name, corpus in CORPORA.items():
         assert bool(corpus.citation) == bool(corpus.real and corpus.shows), name
         assert corpus.licence == "unknown" or (corpus.licence_name and corpus.licence_link.startswith("https://")), name
-        assert re.fullmatch(r"[a-z0-9.-]*", corpus.licence_name), "the hub takes lower case names without spaces"
+        assert re.fullmatch(r"[a-z0-9.-]*", corpus.licence_name), "the Hub accepts only lower-case names without spaces"
 
 
 POINTS = {
@@ -117,7 +117,7 @@ POINTS = {
 
 @pytest.mark.parametrize("audio", ["mono", "none"])
 @pytest.mark.parametrize("store", ["video", "both"])
-def test_video_and_sound_are_stated(out: Path, store: str, audio: str) -> None:
+def test_video_and_audio_are_described(out: Path, store: str, audio: str) -> None:
     counts = {**COUNTS, "video_frames": 5_000, "sound_hours": 0.75}
     manifest = manifest_of(out, store=store, audio=audio, fps="30000/1001", frames=2)
     card, sounding = data_card(replace(manifest, counts=counts), out), audio == "mono"
@@ -128,8 +128,8 @@ def test_video_and_sound_are_stated(out: Path, store: str, audio: str) -> None:
     assert names == [*stills, "mp4", *flac, "frames.npy", *POINTS[store], "meta.json", "__key__", "__url__"]
     assert front["language"] == ["und" if sounding else "zxx"] and ("audio" in front["tags"]) == sounding
     assert "video of 30000/1001 frames per second at 256×256 px" in card and "| frames of stored video | 5,000 |" in card
-    for said in ("| hours of audio | 0.75 |", "| clips with audio | 0 (0%) |", "16-bit FLAC, 16000 Hz mono", "audio=True"):
-        assert (said in card) == sounding
+    for text in ("| hours of audio | 0.75 |", "| clips with audio | 0 (0%) |", "16-bit FLAC, 16000 Hz mono", "audio=True"):
+        assert (text in card) == sounding
 
 
 def test_front_matter_of_stills_is_unchanged(out: Path) -> None:
@@ -202,7 +202,7 @@ def test_python_examples_parse_and_use_existing_names(out: Path) -> None:
         exec(compile(ast.Module(imports, []), "card", "exec"), {})
 
 
-def test_figures_are_those_of_the_table(out: Path) -> None:
+def test_figures_match_the_table(out: Path) -> None:
     rows = pq.read_table(out / INDEX).to_pandas()
     figures = read_figures(out)
     assert figures.splits["test"].clips == (rows.split == "test").sum() == 12

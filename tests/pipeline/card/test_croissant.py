@@ -85,11 +85,11 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
     return reader
 
 
-def test_the_reference_reader_finds_nothing_wrong(built: Path, read: Callable[[Path], Read]) -> None:
+def test_the_reference_reader_reports_no_problem(built: Path, read: Callable[[Path], Read]) -> None:
     assert read(built / CROISSANT).missing == UNKNOWN
 
 
-def test_clips_are_read_from_it(built: Path, read: Callable[[Path], Read]) -> None:
+def test_clips_are_read(built: Path, read: Callable[[Path], Read]) -> None:
     rows = Dataset.open(built).index().to_pylist()
     clips = read(built / CROISSANT).records("clips")
     assert len(clips) == len(rows) == 5
@@ -104,7 +104,7 @@ def test_clips_are_read_from_it(built: Path, read: Callable[[Path], Read]) -> No
         assert [{**member, "suffix": member["suffix"].decode()} for member in members] == row["members"]
 
 
-def test_rejections_and_splits_are_read_from_it(built: Path, read: Callable[[Path], Read]) -> None:
+def test_rejections_and_splits_are_read(built: Path, read: Callable[[Path], Read]) -> None:
     file = read(built / CROISSANT)
     (lost,) = file.records("rejections")
     assert lost["rejections/reason"] == b"not_a_video" and lost["rejections/key"].endswith(b"/00009")
@@ -112,15 +112,17 @@ def test_rejections_and_splits_are_read_from_it(built: Path, read: Callable[[Pat
     assert {split["splits/name"]: split["splits/clips"] for split in file.records("splits")} == kept
 
 
-def test_members_of_the_shards_are_read_from_it(built: Path, read: Callable[[Path], Read]) -> None:
+def test_members_of_the_shards_are_read(built: Path, read: Callable[[Path], Read]) -> None:
     data, file = Dataset.open(built), read(built / CROISSANT)
     samples = {row["key"]: data.read(row) for row in data.index().to_pylist()}
     frames = file.records("frames")
     assert len(frames) == sum(len(sample.frames) for sample in samples.values())
     for frame in frames:
-        ours = samples[frame["frames/key"].decode()].frames[int(frame["frames/number"])]
-        theirs = np.asarray(frame["frames/content"].convert("RGB"))
-        assert theirs.shape == ours.shape and np.abs(theirs.astype(int) - ours).max() <= 8, "JPEG decoders round differently"
+        expected = samples[frame["frames/key"].decode()].frames[int(frame["frames/number"])]
+        pixels = np.asarray(frame["frames/content"].convert("RGB"))
+        assert pixels.shape == expected.shape and np.abs(pixels.astype(int) - expected).max() <= 8, (
+            "JPEG decoders round differently"
+        )
     landmarks, scores, metas = (file.records(name) for name in ("landmarks", "landmark_scores", "meta"))
     assert len(landmarks) == len(scores) == len(metas) == len(samples)
     for record in landmarks:
@@ -131,7 +133,7 @@ def test_members_of_the_shards_are_read_from_it(built: Path, read: Callable[[Pat
 
 
 @pytest.mark.parametrize("store", ["video", "both"])
-def test_video_and_sound_are_read_from_it(store: str, tmp_path: Path, read: Callable[[Path], Read]) -> None:
+def test_video_and_audio_are_read(store: str, tmp_path: Path, read: Callable[[Path], Read]) -> None:
     smaller = (32,) if store == "both" else ()
     out = make_moving_dataset(tmp_path / "out", 3, store=store, sound=lambda clip: clip != 1, per_shard=2, smaller=smaller)
     pq.write_table(REJECTIONS_SCHEMA.empty_table(), out / REJECTIONS)
@@ -154,7 +156,7 @@ def test_video_and_sound_are_read_from_it(store: str, tmp_path: Path, read: Call
         assert stills == {(key, f"{number:03d}") for key in samples(out) for number in range(5)}
 
 
-def test_hashes_are_those_of_the_files(built: Path) -> None:
+def test_hashes_match_the_files(built: Path) -> None:
     content = json.loads((built / CROISSANT).read_text())
     files = {node["contentUrl"]: node for node in content["distribution"] if node["@type"] == "cr:FileObject"}
     assert set(files) == {INDEX, REJECTIONS, *(path.relative_to(built).as_posix() for path in built.glob("t*/*.tar"))}
@@ -165,14 +167,14 @@ def test_hashes_are_those_of_the_files(built: Path) -> None:
 
 @pytest.mark.parametrize("source", [*CORPORA, "of another version"])
 @pytest.mark.parametrize("aus", ["none", "csv"])
-def test_it_is_valid_for_every_source(source: str, aus: str, built: Path, tmp_path: Path, read: Callable[[Path], Read]) -> None:
+def test_file_is_valid_for_every_source(source: str, aus: str, built: Path, tmp_path: Path, read: Callable[[Path], Read]) -> None:
     config = BuildConfig(source=source, aus=aus, landmarks="none" if aus == "none" else "dlib")
     (tmp_path / CROISSANT).write_text(croissant(replace(Manifest.read(built), config=config), built))
     real = source in CORPORA and CORPORA[source].citation
     assert read(tmp_path / CROISSANT).missing == UNKNOWN | (set() if real else {"citeAs"})
 
 
-def test_of_many_shards_only_the_sets_are_listed(
+def test_many_shards_are_listed_as_sets_only(
     built: Path, tmp_path: Path, read: Callable[[Path], Read], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("motionshards.pipeline.card.croissant.LISTED", 1)
@@ -186,7 +188,7 @@ def test_of_many_shards_only_the_sets_are_listed(
     assert file.missing == UNKNOWN and len(file.records("clips")) == 5
 
 
-def test_nothing_in_it_depends_on_the_time_or_the_place(built: Path, tmp_path: Path) -> None:
+def test_content_does_not_depend_on_time_or_location(built: Path, tmp_path: Path) -> None:
     for name in (INDEX, REJECTIONS):
         (tmp_path / name).write_bytes((built / name).read_bytes())
     manifest = replace(Manifest.read(built), input="elsewhere")

@@ -14,7 +14,7 @@ from motionshards.pipeline.clips import action_units
 from motionshards.pipeline.clips.action_units import with_action_units
 from motionshards.pipeline.planning.plan import read_unit
 from motionshards.pipeline.runners import local
-from motionshards.pipeline.shards.build import BuildJob, _noted, build_shard, outcomes
+from motionshards.pipeline.shards.build import BuildJob, _journaled, build_shard, outcomes
 from motionshards.pipeline.shards.journal import Journal, suspects
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import AUS, marker_path, tar_path
@@ -55,9 +55,7 @@ def calls(tmp_path: Path) -> list[int]:
     return [int(line.split()[0]) for line in (tmp_path / "openface.log").read_text().splitlines()]
 
 
-def test_a_shard_is_one_call_on_the_jpegs_that_are_stored(
-    job: BuildJob, unit: ShardUnit, tmp_path: Path, openface: Command
-) -> None:
+def test_a_shard_is_one_call_with_the_stored_jpegs(job: BuildJob, unit: ShardUnit, tmp_path: Path, openface: Command) -> None:
     openface(lost_every=4)
     built(job, unit)
     assert calls(tmp_path) == [len(unit) * CONFIG.frames]
@@ -87,7 +85,7 @@ def test_bytes_do_not_depend_on_the_call_the_suspects_or_the_decoders(
     assert built(replace(job, suspects=everyone, decoders=1), unit) == first
     monkeypatch.setattr(OpenFace, "batch_frames", 4)
     assert built(job, unit) == first
-    assert len(calls(tmp_path)) == 2 + -(-len(unit) // 2), "two clips a call, since 4 frames were expected"
+    assert len(calls(tmp_path)) == 2 + -(-len(unit) // 2), "two clips per call, with batches of 4 frames"
 
 
 def test_a_clip_that_crashes_openface_is_rejected_alone_and_retried_later(
@@ -105,7 +103,7 @@ def test_a_clip_that_crashes_openface_is_rejected_alone_and_retried_later(
     assert built(replace(job, suspects=frozenset({str(row["key"])})), unit) == first
 
 
-def test_without_action_units_nothing_waits_and_nothing_changes(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
+def test_without_action_units_clips_are_neither_buffered_nor_changed(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
     plain = replace(job, config=CONFIG, aus=None)
     built(plain, unit)
     assert not (tmp_path / "openface.log").exists()
@@ -133,14 +131,14 @@ def test_buffered_clips_are_not_in_flight(job: BuildJob, unit: ShardUnit) -> Non
     assert sum(note[0] == "-" for note in notes) == len(unit)
 
 
-def test_a_clip_under_way_is_a_suspect_and_a_written_one_is_not(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
+def test_a_clip_in_progress_is_a_suspect_and_a_written_one_is_not(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "scratch", unit.name)
-    stream = _noted(outcomes(read_unit(job.out, unit), job, journal), journal)
+    stream = _journaled(outcomes(read_unit(job.out, unit), job, journal), journal)
     first, second = next(stream)[0].spec.key, next(stream)[0].spec.key
     (path,) = (tmp_path / "scratch").iterdir()
     done = {line[1:] for line in path.read_text().splitlines() if line[0] == "-"}
     assert first in done and second not in done
-    assert suspects(tmp_path / "scratch") == set(), "while this process lives"
+    assert suspects(tmp_path / "scratch") == set(), "while this process runs"
 
 
 def test_outcomes_keep_their_order_and_rejected_ones_pass_through(job: BuildJob, unit: ShardUnit) -> None:
@@ -155,7 +153,7 @@ def test_outcomes_keep_their_order_and_rejected_ones_pass_through(job: BuildJob,
     stored = action_units.stored_clip(clips[0][0], job.config)  # type: ignore[arg-type]
     assert stored.file_frames == (clips[0][0].source_frames,)  # type: ignore[union-attr]
     old = replace(clips[0][0], file_frames=())  # type: ignore[type-var]
-    assert action_units.stored_clip(old, job.config).file_frames == stored.file_frames, "known of a whole file without a record"  # type: ignore[arg-type]
+    assert action_units.stored_clip(old, job.config).file_frames == stored.file_frames, "known for whole files"  # type: ignore[arg-type]
 
 
 def test_images_of_killed_workers_are_deleted_and_the_log_is_kept(job: BuildJob) -> None:

@@ -42,7 +42,7 @@ def test_voxceleb_boxes_become_their_union_in_source_pixels(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", "no line FRAME"),
         (TRACK, "no boxes"),
@@ -50,26 +50,26 @@ def test_voxceleb_boxes_become_their_union_in_source_pixels(tmp_path: Path) -> N
         (TRACK + "1 2 3 4 5\n1 2 x 4 5\n", "line 7: Y is 'x'"),
     ],
 )
-def test_a_malformed_annotation_is_a_reason_with_line_and_field(content: str, said: str) -> None:
+def test_a_malformed_annotation_is_rejected_naming_line_and_field(content: str, message: str) -> None:
     with pytest.raises(ClipRejected) as lost:
         read_track("a.txt", content.encode())
     assert lost.value.reason == "bad_annotation"
-    assert said in lost.value.detail
+    assert message in lost.value.detail
 
 
 @pytest.mark.parametrize("actual_fps", [15.79, 23.976, 24, 25, 29.97, 30, 50, 59.94])
 @pytest.mark.parametrize("fps", [15.79, 25, 29.97, 30, 59.94])
-def test_frames_are_those_of_the_authors_rule(fps: float, actual_fps: float) -> None:
+def test_frames_match_the_rule_of_the_authors(fps: float, actual_fps: float) -> None:
     """Frame i of the actual video is in the clip when start/fps <= i/actual_fps < end/fps."""
     line = Timeline(np.arange(4000) / actual_fps, (640, 480), actual_fps)
-    chance = np.random.default_rng(0)
-    for start in chance.integers(0, 3000, 50):
-        end = start + int(chance.integers(1, 400))
-        theirs = [i for i in range(4000) if start / fps <= i / actual_fps < end / fps]
-        assert Annotation(start / fps, end / fps, by_number=True).frames(line).tolist() == theirs
+    rng = np.random.default_rng(0)
+    for start in rng.integers(0, 3000, 50):
+        end = start + int(rng.integers(1, 400))
+        expected = [i for i in range(4000) if start / fps <= i / actual_fps < end / fps]
+        assert Annotation(start / fps, end / fps, by_number=True).frames(line).tolist() == expected
 
 
-def test_a_variable_rate_is_taken_by_its_timestamps() -> None:
+def test_frames_of_a_variable_rate_are_selected_by_timestamps() -> None:
     times = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.12, 500))
     line = Timeline(times, (640, 480), 25.0)
     inside = Annotation(3.0, 7.0, by_number=True).frames(line)
@@ -87,7 +87,7 @@ def test_rounded_nominal_rates_choose_the_same_frames(ntsc: int) -> None:
         assert known.frames(line).tolist() == list(range(start, start + 100))
 
 
-def test_boxes_are_the_authors_on_the_published_rows(corpus: Path) -> None:
+def test_boxes_of_the_published_rows_match_those_of_the_authors(corpus: Path) -> None:
     """int(edge / (reference size / actual size)), clipped to the frame, for every row and several actual sizes."""
     path = corpus.parent / "metadata" / "vox-metadata.csv"
     specs = list(voxceleb1.list_clips(Listing(DirectoryTree(path.parent), metadata=path)))
@@ -97,10 +97,10 @@ def test_boxes_are_the_authors_on_the_published_rows(corpus: Path) -> None:
         for width, height in ((int(row["width"]), int(row["height"])), (1280, 720), (640, 360), (854, 480)):
             left, top, right, bottom = map(int, row["bbox"].split("-"))
             across, down = int(row["width"]) / width, int(row["height"]) / height
-            theirs = (int(left / across), int(top / down), min(int(right / across), width), min(int(bottom / down), height))
+            expected = (int(left / across), int(top / down), min(int(right / across), width), min(int(bottom / down), height))
             known = annotation(spec.spans[0], path.parent, (width, height))
             assert known.box_px is not None
-            assert exact_window(known.box_px, (width, height)) == theirs
+            assert exact_window(known.box_px, (width, height)) == expected
 
 
 def test_frames_by_number_are_those_of_the_file_whatever_its_times() -> None:
@@ -135,23 +135,23 @@ def test_reference_without_width_is_scaled_by_height() -> None:
         assert box_px == pytest.approx([100 / across, 20 / scale, 300 / across, 220 / scale])
 
 
-def test_inner_squares_are_those_of_celebvhq() -> None:
+def test_inner_squares_match_those_of_celebvhq() -> None:
     """Fractions enlarged by 0.02, rounded to pixels, then a square on the shorter side; whole pixels, rounded down."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(10_000):
-        left, right = sorted(chance.integers(0, 10_001, 2) / 10_000)
-        top, bottom = sorted(chance.integers(0, 10_001, 2) / 10_000)
-        width, height = (int(side) for side in chance.choice([360, 480, 640, 720, 854, 1080, 1280, 1920], 2))
+        left, right = sorted(rng.integers(0, 10_001, 2) / 10_000)
+        top, bottom = sorted(rng.integers(0, 10_001, 2) / 10_000)
+        width, height = (int(side) for side in rng.choice([360, 480, 640, 720, 854, 1080, 1280, 1920], 2))
         clip = celebvhq_clip("v", 0, 1, (left, top, right, bottom))
         y0, y1 = round(max(top - 0.02, 0) * height), round(min(bottom + 0.02, 1) * height)
         x0, x1 = round(max(left - 0.02, 0) * width), round(min(right + 0.02, 1) * width)
         half = min(y1 - y0, x1 - x0) // 2
-        theirs = tuple(int(edge) for edge in ((x0 + x1) / 2 - half, (y0 + y1) / 2 - half, 2 * half, 2 * half))
+        expected = tuple(int(edge) for edge in ((x0 + x1) / 2 - half, (y0 + y1) / 2 - half, 2 * half, 2 * half))
         span = _clip("v_0", clip, {}).span
         box_px = annotation(span, Path(), (width, height)).box_px
         assert box_px is not None
         a, b, c, d = inner_window(box_px, (width, height))
-        assert (a, b, c - a, d - b) == theirs
+        assert (a, b, c - a, d - b) == expected
 
 
 def test_inner_squares_are_square_as_displayed_and_within_the_frame() -> None:
@@ -162,20 +162,20 @@ def test_inner_squares_are_square_as_displayed_and_within_the_frame() -> None:
             inner_window(np.array(box), (640, 480))
 
 
-def test_boxes_are_those_of_talkinghead1kh() -> None:
+def test_boxes_match_those_of_talkinghead1kh() -> None:
     """int(left / W * width) of every edge."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(1_000):
-        x0, y0 = int(chance.integers(0, 1200)), int(chance.integers(0, 700))
-        x1, y1 = x0 + int(chance.integers(4, 80)), y0 + int(chance.integers(4, 20))
-        width, height = int(chance.integers(640, 2000)), int(chance.integers(360, 1100))
-        theirs = tuple(
+        x0, y0 = int(rng.integers(0, 1200)), int(rng.integers(0, 700))
+        x1, y1 = x0 + int(rng.integers(4, 80)), y0 + int(rng.integers(4, 20))
+        width, height = int(rng.integers(640, 2000)), int(rng.integers(360, 1100))
+        expected = tuple(
             int(edge / side * of) for edge, side, of in zip((x0, y0, x1, y1), (1280, 720) * 2, (width, height) * 2, strict=True)
         )
         span = Span("v.mp4", box=(x0, y0, x1, y1), reference_px=(1280, 720), frames=(0, 9))
         box_px = annotation(span, Path(), (width, height)).box_px
         assert box_px is not None
-        assert exact_window(box_px, (width, height)) == theirs
+        assert exact_window(box_px, (width, height)) == expected
 
 
 def test_landmarks_map_back_to_source_pixels(demo_videos: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_the_aspect_is_stored_and_read_back(videos: Path) -> None:
     assert restore_clip(old, members).display.pixel_aspect == 1.0
 
 
-def test_source_frames_are_shown_in_their_aspect(videos: Path) -> None:
+def test_source_frames_are_shown_with_their_aspect_ratio(videos: Path) -> None:
     clip = built(videos, "wide", "track")
     spans = clip_row(clip, "shard", [])["spans"]
     (shown,) = source_frames(videos, spans, [(0, 0)], 240)
@@ -73,7 +73,7 @@ def test_source_frames_are_shown_in_their_aspect(videos: Path) -> None:
     np.testing.assert_allclose(corners, [[-0.5, -0.5], [239.5, 239.5]])
 
 
-def test_boxes_of_360_lines_are_of_the_frame_as_displayed(tmp_path: Path) -> None:
+def test_boxes_at_360_px_refer_to_the_displayed_frame(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("FRAME X Y W H\n0 320 90 160 180\n")
     known = annotation(Span("a.mp4", track_uri="a.txt"), tmp_path, (720, 540), 4 / 3)
     assert known.box_px is not None

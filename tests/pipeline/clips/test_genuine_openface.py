@@ -10,7 +10,7 @@ from checkout import SHARED
 from motionshards.pipeline.clips.action_units import with_action_units
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.pipeline.clips.sequences import sequences_for
-from motionshards.schemas.action_units import LEAST_CONFIDENCE
+from motionshards.schemas.action_units import MIN_CONFIDENCE
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import Clip, ClipSpec, Rejected, Span
 from motionshards.transforms.extract.action_units.openface import OpenFace
@@ -38,21 +38,21 @@ def outcome(video: Path, csv: Path, frames: int, scratch: Path) -> Clip | Reject
 
 
 @pytest.mark.parametrize(("video", "name", "frames"), RUNS, ids=lambda one: str(one))
-def test_rows_lie_on_the_faces_of_their_frames(corpus: Path, tmp_path: Path, video: str, name: str, frames: int) -> None:
+def test_rows_are_assigned_to_the_faces_of_their_frames(corpus: Path, tmp_path: Path, video: str, name: str, frames: int) -> None:
     """OpenFace landmarks, in video pixels, overlap with dlib boxes, in crop pixels."""
     if not GENUINE.is_dir():
-        pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
+        pytest.skip("../shared/openface is missing")
     found = outcome(corpus / "voxceleb2" / video, GENUINE / f"{name}.csv", frames, tmp_path)
     assert isinstance(found, Clip) and found.aus is not None and found.aus.valid.all() and found.aus.sequence is not None
     expected = np.array([row.intensity for row in read_rows(CsvLines(GENUINE / f"{name}.csv"))], np.float32)
     np.testing.assert_array_equal(found.aus.sequence.intensity, expected)
     np.testing.assert_array_equal(found.aus.intensity, expected[found.placement.index])
-    assert found.aus.confidence.min() >= LEAST_CONFIDENCE
+    assert found.aus.confidence.min() >= MIN_CONFIDENCE
 
 
 def test_results_of_another_video_or_a_killed_run_are_refused(corpus: Path, tmp_path: Path) -> None:
     if not GENUINE.is_dir():
-        pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
+        pytest.skip("../shared/openface is missing")
     (video, _, frames), other = RUNS[0], RUNS[1][1]
     shorter = outcome(corpus / "voxceleb2" / video, GENUINE / f"{other}.csv", frames, tmp_path)
     assert isinstance(shorter, Rejected) and shorter.detail.startswith("a result has 40 of 60 frames")

@@ -16,12 +16,12 @@ WAYS = {
 }
 IMPORTS = (
     "import mmap, resource, sys, threading; import pyarrow as pa, pyarrow.parquet as pq\n"
-    "from motionshards.pipeline.clips.memory import killed_without_memory"
+    "from motionshards.pipeline.clips.memory import kill_if_out_of_memory"
 )
 
 
-def ran(body: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = f"{IMPORTS}\nwith killed_without_memory():\n    {body}\n"
+def run(body: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = f"{IMPORTS}\nwith kill_if_out_of_memory():\n    {body}\n"
     return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -30,12 +30,12 @@ def test_out_of_memory_is_a_kill(way: str, tmp_path: Path) -> None:
     sparse = tmp_path / "large.parquet"
     with sparse.open("wb") as stream:
         stream.truncate(8 << 30)
-    done = ran(WAYS[way], str(sparse))
+    done = run(WAYS[way], str(sparse))
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("open('/nowhere')", "FileNotFoundError"),
         ("raise ValueError('other')", "ValueError: other"),
@@ -43,6 +43,6 @@ def test_out_of_memory_is_a_kill(way: str, tmp_path: Path) -> None:
     ],
     ids=["os", "value", "runtime"],
 )
-def test_other_errors_are_not_changed(body: str, told: str) -> None:
-    done = ran(body)
-    assert done.returncode == 1 and told in done.stderr
+def test_other_errors_are_not_changed(body: str, message: str) -> None:
+    done = run(body)
+    assert done.returncode == 1 and message in done.stderr

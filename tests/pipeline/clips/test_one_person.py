@@ -31,7 +31,7 @@ def videos(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def no_cut_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_cut_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finder, "may_change", lambda window: False)
 
 
@@ -40,7 +40,7 @@ def read(videos: Path, name: str, config: BuildConfig) -> list[ReadClip | Reject
     return read_clip(spec, videos, models.load("dlib"), config)
 
 
-@pytest.mark.usefixtures("no_cut_is_noticed")
+@pytest.mark.usefixtures("no_cut_is_detected")
 def test_one_person_rejects_tubes_of_two_people_only(videos: Path) -> None:
     (unchecked,) = read(videos, "two", CONFIG)
     assert isinstance(unchecked, ReadClip) and unchecked.source_frames > 45
@@ -52,7 +52,7 @@ def test_one_person_rejects_tubes_of_two_people_only(videos: Path) -> None:
     assert isinstance(kept, ReadClip)
 
 
-def test_the_network_is_on_record_and_other_recipes_have_no_tubes() -> None:
+def test_the_network_is_in_the_provenance_and_other_recipes_are_refused() -> None:
     assert "identity_model" in provenance(replace(CONFIG, one_person=True)) and "identity_model" not in provenance(CONFIG)
     with pytest.raises(ValueError, match="one_person requires a recipe that tracks faces: recipe is 'resize'"):
         replace(CONFIG, recipe="resize", one_person=True)

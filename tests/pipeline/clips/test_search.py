@@ -58,13 +58,13 @@ def test_small_face_is_too_small_and_no_face_is_no_face(head: Path, tmp_path: Pa
     assert isinstance(tiny, Rejected) and (tiny.reason, tiny.detail[-16:]) == ("face_too_small", "px in the source")
     assert 40 <= float(tiny.detail.split()[0]) < 80
     large = head_in_frame(tmp_path / "large.mp4", head, 224)
-    unwanted = built(large, replace(CONFIG, detect_min_px=240))
-    assert isinstance(unwanted, Rejected) and unwanted.reason == "face_too_small"
+    below_limit = built(large, replace(CONFIG, detect_min_px=240))
+    assert isinstance(below_limit, Rejected) and below_limit.reason == "face_too_small"
     assert isinstance(built(large, replace(CONFIG, detect_min_px=120)), Clip)
-    nobody = built(head_in_frame(tmp_path / "nobody.mp4", head, 16))
-    assert isinstance(nobody, Rejected) and (nobody.reason, nobody.detail) == ("no_face", "in none of 3 sampled frames")
+    faceless = built(head_in_frame(tmp_path / "nobody.mp4", head, 16))
+    assert isinstance(faceless, Rejected) and (faceless.reason, faceless.detail) == ("no_face", "in none of 3 sampled frames")
 
 
-def test_without_a_face_a_clip_that_is_kept_is_not_searched_again(head: Path, tmp_path: Path) -> None:
+def test_a_kept_clip_without_a_face_is_not_searched_again(head: Path, tmp_path: Path) -> None:
     kept = built(head_in_frame(tmp_path / "tiny.mp4", head, 90), replace(CONFIG, no_face="keep"))
     assert isinstance(kept, Clip) and kept.track is not None and not kept.track.found.any()

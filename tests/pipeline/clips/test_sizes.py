@@ -34,7 +34,7 @@ def check(root: Path, config: BuildConfig, *spans: Span) -> Clip:
     members, main = encode_sample(together), encode_sample(built(root, config, *spans))
     assert {name: content for name, content in members.items() if name.partition(".")[0] not in ("64", "32")} == main
     assert tuple(one.size_px for one in together.smaller) == SIZES[1:] and list(members)[-1] == "meta.json"
-    assert len(members) == len(main) + (len(SIZES) - 1) * (len(together.jpegs) + config.moving)
+    assert len(members) == len(main) + (len(SIZES) - 1) * (len(together.jpegs) + config.stores_video)
     return together
 
 
@@ -75,7 +75,7 @@ OPEN_GROUPS = {"x264-params": "keyint=6:min-keyint=6:scenecut=0:bframes=2:b-adap
     [(12, X264, True), (40, X264, False), (24, OPEN_GROUPS, False)],
     ids=["copied", "cut", "encoded"],
 )
-def test_packets_are_copied_at_the_size_of_the_source_alone(
+def test_packets_are_copied_only_at_the_size_of_the_source(
     tmp_path: Path, frames: int, options: dict[str, str], copied: bool
 ) -> None:
     """Two clips must be encoded: 30 of 40 frames, and one whose packets cannot be copied."""

@@ -63,7 +63,7 @@ def test_flash_and_click_are_stored_together(tmp_path: Path, name: str, within_s
     assert len(flashes) == 3 and farthest_s(clip, flashes) <= within_s
 
 
-def test_sound_begins_with_the_stretch_and_goes_through_all_files_of_a_clip(tmp_path: Path) -> None:
+def test_audio_starts_with_its_stretch_and_covers_all_files_of_a_clip(tmp_path: Path) -> None:
     kind = KINDS["mp4 AAC"]
     once_s = write_impulses(tmp_path / "a.mp4", kind)
     ffmpeg("-i", tmp_path / "a.mp4", "-an", "-c", "copy", tmp_path / "silent.mp4")
@@ -77,14 +77,14 @@ def test_sound_begins_with_the_stretch_and_goes_through_all_files_of_a_clip(tmp_
     assert farthest_s(clip, [flashes[number] for number in (0, 1, 3, 4)]) <= 0.021
 
 
-def test_sound_of_the_source_keeps_rate_and_channels(tmp_path: Path) -> None:
+def test_audio_of_the_source_keeps_rate_and_channels(tmp_path: Path) -> None:
     write_impulses(tmp_path / "a.mp4", KINDS["mp4 AAC"])
     clip = built(tmp_path, replace(CONFIG, audio="source"), Span("a.mp4"))
     assert samples_of(clip).shape == (6 * 44_100, 2)
     assert built(tmp_path, replace(CONFIG, audio="none"), Span("a.mp4")).sound is None
 
 
-def test_broken_sound_is_lost_without_the_clip_and_broken_video_with_it(tmp_path: Path) -> None:
+def test_a_clip_is_kept_with_damaged_audio_and_rejected_with_damaged_video(tmp_path: Path) -> None:
     write_impulses(tmp_path / "a.mkv", KINDS["mkv FLAC, variable rate"])
     whole, sizes = (tmp_path / "a.mkv").read_bytes(), {}
     with av.open(str(tmp_path / "a.mkv")) as file:

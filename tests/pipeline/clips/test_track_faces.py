@@ -34,7 +34,7 @@ TRACK = "Identity  : \tid1\n\nFRAME \tX \tY \tW \tH \n"
 @pytest.fixture(scope="module")
 def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two people side by side, one after the other, and one dissolving into the other; a face that is hidden twice."""
-    root = tmp_path_factory.mktemp("follow")
+    root = tmp_path_factory.mktemp("tracked")
     one, other = sorted((demo_videos / "dev").rglob("*.mp4"))[0], sorted((demo_videos / "test").rglob("*.mp4"))[0]
     draw(root / "pair.mp4", "[0][1]hstack", one, other)
     draw(root / "scenes.mp4", "[0]trim=end_frame=40[a];[1]trim=end_frame=35,setpts=PTS-STARTPTS[b];[a][b]concat", one, other)
@@ -159,18 +159,18 @@ def test_landmarks_map_back_to_the_source(videos: Path) -> None:
         assert np.median(np.linalg.norm(back - truth, axis=1)) < 3.0
 
 
-def test_every_frame_is_searched_in_one_decoding(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given, real = [], module.images
+def test_every_frame_is_searched_in_one_decoding_pass(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, decode_images = [], module.decode_images
 
     def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for images in real(*arguments, **options):
-            given.append([None if image is None else image.shape for image in images])
+        for images in decode_images(*arguments, **options):
+            decoded.append([None if image is None else image.shape for image in images])
             yield images
 
     monkeypatch.setattr(module, "decode_images", counted)
     assert len(read(videos, "scenes", replace(CONFIG, detect_every=4))) == 2
-    assert [image is not None for image, _ in given] == [number % 4 == 0 for number in range(75)]
-    assert {thumbnail for _, thumbnail in given} == {(27, 48, 3)}
+    assert [image is not None for image, _ in decoded] == [number % 4 == 0 for number in range(75)]
+    assert {thumbnail for _, thumbnail in decoded} == {(27, 48, 3)}
 
 
 def test_larger_sample_contains_the_smaller(videos: Path) -> None:
@@ -218,11 +218,11 @@ def test_two_people_are_tracked_simultaneously(videos: Path) -> None:
     for clip in clips:
         assert clip.track is not None and clip.track.found.all() and set(clip.track.faces.tolist()) == {2}
     (main,) = kept(read(videos, "pair"))
-    assert main.spec == clips[0].spec, "the one that is followed alone is the first of both"
+    assert main.spec == clips[0].spec, "the main face is the first of both tubes"
     np.testing.assert_array_equal(main.crop.rgb, clips[0].crop.rgb)
 
 
-def test_the_margin_is_of_the_union_on_each_side(videos: Path) -> None:
+def test_the_margin_is_added_to_each_side_of_the_union(videos: Path) -> None:
     where = {"box": (264, 40, 414, 200), "reference_px": (448, 224), "end_s": 3.0}
     sides = []
     for margin in (0.0, 0.25):
@@ -285,7 +285,7 @@ def test_build_of_tubes_counts_verifies_and_resumes(videos: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_tube_that_was_lost_from_a_marker_is_found(videos: Path, tmp_path: Path) -> None:
+def test_a_clip_missing_from_the_index_is_detected(videos: Path, tmp_path: Path) -> None:
     """Every planned clip must be accounted for: a dataset that lost all tubes of a clip is invalid."""
     out = tmp_path / "out"
     assert run(out, videos) == 0

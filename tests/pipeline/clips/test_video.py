@@ -91,7 +91,7 @@ def test_several_files_become_one_video_in_which_every_nth_frame_is_measured(tmp
 
 
 @pytest.mark.parametrize("recipe", ["resize", "bbox", "track"])
-def test_stills_are_the_same_beside_video(demo_videos: Path, recipe: str) -> None:
+def test_stills_are_unaffected_by_stored_video(demo_videos: Path, recipe: str) -> None:
     video = sorted(demo_videos.rglob("*.mp4"))[0]
     annotated = (
         Span(video.name, box=(20.0, 20.0, 200.0, 200.0), reference_px=(256.0, 256.0)) if recipe == "bbox" else Span(video.name)
@@ -115,7 +115,7 @@ def test_stills_are_the_same_beside_video(demo_videos: Path, recipe: str) -> Non
     assert len(moving) == -(-len(moving.video) // 5)
 
 
-def test_packets_are_copied_where_nothing_changes(tmp_path: Path) -> None:
+def test_packets_are_copied_if_nothing_changes(tmp_path: Path) -> None:
     numbered(tmp_path / "a.mp4", 3, 20, Fraction(25))
     config = replace(NUMBERED, video_copy=True)
     copied, other = built(tmp_path, config, Span("a.mp4")), built(tmp_path, config, Span("a.mp4", end_s=0.4))
@@ -127,7 +127,7 @@ def test_packets_are_copied_where_nothing_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("open_gop", "crf"), [(0, None), (1, 18)])
-def test_packets_of_closed_groups_alone_are_copied(tmp_path: Path, open_gop: int, crf: int | None) -> None:
+def test_only_packets_of_closed_groups_are_copied(tmp_path: Path, open_gop: int, crf: int | None) -> None:
     options = {"x264-params": f"keyint=8:scenecut=0:bframes=2:b-adapt=0:open-gop={open_gop}"}
     (tmp_path / "a.mp4").write_bytes(mp4_of([image(3, number) for number in range(20)], options=options, reordered=True))
     clip = built(tmp_path, replace(NUMBERED, video_copy=True), Span("a.mp4"))
@@ -145,6 +145,6 @@ def test_a_video_without_a_face_is_rejected_with_and_without_stills(tmp_path: Pa
 
 def test_too_many_measured_frames_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbered(tmp_path / "a.mp4", 3, 20, Fraction(25))
-    monkeypatch.setattr("motionshards.pipeline.clips.video._MOST_MEASURED_BYTES", 6 * SIZE**2 * 3)
+    monkeypatch.setattr("motionshards.pipeline.clips.video._MAX_MEASURED_BYTES", 6 * SIZE**2 * 3)
     (lost,) = build_clip(spec_of(Span("a.mp4")), tmp_path, None, NUMBERED)
     assert isinstance(lost, Rejected) and lost.reason == "too_much_memory" and "--landmarks-every" in lost.detail

@@ -42,52 +42,54 @@ def corpus(clips: int, rejected: float, seed: int = 0) -> Corpus:
     return Corpus(split, cost, kept, kept * 1000 * cost * random.lognormal(0, 0.4, clips))
 
 
-def coverage(made: Corpus, count: int, look: Callable[[Sample], Interval], truth: float) -> tuple[float, float]:
+def coverage(data: Corpus, count: int, measure: Callable[[Sample], Interval], truth: float) -> tuple[float, float]:
     """Coverage of the intervals of new samples, and the mean error of the estimates in standard errors."""
-    found = [look(estimator.draw(made.split, made.cost, count, seed)) for seed in range(ROUNDS)]
+    found = [measure(estimator.draw(data.split, data.cost, count, seed)) for seed in range(ROUNDS)]
     values = np.array([one.value for one in found])
-    held = np.mean([one.low is not None and one.high is not None and one.low <= truth <= one.high for one in found])
-    return float(held), float((values.mean() - truth) / (values.std(ddof=1) / np.sqrt(ROUNDS)))
+    covered = np.mean([one.low is not None and one.high is not None and one.low <= truth <= one.high for one in found])
+    return float(covered), float((values.mean() - truth) / (values.std(ddof=1) / np.sqrt(ROUNDS)))
 
 
 @pytest.mark.parametrize(("clips", "count", "rejected"), [(3000, 120, 0.1), (3000, 60, 0.1), (400, 200, 0.3)])
 def test_interval_of_a_mean_has_90_percent_coverage(clips: int, count: int, rejected: float) -> None:
-    made = corpus(clips, rejected)
-    held, off = coverage(made, count, lambda drawn: estimator.mean(made.bytes[drawn.rows], drawn), float(made.bytes.mean()))
-    assert ABOUT_90[0] <= held <= ABOUT_90[1]
-    assert abs(off) < 3.5, "the estimate is biased"
+    data = corpus(clips, rejected)
+    covered, bias = coverage(data, count, lambda drawn: estimator.mean(data.bytes[drawn.rows], drawn), float(data.bytes.mean()))
+    assert ABOUT_90[0] <= covered <= ABOUT_90[1]
+    assert abs(bias) < 3.5, "the estimate is biased"
 
 
 @pytest.mark.parametrize(("clips", "count", "rejected"), [(3000, 120, 0.1), (3000, 60, 0.02), (400, 200, 0.3)])
 def test_interval_of_bytes_of_kept_clips_has_at_least_90_percent_coverage(clips: int, count: int, rejected: float) -> None:
     """The interval ignores the gain from stratification, and includes unobserved values."""
-    made, truth = corpus(clips, rejected), float(corpus(clips, rejected).bytes.mean())
-    held, off = coverage(made, count, lambda of: estimator.total_mean(made.bytes[of.rows], made.kept[of.rows], of), truth)
-    assert held >= ABOUT_90[0]
-    assert abs(off) < 3.5, "the estimate is biased"
+    data, truth = corpus(clips, rejected), float(corpus(clips, rejected).bytes.mean())
+    covered, bias = coverage(data, count, lambda of: estimator.total_mean(data.bytes[of.rows], data.kept[of.rows], of), truth)
+    assert covered >= ABOUT_90[0]
+    assert abs(bias) < 3.5, "the estimate is biased"
 
 
 def test_interval_from_30_very_unequal_clips_is_slightly_too_short() -> None:
-    made = corpus(150, 0.2)
-    held, off = coverage(made, 30, lambda drawn: estimator.mean(made.bytes[drawn.rows], drawn), float(made.bytes.mean()))
-    assert 0.78 <= held <= ABOUT_90[1]
-    assert abs(off) < 3.5, "the estimate is biased"
+    data = corpus(150, 0.2)
+    covered, bias = coverage(data, 30, lambda drawn: estimator.mean(data.bytes[drawn.rows], drawn), float(data.bytes.mean()))
+    assert 0.78 <= covered <= ABOUT_90[1]
+    assert abs(bias) < 3.5, "the estimate is biased"
 
 
 @pytest.mark.parametrize(("clips", "count", "rejected"), [(3000, 120, 0.1), (3000, 100, 0.02), (400, 200, 0.3), (60, 30, 0.2)])
 def test_interval_of_a_share_has_at_least_90_percent_coverage(clips: int, count: int, rejected: float) -> None:
     """Counts are discrete, and the gain from stratification is ignored, so coverage may be higher."""
-    made = corpus(clips, rejected)
-    held, off = coverage(made, count, lambda drawn: estimator.proportion(made.kept[drawn.rows], drawn), float(made.kept.mean()))
-    assert held >= ABOUT_90[0]
-    assert abs(off) < 3.5, "the estimate is biased"
+    data = corpus(clips, rejected)
+    covered, bias = coverage(
+        data, count, lambda drawn: estimator.proportion(data.kept[drawn.rows], drawn), float(data.kept.mean())
+    )
+    assert covered >= ABOUT_90[0]
+    assert abs(bias) < 3.5, "the estimate is biased"
 
 
 @pytest.mark.parametrize("hit", [True, False])
 @pytest.mark.parametrize("count", [1, 2, 10, 99])
 def test_a_share_of_all_or_none_has_a_width_until_every_clip_is_in_the_sample(hit: bool, count: int) -> None:
-    made = corpus(100, 0.0)
-    drawn = estimator.draw(made.split, made.cost, count, seed=0)
+    data = corpus(100, 0.0)
+    drawn = estimator.draw(data.split, data.cost, count, seed=0)
     found = estimator.proportion(np.full(count, hit), drawn)
     assert found.low is not None and found.high is not None
     assert found.value == float(hit)
@@ -97,23 +99,23 @@ def test_a_share_of_all_or_none_has_a_width_until_every_clip_is_in_the_sample(hi
     if hit and count > 1:
         assert same.low is not None
         assert same.low < same.value == pytest.approx(7.0) == same.high
-    everything = estimator.draw(made.split, made.cost, 1000, seed=0)
+    everything = estimator.draw(data.split, data.cost, 1000, seed=0)
     assert estimator.proportion(np.full(100, hit), everything) == Interval(float(hit), float(hit), float(hit))
     assert estimator.unseen(everything) == 0
 
 
-def test_with_every_clip_in_the_sample_the_truth_is_known() -> None:
-    made = corpus(50, 0.2)
-    drawn = estimator.draw(made.split, made.cost, 50, seed=3)
+def test_estimates_from_all_clips_are_exact() -> None:
+    data = corpus(50, 0.2)
+    drawn = estimator.draw(data.split, data.cost, 50, seed=3)
     assert drawn.rows.tolist() == list(range(50))
-    found = estimator.mean(made.bytes, drawn)
+    found = estimator.mean(data.bytes, drawn)
     assert (found.low, found.high) == (pytest.approx(found.value), pytest.approx(found.value))
-    assert found.value == pytest.approx(made.bytes.mean())
+    assert found.value == pytest.approx(data.bytes.mean())
 
 
 def test_interval_respects_observed_clips() -> None:
-    made = corpus(20, 0.0)
-    drawn = estimator.draw(made.split, made.cost, 18, seed=0)
+    data = corpus(20, 0.0)
+    drawn = estimator.draw(data.split, data.cost, 18, seed=0)
     hits = np.arange(18) < 9
     found = estimator.proportion(hits, drawn)
     assert found.low is not None and found.high is not None
@@ -122,50 +124,50 @@ def test_interval_respects_observed_clips() -> None:
 
 def test_weights_match_the_size_of_strata() -> None:
     for clips, count, seed in ((1000, 100, 0), (1000, 7, 1), (30, 29, 2), (5, 1, 3), (1, 1, 4), (64, 9, 5)):
-        made = corpus(clips, 0.1, seed)
-        drawn = estimator.draw(made.split, made.cost, count, seed)
+        data = corpus(clips, 0.1, seed)
+        drawn = estimator.draw(data.split, data.cost, count, seed)
         assert len(set(drawn.rows.tolist())) == count
-        assert drawn.taken.sum() == count
+        assert drawn.counts.sum() == count
         assert drawn.sizes.sum() == clips
-        assert (drawn.taken >= 1).all() and (drawn.taken <= drawn.sizes).all()
+        assert (drawn.counts >= 1).all() and (drawn.counts <= drawn.sizes).all()
         assert drawn.weights.sum() == pytest.approx(1)
 
 
 def test_sampling_depends_on_the_seed_only() -> None:
-    made = corpus(500, 0.1)
-    rows = [estimator.draw(made.split, made.cost, 40, seed).rows.tolist() for seed in (1, 1, 2)]
+    data = corpus(500, 0.1)
+    rows = [estimator.draw(data.split, data.cost, 40, seed).rows.tolist() for seed in (1, 1, 2)]
     assert rows[0] == rows[1] != rows[2]
 
 
 def test_strata_are_equal_parts_of_a_split_in_the_order_of_cost() -> None:
-    made = corpus(1200, 0.1)
-    strata = estimator.stratify(made.split, made.cost, 120)
+    data = corpus(1200, 0.1)
+    strata = estimator.stratify(data.split, data.cost, 120)
     for number in range(strata.max() + 1):
-        assert len(set(made.split[strata == number].tolist())) == 1
-    largest = [number for number in range(strata.max() + 1) if made.split[strata == number][0] == 0]
+        assert len(set(data.split[strata == number].tolist())) == 1
+    largest = [number for number in range(strata.max() + 1) if data.split[strata == number][0] == 0]
     assert len(largest) == 5
     sizes = [int((strata == number).sum()) for number in largest]
     assert max(sizes) - min(sizes) <= 1
-    for cheap, dear in pairwise(largest):
-        assert made.cost[strata == cheap].max() <= made.cost[strata == dear].min()
+    for cheap, expensive in pairwise(largest):
+        assert data.cost[strata == cheap].max() <= data.cost[strata == expensive].min()
 
 
 @pytest.mark.parametrize("sizes", [[10, 10], [997, 3], [1, 1, 1], [1, 500, 2], [7, 7, 7, 1], [5]])
-def test_allocation_is_proportional_to_a_clip_and_leaves_no_stratum_out(sizes: list[int]) -> None:
+def test_allocation_is_proportional_to_a_clip_and_omits_no_stratum(sizes: list[int]) -> None:
     whole = np.array(sizes, np.int64)
     for count in range(2 * len(sizes), sum(sizes) + 1):
-        taken = estimator.allocate(whole, count)
-        assert taken.sum() == count
-        assert (taken <= whole).all()
-        assert (taken >= np.minimum(whole, 2)).all()
+        allocated = estimator.allocate(whole, count)
+        assert allocated.sum() == count
+        assert (allocated <= whole).all()
+        assert (allocated >= np.minimum(whole, 2)).all()
         quota = whole * count / whole.sum()
         if (quota >= 2).all():
-            assert (np.abs(taken - quota) < 1).all()
+            assert (np.abs(allocated - quota) < 1).all()
 
 
 def test_interval_of_a_pace_has_90_percent_coverage() -> None:
     """One worker with clips of very different lengths, observed every 0.2 s as in a run."""
-    held = 0
+    covered = 0
     for seed in range(ROUNDS):
         random = np.random.default_rng(seed)
         ends = np.cumsum(random.lognormal(-1.5, 0.8, 150))
@@ -173,8 +175,8 @@ def test_interval_of_a_pace_has_90_percent_coverage() -> None:
         done = np.searchsorted(ends, times).astype(np.float64)
         found = estimator.pace(times[done > 0], done[done > 0], share=0.0)
         assert found.low is not None and found.high is not None
-        held += found.low <= np.exp(-1.5 + 0.8**2 / 2) <= found.high
-    assert ABOUT_90[0] - 0.02 <= held / ROUNDS <= ABOUT_90[1] + 0.02
+        covered += found.low <= np.exp(-1.5 + 0.8**2 / 2) <= found.high
+    assert ABOUT_90[0] - 0.02 <= covered / ROUNDS <= ABOUT_90[1] + 0.02
 
 
 def test_pace_has_no_interval_for_few_clips_and_zero_width_for_all() -> None:
@@ -185,7 +187,7 @@ def test_pace_has_no_interval_for_few_clips_and_zero_width_for_all() -> None:
     assert found.value == found.low == found.high == pytest.approx(29 / 27)
 
 
-def test_the_start_and_the_end_of_a_run_do_not_count_as_its_pace() -> None:
+def test_pace_excludes_the_start_and_the_end_of_a_run() -> None:
     """Two workers take 10 s to start, then finish two clips per second each; one finishes 5 s before the other."""
     meter = Meter(70, Silent())
     both, one = [(1010 + t / 2, 2 * t) for t in range(1, 31)], [(1025 + t / 2, 60 + t) for t in range(1, 11)]
@@ -194,7 +196,7 @@ def test_the_start_and_the_end_of_a_run_do_not_count_as_its_pace() -> None:
     assert steady is not None
     assert estimator.pace(*steady, share=0.0).value == pytest.approx(0.25)
     assert meter.first_s == 1010.5
-    assert _steady(meter, [1010.6, 1030.1], 70) is None, "one worker had next to nothing to do"
+    assert _steady(meter, [1010.6, 1030.1], 70) is None, "one worker had almost nothing to do"
 
 
 def test_restarted_worker_does_not_decrease_progress() -> None:
@@ -225,16 +227,18 @@ def test_meter_measures_cpu_seconds_of_clips_only(monkeypatch: pytest.MonkeyPatc
     for clips in (1, 5, 11):
         meter.update(clips)
         time.sleep(0.001)
-    assert meter.cpu_s_a_clip() == pytest.approx((12.0 - 7.0) / 10)
+    assert meter.cpu_s_per_clip() == pytest.approx((12.0 - 7.0) / 10)
 
 
-def test_hours_are_those_of_all_clips_and_what_happens_once_is_counted_once() -> None:
-    run = Run(seconds=60, start_s=8.0, a_clip=Interval(0.5, 0.4, 0.6), cpu_s=0.9)
-    told = expected_time(run, planning_s=28.0, clips=72_000, runner=Runner(workers=4), gpus=8)
-    assert told["hours"] == {key: pytest.approx(hours + 0.01) for key, hours in (("value", 10.0), ("low", 8.0), ("high", 12.0))}
-    assert told["hours_by_workers"]["16"]["value"] == pytest.approx(2.5 + 0.01)
-    assert told["hours_by_workers"]["1"]["value"] == pytest.approx(40.0 + 0.01)
-    assert told["core_hours"] == pytest.approx(18.0)
-    assert (told["gpus"], told["gpu_hours"]["value"]) == (4, pytest.approx(40.04))
-    afar = expected_time(run, 28.0, 72_000, Runner(name="portable", endpoint="here:1"), gpus=0)
-    assert (afar["workers"], afar["hours_by_workers"], afar["gpu_hours"]) == (None, None, None)
+def test_hours_cover_all_clips_and_count_start_up_once() -> None:
+    run = Run(seconds=60, start_s=8.0, clip_s=Interval(0.5, 0.4, 0.6), cpu_s=0.9)
+    estimate = expected_time(run, planning_s=28.0, clips=72_000, runner=Runner(workers=4), gpus=8)
+    assert estimate["hours"] == {
+        key: pytest.approx(hours + 0.01) for key, hours in (("value", 10.0), ("low", 8.0), ("high", 12.0))
+    }
+    assert estimate["hours_by_workers"]["16"]["value"] == pytest.approx(2.5 + 0.01)
+    assert estimate["hours_by_workers"]["1"]["value"] == pytest.approx(40.0 + 0.01)
+    assert estimate["core_hours"] == pytest.approx(18.0)
+    assert (estimate["gpus"], estimate["gpu_hours"]["value"]) == (4, pytest.approx(40.04))
+    on_cluster = expected_time(run, 28.0, 72_000, Runner(name="portable", endpoint="here:1"), gpus=0)
+    assert (on_cluster["workers"], on_cluster["hours_by_workers"], on_cluster["gpu_hours"]) == (None, None, None)

@@ -65,7 +65,7 @@ def test_each_container_is_planned_and_built(make_video: MakeVideo, tmp_path: Pa
     assert manifest.left_out == {}
 
 
-def test_a_folder_of_everything(tmp_path: Path) -> None:
+def test_a_folder_with_other_files(tmp_path: Path) -> None:
     touch(
         tmp_path,
         "ann/a.mp4",
@@ -96,7 +96,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         ("talkinghead1kh", ["videos/a/a_0001.mp4"], ["videos/a/a_0002.mp4", "1min_clips/a_0001.mp4", "videos/a.mp4"]),
     ],
 )
-def test_every_source_counts_what_it_does_not_plan(source: str, planned: list[str], others: list[str], tmp_path: Path) -> None:
+def test_every_source_counts_unplanned_files(source: str, planned: list[str], others: list[str], tmp_path: Path) -> None:
     touch(tmp_path, *planned, *others)
     if source == "taichi":
         (tmp_path / "taichi-metadata.csv").write_text(CSV)
@@ -137,12 +137,12 @@ def test_linked_directories_are_followed_once(tmp_path: Path) -> None:
         touch(one, "a.mp4")
         for other in many:
             (one / other.name).symlink_to(other, target_is_directory=True)
-    began = time.monotonic()
+    start_s = time.monotonic()
     clips = list(folder.list_clips(Listing(DirectoryTree(tmp_path / "many"))))
-    assert len(clips) == 80 and time.monotonic() - began < 20
+    assert len(clips) == 80 and time.monotonic() - start_s < 20
 
 
-def test_a_path_may_have_more_levels_than_python_has_frames(tmp_path: Path) -> None:
+def test_a_path_may_be_deeper_than_the_recursion_limit(tmp_path: Path) -> None:
     path = "d/" * 3000 + "a.mp4"
     with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
         archive.writestr(path, b"x")
@@ -158,7 +158,7 @@ def test_files_shadowed_by_another_input_are_counted(tmp_path: Path) -> None:
     assert listing.tree.left_out(uris) == {".txt": 1, "shadowed": 1}
 
 
-def test_the_ledger_names_what_was_left_out(make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_ledger_lists_unused_files(make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Output, csv and archive within the input do not count as unused; a second run has the same counts."""
     make_video("in/val/ann/a.mp4")
     make_video("in/Train/ann/a.mp4")
@@ -166,8 +166,10 @@ def test_the_ledger_names_what_was_left_out(make_video: MakeVideo, tmp_path: Pat
     arguments = ["--source", "folder", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "in" / "out")]
     arguments += ["--landmarks", "none", "--size", "32", "--workers", "1"]
     assert build.main(arguments) == 0
-    said = capsys.readouterr()
-    assert "left out: 3 files (.jpg 2, .txt 1)\n" in said.err and "; 3 files left out (.jpg 2, .txt 1); processed 2" in said.out
+    output = capsys.readouterr()
+    assert (
+        "left out: 3 files (.jpg 2, .txt 1)\n" in output.err and "; 3 files left out (.jpg 2, .txt 1); processed 2" in output.out
+    )
     assert build.main([*arguments, "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["left_out"] == {".jpg": 2, ".txt": 1}
     manifest = Manifest.read(tmp_path / "in" / "out")

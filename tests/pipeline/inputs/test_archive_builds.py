@@ -44,7 +44,7 @@ def tars(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def packed_demo(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo corpus as it is downloaded: dev as a split zip, test as a zip whose paths do not say test."""
+    """The demo corpus as it is downloaded: dev as a split zip, test as a zip whose paths do not contain test."""
     folder = tmp_path_factory.mktemp("packed")
     for half in ("dev", "test"):
         contents = {str(p.relative_to(demo_videos)): p.read_bytes() for p in sorted((demo_videos / half).rglob("*.mp4"))}

@@ -14,7 +14,7 @@ from motionshards.pipeline.inputs.parts import Parts, PartsStream, find_parts
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_zip_cut_at_every_awkward_place_reads_as_the_whole(tmp_path: Path, method: int) -> None:
+def test_a_zip_split_at_critical_offsets_reads_as_the_whole(tmp_path: Path, method: int) -> None:
     """Offsets within, right before and right after a local header, in a name, the content, the directory and the end record."""
     path = make_zip(tmp_path / "whole.zip", files(), method)
     with zipfile.ZipFile(path) as archive:
@@ -29,7 +29,7 @@ def test_a_zip_cut_at_every_awkward_place_reads_as_the_whole(tmp_path: Path, met
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_tar_cut_anywhere_reads_as_the_whole(tmp_path: Path, form: int) -> None:
+def test_a_tar_split_anywhere_reads_as_the_whole(tmp_path: Path, form: int) -> None:
     contents = {**files(), ("deep/" * 30 + "long.mp4" if form != tarfile.USTAR_FORMAT else "short.mp4"): b"content"}
     path = make_tar(tmp_path / "whole.tar", contents, form)
     size = path.stat().st_size
@@ -37,7 +37,7 @@ def test_a_tar_cut_anywhere_reads_as_the_whole(tmp_path: Path, form: int) -> Non
     assert everything(cut(path, [100, 512, 513, 1000, size // 2, size - 1024, size - 1])) == contents
 
 
-def test_parts_may_be_named_in_any_usual_way_and_by_any_of_them(tmp_path: Path) -> None:
+def test_any_part_under_common_names_opens_the_archive(tmp_path: Path) -> None:
     for number, names in enumerate(
         (lambda n: f"{n:03d}", lambda n: f"{n + 1:03d}", lambda n: f"part{n:02d}", lambda n: f"a{'abc'[n]}")
     ):
@@ -73,12 +73,12 @@ def in_parts(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
-def test_a_missing_part_is_named(in_parts: list[Path], number: int) -> None:
+def test_a_missing_part_is_reported(in_parts: list[Path], number: int) -> None:
     in_parts[number].unlink()
     assert f"these parts are missing: vox2_dev_mp4_parta{'abcde'[number]}" in refusal(in_parts[4])
 
 
-def test_the_part_that_is_named_may_be_the_one_that_is_missing(in_parts: list[Path], tmp_path: Path) -> None:
+def test_a_missing_part_may_be_the_one_passed_to_input(in_parts: list[Path], tmp_path: Path) -> None:
     in_parts[0].unlink()
     assert "these parts are missing: vox2_dev_mp4_partaa" in refusal(in_parts[0])
     assert "No such file" in refusal(tmp_path / "gone.zip")
@@ -86,28 +86,28 @@ def test_the_part_that_is_named_may_be_the_one_that_is_missing(in_parts: list[Pa
 
 def test_missing_last_parts_are_reported(in_parts: list[Path]) -> None:
     in_parts[4].unlink()
-    assert "the end of the zip is not in vox2_dev_mp4_partad: it is cut short, or parts after it are missing" in refusal(
+    assert "the end of the zip is not in vox2_dev_mp4_partad: it is truncated, or parts after it are missing" in refusal(
         in_parts[0]
     )
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
 @pytest.mark.parametrize("lost", [1, 5000])
-def test_a_short_part_is_named_with_its_size(in_parts: list[Path], number: int, lost: int) -> None:
+def test_a_truncated_part_is_reported_with_its_size(in_parts: list[Path], number: int, lost: int) -> None:
     size = in_parts[number].stat().st_size
     os.truncate(in_parts[number], size - lost)
-    said = refusal(in_parts[0])
-    assert "bytes are missing" in said
-    assert f"{in_parts[number].name} has {size - lost} bytes, most parts have {size}" in said
+    message = refusal(in_parts[0])
+    assert "bytes are missing" in message
+    assert f"{in_parts[number].name} has {size - lost} bytes, most parts have {size}" in message
 
 
-def test_a_short_last_part_is_named(in_parts: list[Path]) -> None:
+def test_a_truncated_last_part_is_reported(in_parts: list[Path]) -> None:
     os.truncate(in_parts[4], in_parts[4].stat().st_size - 1)
     assert "the end of the zip is not in vox2_dev_mp4_partae" in refusal(in_parts[0])
 
 
-def test_a_part_of_another_archive_is_named(in_parts: list[Path]) -> None:
+def test_a_part_of_another_archive_is_reported(in_parts: list[Path]) -> None:
     in_parts[0].write_bytes(b"\0" * in_parts[0].stat().st_size)
-    said = refusal(in_parts[2])
-    assert in_parts[0].name in said
-    assert "damaged or of another archive" in said
+    message = refusal(in_parts[2])
+    assert in_parts[0].name in message
+    assert "damaged or of another archive" in message

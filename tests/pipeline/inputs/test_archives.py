@@ -32,16 +32,16 @@ def test_a_tar_without_its_end_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"\x1f\x8b\x08rest", "compressed archives (gzip) cannot be read in place"),
         (b"<html>", "neither a directory nor a zip or tar"),
         (b"", "neither a directory nor a zip or tar"),
     ],
 )
-def test_compressed_archives_and_other_files_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_compressed_archives_and_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "clips.tar").write_bytes(content)
-    assert said in refusal(tmp_path / "clips.tar")
+    assert message in refusal(tmp_path / "clips.tar")
 
 
 def test_a_zip64_of_more_than_four_gigabytes(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def lost(packed: Packed, root: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_flipped_bit_is_found(tmp_path: Path, method: int) -> None:
+def test_a_flipped_bit_is_detected(tmp_path: Path, method: int) -> None:
     content = b"".join(bytes([n % 251]) * 40 for n in range(500))
     path = make_zip(tmp_path / "a.zip", {"a.mp4": content}, method)
     packed = next(walk(open_input([path], ()).tree)).packed
@@ -141,12 +141,12 @@ def test_zip_bomb_stops_at_its_declared_size(tmp_path: Path) -> None:
     assert lost(replace(packed, bytes=1000), tmp_path) == ("bad_member", "1001 of 1000 bytes")
 
 
-def test_names_that_lead_out_are_skipped_and_reported(tmp_path: Path) -> None:
+def test_paths_outside_the_archive_are_skipped_and_reported(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {"../evil.mp4": b"1", "/abs.mp4": b"2", "./good//a.mp4": b"3", "__MACOSX/._a.mp4": b"4"})
     opened = open_input([path], ())
     assert [entry.path for entry in walk(AccountedTree(opened.tree))] == ["good/a.mp4"]
     assert len(opened.refused) == 2
-    assert "'../evil.mp4' leads out" in opened.refused[0]
+    assert "'../evil.mp4' is outside the archive" in opened.refused[0]
 
 
 def test_last_file_of_a_name_counts_and_directories_precede_archives(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_last_file_of_a_name_counts_and_directories_precede_archives(tmp_path: P
         ("vox2_latest.zip", "mp4/id1/v/1.mp4", "mp4/id1/v/1.mp4"),
     ],
 )
-def test_an_archive_of_one_split_is_put_there(tmp_path: Path, name: str, contents: str, first: str) -> None:
+def test_an_archive_named_after_a_split_is_placed_below_it(tmp_path: Path, name: str, contents: str, first: str) -> None:
     opened = open_input([make_zip(tmp_path / name, {contents: b"x"})], ("dev", "test"))
     assert next(walk(opened.tree)).path == first
     assert opened.tree.is_directory("mp4") == first.startswith("mp4/")

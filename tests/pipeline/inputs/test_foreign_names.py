@@ -1,4 +1,4 @@
-"""Unusual names: bytes that are not UTF-8, Unicode line separators, paths that lead out of the input."""
+"""Unusual names: bytes that are not UTF-8, Unicode line separators, paths outside the input."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from checkout import ROOT
 from videos import ffmpeg
 
 from motionshards.dataset import build
-from motionshards.pipeline.inputs.foreign import leads_out, lines_of
+from motionshards.pipeline.inputs.foreign import lines_of, points_outside
 from motionshards.pipeline.planning.plan import listing_table
 from motionshards.pipeline.shards.journal import Journal, finished_clips, read_suspects, suspects, write_suspects
 from motionshards.schemas.config import BuildConfig
@@ -39,7 +39,7 @@ def place(root: Path, name: bytes, content: bytes) -> None:
     path.write_bytes(content)
 
 
-# Kills the process that opens a video whose name holds `poison`.
+# Kills the process that opens a video whose name contains `poison`.
 KILLING = """if event == "open" and isinstance(args[0], str) and args[0].endswith(".mp4") and "poison" in args[0]:
     os.kill(os.getpid(), 9)"""
 
@@ -79,12 +79,12 @@ def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(vid
 def test_an_output_that_parquet_cannot_be_written_to_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = os.fsdecode(os.fsencode(tmp_path) + b"/out\xfe")
     assert build.main(["--source", "folder", "--input", str(tmp_path), "--output", out, "--landmarks", "none"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ") and "out%FE is not valid UTF-8" in said
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and "out%FE is not valid UTF-8" in line
 
 
 @pytest.mark.parametrize("odd", LINE_ENDS)
-def test_journals_hold_keys_with_any_line_end(odd: str, tmp_path: Path) -> None:
+def test_journals_keep_keys_with_any_line_separator(odd: str, tmp_path: Path) -> None:
     keys = [clip_key(f"a{odd}", f"{odd}b", f"c{odd}{n}") for n in range(3)]
     program = (
         "import json, os, sys; from pathlib import Path; from motionshards.pipeline.shards.journal import Journal\n"
@@ -94,7 +94,7 @@ def test_journals_hold_keys_with_any_line_end(odd: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, tmp_path, json.dumps(keys)], check=False, cwd=ROOT)
     assert done.returncode == -9
     assert suspects(tmp_path) == {keys[0], keys[2]} and finished_clips(tmp_path) == 1
-    assert Journal(tmp_path, "unit").left_in_hand() == {keys[0], keys[2]}
+    assert Journal(tmp_path, "unit").in_flight_elsewhere() == {keys[0], keys[2]}
     write_suspects(tmp_path)
     assert read_suspects(tmp_path) == {keys[0], keys[2]}
 
@@ -105,13 +105,13 @@ def test_lines_of_a_text_file() -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/a", "../a", "a/../../b", "..", "C:\\a", "c:/a", "\\\\host\\a", "a\\..\\b", "a\0b"])
-def test_paths_that_lead_out(path: str) -> None:
-    assert leads_out(path)
+def test_paths_outside_the_base_directory(path: str) -> None:
+    assert points_outside(path)
 
 
 @pytest.mark.parametrize("path", ["a/b", "a..b", "...", "-x_", "a:b", "a b", ""])
-def test_paths_that_stay(path: str) -> None:
-    assert not leads_out(path)
+def test_paths_inside_the_base_directory(path: str) -> None:
+    assert not points_outside(path)
 
 
 @pytest.mark.parametrize("name", ["\udcff", "a\ud800b", "%\udc80", "plain"])

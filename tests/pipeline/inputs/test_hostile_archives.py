@@ -94,7 +94,7 @@ def test_links_in_a_zip_are_their_files_or_counted(tmp_path: Path) -> None:
     assert dict(+open_input([path], ()).left_out) == {"broken link in the archive": len(LOST) + 1}
 
 
-def test_names_that_stand_twice_are_counted(tmp_path: Path) -> None:
+def test_duplicate_names_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     make_tar(path, FILE)
     with tarfile.open(path, "a") as archive:
@@ -105,7 +105,7 @@ def test_names_that_stand_twice_are_counted(tmp_path: Path) -> None:
     assert dict(+open_input([path], ()).left_out) == {"same name in the archive": 1}
 
 
-def test_a_tar_older_than_its_magic_is_a_tar(tmp_path: Path) -> None:
+def test_a_pre_posix_tar_is_recognized(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a.tar", FILE)
     content = bytearray(path.read_bytes())
     content[257:265] = bytes(8)
@@ -115,7 +115,7 @@ def test_a_tar_older_than_its_magic_is_a_tar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "start", "said"),
+    ("name", "start", "message"),
     [
         ("x.tar.gz", b"\x1f\x8b\x08", "compressed archives (gzip) cannot be read in place; extract it"),
         ("x.tgz", b"\x1f\x8b\x08", "compressed archives (gzip)"),
@@ -129,23 +129,23 @@ def test_a_tar_older_than_its_magic_is_a_tar(tmp_path: Path) -> None:
         ("a.mp4", b"x", "is a video: only --source folder accepts single videos"),
     ],
 )
-def test_files_that_are_no_archives_are_one_line(tmp_path: Path, name: str, start: bytes, said: str) -> None:
+def test_files_that_are_not_archives_are_refused_in_one_line(tmp_path: Path, name: str, start: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(start)
     with pytest.raises(ConfigError) as refused:
         open_input([tmp_path / name], ())
-    assert said in str(refused.value) and name in str(refused.value) and len(str(refused.value)) < 300
+    assert message in str(refused.value) and name in str(refused.value) and len(str(refused.value)) < 300
 
 
-def test_parts_that_are_missing_are_named_and_not_by_the_hundred(tmp_path: Path) -> None:
+def test_missing_parts_are_reported_but_at_most_ten(tmp_path: Path) -> None:
     for name in ("clips.zip.ab", "partab", "log.001", "log.999", "other.tar.gz.ab"):
         (tmp_path / name).write_bytes(b"x")
-    for name, said in (("clips.zip.ab", "missing: clips.zip.aa"), ("partab", "partaa"), ("log.001", "log.011 and 987 more")):
-        with pytest.raises(ConfigError, match=said):
+    for name, message in (("clips.zip.ab", "missing: clips.zip.aa"), ("partab", "partaa"), ("log.001", "log.011 and 987 more")):
+        with pytest.raises(ConfigError, match=message):
             find_parts(tmp_path / name)
     assert find_parts(tmp_path / "nowhere_aa") == [tmp_path / "nowhere_aa"]
 
 
-def test_single_videos_are_a_folder(tmp_path: Path) -> None:
+def test_single_videos_are_listed_like_a_folder(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one/a.mp4", "two/B.MKV", "one/not-named.mp4")]
     for path in paths:
         path.parent.mkdir(exist_ok=True)
@@ -178,22 +178,22 @@ def test_a_member_above_the_limit_is_rejected_before_it_is_unpacked(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("sizes", "most", "said"),
+    ("sizes", "most", "message"),
     [
         ([(50, 50), (50, 50)], 99, "100 bytes unpacked"),  # all files of one clip are in memory at once
         ([(20_000_000, 199_000)], 10**9, "199000 stored bytes claim to inflate to 20000000"),
         ([(2**40, 10)], 10**9, f"{2**40} bytes unpacked"),
     ],
 )
-def test_limits_of_what_is_unpacked(sizes: list[tuple[int, int]], most: int, said: str) -> None:
+def test_limits_of_unpacked_sizes(sizes: list[tuple[int, int]], most: int, message: str) -> None:
     files = [Packed("a.zip", 0, stored, unpacked, "deflated", 0) for unpacked, stored in sizes]
-    with pytest.raises(ClipRejected, match=said) as lost:
+    with pytest.raises(ClipRejected, match=message) as lost:
         unpack.check_size(files, most)
     assert lost.value.reason == "too_large"
     unpack.check_size([Packed("a.zip", 0, 1_000, 16_000_000, "deflated", 0)], 10**9)
 
 
-def test_the_limit_is_an_option_and_the_rest_is_built(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_the_limit_is_an_option_and_other_clips_are_built(make_video: MakeVideo, tmp_path: Path) -> None:
     small, large = make_video("small.mp4"), make_video("large.avi", "-c:v", "rawvideo")
     members = {"id/small.mp4": small.read_bytes(), "id/large.avi": large.read_bytes()}
     path = make_zip(tmp_path / "a.zip", members, zipfile.ZIP_DEFLATED)
@@ -205,7 +205,7 @@ def test_the_limit_is_an_option_and_the_rest_is_built(make_video: MakeVideo, tmp
 
 @pytest.mark.parametrize("claimed", [8 << 30, -512])
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
-def test_headers_that_lie_about_their_size_end_in_one_line(tmp_path: Path, kind: bytes, claimed: int) -> None:
+def test_headers_with_a_wrong_size_are_refused_in_one_line(tmp_path: Path, kind: bytes, claimed: int) -> None:
     """The library would allocate 8 GB for a name, or read the same header forever."""
     info = tarfile.TarInfo("name")
     info.type = kind

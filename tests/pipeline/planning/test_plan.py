@@ -9,7 +9,16 @@ import pyarrow as pa
 import pytest
 
 from motionshards.pipeline.planning import plan
-from motionshards.pipeline.planning.plan import Subset, cut, listing_table, plan_again, plan_new, planned_keys, read_unit, units
+from motionshards.pipeline.planning.plan import (
+    Subset,
+    assign_units,
+    listing_table,
+    plan_again,
+    plan_new,
+    planned_keys,
+    read_unit,
+    units,
+)
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import ClipSpec, Span
 from motionshards.schemas.tables import REJECTIONS, spec_row, table
@@ -18,7 +27,7 @@ CONFIG = BuildConfig(source="voxceleb2", clips_per_shard=16)
 
 
 def clips(count: int, start: int = 0, seed: int = 0) -> list[ClipSpec]:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return [
         ClipSpec(
             key=f"id{n % 7}/video{n % 31}/{n:05d}",
@@ -27,7 +36,7 @@ def clips(count: int, start: int = 0, seed: int = 0) -> list[ClipSpec]:
             identity=f"id{n % 7}",
             video=f"video{n % 31}",
             spans=(Span(f"{n}.mp4"), Span(f"{n}b.mp4", 1.0, 2.5))[: 1 + n % 2],
-            cost=float(np.float32(chance.uniform(0.1, 0.4))),
+            cost=float(np.float32(rng.uniform(0.1, 0.4))),
         )
         for n in range(start, start + count)
     ]
@@ -85,7 +94,7 @@ def test_clips_of_an_identity_are_spread_over_the_shards(tmp_path: Path) -> None
     assert len(set(where)) > 0.8 * len(train)
 
 
-def test_a_second_run_plans_only_what_is_new(tmp_path: Path) -> None:
+def test_a_second_run_plans_only_new_clips(tmp_path: Path) -> None:
     plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Subset())
     first = (tmp_path / "plan/plan-000000.parquet").read_bytes()
     assert plan_new(tmp_path, listing_table(iter(clips(100)), CONFIG), CONFIG, Subset()) == 0
@@ -129,7 +138,7 @@ def test_planning_again_makes_new_units_for_the_same_keys(tmp_path: Path) -> Non
     rows = table([{**spec_row(clip), "shard": "x"} for clip in clips(3)], REJECTIONS)
     built = {unit.name for unit in before}
     assert plan_again(tmp_path, rows, CONFIG, built) == 3
-    assert plan_again(tmp_path, rows, CONFIG, built) == 0, "they wait to be built"
+    assert plan_again(tmp_path, rows, CONFIG, built) == 0, "they are already waiting to be built"
     assert plan_again(tmp_path, rows.slice(0, 0), CONFIG, built) == 0
     added = units(tmp_path)[len(before) :]
     assert {clip.key for unit in added for clip in read_unit(tmp_path, unit)} == {clip.key for clip in clips(3)}
@@ -137,10 +146,10 @@ def test_planning_again_makes_new_units_for_the_same_keys(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_cut_gives_equal_cost_without_gaps(seed: int) -> None:
-    chance = np.random.default_rng(seed)
-    cost = chance.lognormal(sigma=0.7, size=int(chance.integers(1, 5000)))
-    number = cut(cost, clips_per_shard=int(chance.integers(1, 300)))
+def test_units_have_equal_cost_and_consecutive_numbers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cost = rng.lognormal(sigma=0.7, size=int(rng.integers(1, 5000)))
+    number = assign_units(cost, clips_per_shard=int(rng.integers(1, 300)))
     assert number[0] == 0
     assert set(np.diff(number)) <= {0, 1}
     sums = np.bincount(number, weights=cost)
@@ -150,8 +159,8 @@ def test_cut_gives_equal_cost_without_gaps(seed: int) -> None:
 @pytest.mark.parametrize(
     ("count", "expected"), [(1, 1), (4, 1), (5, 2), (19, 5), (32, 8), (256, 8), (2048, 8), (2049, 9), (25_600, 100)]
 )
-def test_small_sets_are_cut_too(count: int, expected: int) -> None:
-    assert cut(np.ones(count), 256).max() + 1 == expected
+def test_small_datasets_have_several_units(count: int, expected: int) -> None:
+    assert assign_units(np.ones(count), 256).max() + 1 == expected
 
 
 def test_a_unit_is_read_across_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +169,7 @@ def test_a_unit_is_read_across_row_groups(tmp_path: Path, monkeypatch: pytest.Mo
     assert by_key(all_planned(tmp_path)) == by_key(clips(100))
 
 
-def test_listing_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing is consumed lazily: at most one chunk of its records is in memory at a time."""
     monkeypatch.setattr(plan, "_CHUNK", 10)
     alive: Counter[str] = Counter()
@@ -171,4 +180,4 @@ def test_listing_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             yield clip
 
     assert plan_new(tmp_path, listing_table(listing(), CONFIG), CONFIG, Subset()) == 95
-    assert alive["most"] > 0, "arrow tables should have been filled while the listing went on"
+    assert alive["most"] > 0, "arrow tables should have been filled while the listing was still being read"

@@ -1,4 +1,4 @@
-"""Builds on a Dask cluster of separate processes, as started by a user, with workers being killed. Nothing is mocked."""
+"""Builds on a real Dask cluster of separate processes, as a user would start it, including killed workers."""
 
 import hashlib
 import json
@@ -45,10 +45,10 @@ def kill_all(program: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def cluster(place: Path, workers: int) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
-    """The file of a scheduler with workers of one thread, and the program that started those."""
+    """Start a cluster; yields its scheduler file and the process that runs its single-threaded workers."""
     file = place / "scheduler.json"
     where = ["--scheduler-file", str(file)]
-    head = started("distributed.cli.dask_scheduler", *where, "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
+    scheduler_program = started("distributed.cli.dask_scheduler", *where, "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
     wait_for(file.exists, 60)
     one = [
         "--nthreads",
@@ -61,18 +61,18 @@ def cluster(place: Path, workers: int) -> Iterator[tuple[Path, subprocess.Popen[
         "--memory-limit",
         "0",
     ]
-    hands = started("distributed.cli.dask_worker", *where, *one)
+    workers_program = started("distributed.cli.dask_worker", *where, *one)
     try:
-        yield file, hands
+        yield file, workers_program
     finally:
-        for program in (hands, head):
+        for program in (workers_program, scheduler_program):
             if program.poll() is None:
                 kill_all(program)
 
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The file of a scheduler with two workers of one thread."""
+    """Scheduler file of a cluster with two single-threaded workers."""
     with cluster(tmp_path_factory.mktemp("cluster"), 2) as (file, _):
         yield file
 
@@ -98,7 +98,7 @@ def test_a_cluster_writes_the_same_bytes_as_this_machine(
 def test_a_clip_that_kills_its_process_is_rejected_on_the_second_attempt_and_nothing_else_is_lost(
     demo_videos: Path, undisturbed: dict[str, str], scheduler: Path, tmp_path: Path
 ) -> None:
-    """The killer stands in for a clip that crashes the decoder library. The driver need not begin anew."""
+    """The killer simulates a clip that crashes the decoder library. The driver does not restart the job."""
     out = tmp_path / "out"
     poison = sorted((demo_videos / "dev" / "mp4").glob("*/*/*.mp4"))[1]
     key = poison.relative_to(demo_videos / "dev" / "mp4").with_suffix("").as_posix()
@@ -107,11 +107,11 @@ def test_a_clip_that_kills_its_process_is_rejected_on_the_second_attempt_and_not
     journals = ("journal-*", out / ".work")
     killer = threading.Thread(target=kill_whoever_holds, args=(key, lambda: driver.poll() is not None, journals, deaths))
     killer.start()
-    told, complaints = driver.communicate()
+    stdout, stderr = driver.communicate()
     killer.join()
-    assert driver.returncode == 0, complaints
+    assert driver.returncode == 0, stderr
     assert deaths == ["worker", "alone"]
-    ledger = json.loads(told.splitlines()[-1])
+    ledger = json.loads(stdout.splitlines()[-1])
     assert (ledger["planned"], ledger["kept"], ledger["rejected"]) == (8, 7, {"killed_worker": 1})
     (lost,) = pq.read_table(out / "rejections.parquet").to_pylist()
     assert lost["key"] == key
@@ -120,40 +120,38 @@ def test_a_clip_that_kills_its_process_is_rejected_on_the_second_attempt_and_not
 
 
 @pytest.mark.slow
-def test_processes_of_this_machine_do_where_there_is_no_cluster(
-    demo_videos: Path, undisturbed: dict[str, str], tmp_path: Path
-) -> None:
-    """Killed once, at a random moment."""
+def test_without_a_scheduler_local_processes_are_used(demo_videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    """One of them is killed at a random moment."""
     driver = started("dataset.build", *command(demo_videos, tmp_path / "out", "--workers", "2"))
     wait_for(lambda: list((tmp_path / "out" / ".work").glob("journal-*/*.*")), 90)
     pid = int(next(iter((tmp_path / "out" / ".work").glob("journal-*/*.*"))).suffix[1:])
     os.kill(pid, signal.SIGKILL)
-    _, complaints = driver.communicate(timeout=200)
-    assert driver.returncode == 0 and "WARNING" not in complaints, complaints
+    _, stderr = driver.communicate(timeout=200)
+    assert driver.returncode == 0 and "WARNING" not in stderr, stderr
     assert hashes(tmp_path / "out") == undisturbed
 
 
 @pytest.mark.slow
-def test_ctrl_c_cancels_what_runs_and_a_rerun_goes_on(
+def test_ctrl_c_cancels_the_run_and_a_rerun_resumes(
     demo_videos: Path, undisturbed: dict[str, str], scheduler: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     driver = started("dataset.build", *command(demo_videos, out, "--dask-scheduler", scheduler))
     wait_for(lambda: list((out / ".work").glob("journal-*/*.*")), 90)
     driver.send_signal(signal.SIGINT)
-    _, complaints = driver.communicate(timeout=20)
-    assert driver.returncode == 130, complaints
-    assert "run the same command again to resume" in complaints and "Traceback" not in complaints
+    _, stderr = driver.communicate(timeout=20)
+    assert driver.returncode == 130, stderr
+    assert "run the same command again to resume" in stderr and "Traceback" not in stderr
     before = hashes(out)
     assert set(before) < set(undisturbed), "the interrupt came too late to test anything"
     assert motionshards.dataset.build.main(command(demo_videos, out, "--dask-scheduler", scheduler, "--quiet")) == 0
     assert hashes(out) == undisturbed
 
 
-def test_workers_that_cannot_do_it_are_named(
+def test_worker_with_several_threads_is_refused(
     demo_videos: Path, scheduler: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A worker with several threads joins: the models are for one."""
+    """Models are not thread-safe, so a worker that joins with three threads is an error."""
     many = started(
         "distributed.cli.dask_worker", "--scheduler-file", str(scheduler), "--nthreads", "3", "--no-nanny", "--no-dashboard"
     )
@@ -166,52 +164,52 @@ def test_workers_that_cannot_do_it_are_named(
     finally:
         many.kill()
         many.communicate()
-    told = capsys.readouterr().err
-    assert "has 3 threads, and models are for one: dask worker --nthreads 1" in told and told.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "has 3 threads, must have one: start it with dask worker --nthreads 1" in stderr and stderr.count("\n") == 1
 
 
-def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
+def test_build_fails_with_a_message_if_workers_do_not_respond_or_all_die(
     demo_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Dask itself would wait for ever, without a word."""
-    monkeypatch.setattr("motionshards.pipeline.runners.dask._COUNTED_EVERY_S", 0.5)
+    """Dask itself would silently wait forever."""
+    monkeypatch.setattr("motionshards.pipeline.runners.dask._WORKERS_CHECK_EVERY_S", 0.5)
     out = tmp_path / "out"
-    with cluster(tmp_path, 1) as (file, hands):
+    with cluster(tmp_path, 1) as (file, workers_program):
         arguments = command(demo_videos, out, "--dask-scheduler", file, "--quiet", "--workers-timeout", 2)
         with Client(scheduler_file=str(file)) as client:  # type: ignore[no-untyped-call]
             client.wait_for_workers(1, timeout=60)
             (pid,) = client.run(os.getpid).values()
         os.kill(pid, signal.SIGSTOP)
-        monkeypatch.setattr(dask_check, "PATIENCE_S", 2)
+        monkeypatch.setattr(dask_check, "RESPONSE_TIMEOUT_S", 2)
         assert motionshards.dataset.build.main(arguments) == 2
-        told = capsys.readouterr().err
-        assert "has not answered within 2 s: is one stopped?" in told and told.count("\n") == 1
+        stderr = capsys.readouterr().err
+        assert "has not responded within 2 s; it may be stopped" in stderr and stderr.count("\n") == 1
         os.kill(pid, signal.SIGCONT)
-        monkeypatch.setattr(dask_check, "PATIENCE_S", 60)
+        monkeypatch.setattr(dask_check, "RESPONSE_TIMEOUT_S", 60)
 
-        def strike() -> None:
+        def kill_workers() -> None:
             wait_for(lambda: list((out / ".work").glob("journal-*/*.*")), 90)
-            kill_all(hands)
+            kill_all(workers_program)
 
-        killer = threading.Thread(target=strike)
+        killer = threading.Thread(target=kill_workers)
         killer.start()
         assert motionshards.dataset.build.main(arguments) == 1
         killer.join()
-        told = capsys.readouterr().err
+        stderr = capsys.readouterr().err
         assert motionshards.dataset.build.main(arguments) == 2
         assert "within 2 s (--workers-timeout)" in capsys.readouterr().err
     assert (
-        "no worker has been left at tcp://127.0.0.1:" in told
-        and "for 2 s (--workers-timeout)" in told
-        and "run the same command again to resume" in told
-        and told.count("\n") == 1
+        "the scheduler at tcp://127.0.0.1:" in stderr
+        and "has had no workers for 2 s (--workers-timeout)" in stderr
+        and "run the same command again to resume" in stderr
+        and stderr.count("\n") == 1
     )
 
 
-def test_a_cluster_builds_into_a_bucket_though_a_worker_is_killed(
+def test_a_cluster_builds_into_a_bucket_although_a_worker_is_killed(
     demo_videos: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a shared disk; the driver's and the workers' journals lie in the temporary directory of this machine."""
+    """Without a shared disk: the journals of driver and workers are in the temporary directory of this machine."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with s3_here() as store:
         for name, value in store.environment.items():
@@ -220,28 +218,28 @@ def test_a_cluster_builds_into_a_bucket_though_a_worker_is_killed(
             driver = started("dataset.build", *command(demo_videos, "s3://data/faces", "--dask-scheduler", file))
             wait_for(lambda: list(tmp_path.glob("motionshards-run-*/journal-*/*.*")), 90)
             os.kill(int(next(tmp_path.glob("motionshards-run-*/journal-*/*.*")).suffix[1:]), signal.SIGKILL)
-            told, complaints = driver.communicate(timeout=200)
-        assert driver.returncode == 0, complaints
-        assert json.loads(told.splitlines()[-1])["kept"] == 8
+            stdout, stderr = driver.communicate(timeout=200)
+        assert driver.returncode == 0, stderr
+        assert json.loads(stdout.splitlines()[-1])["kept"] == 8
         names = [name.removeprefix("faces/") for name in store.names()]
         built = {name: hashlib.sha256(store.read(f"faces/{name}")).hexdigest() for name in names if name.startswith("t")}
         assert built == undisturbed
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (("--dask-scheduler", "nowhere.json"), "--dask-scheduler nowhere.json: there is no such file"),
-        (("--runner", "local", "--dask-scheduler", "tcp://127.0.0.1:1"), "goes with --runner dask, not local"),
+        (("--dask-scheduler", "nowhere.json"), "--dask-scheduler nowhere.json is neither a file nor an address"),
+        (("--runner", "local", "--dask-scheduler", "tcp://127.0.0.1:1"), "requires --runner dask, but --runner is local"),
         (("--no-such-option",), "Unknown option: --no-such-option"),
         (("--", "--no-such-option"), "unknown option --no_such_option (not an option of Apache Beam)"),
     ],
     ids=["no file", "local", "option", "Beam's option"],
 )
-def test_what_cannot_be_done_is_one_line(
-    demo_videos: Path, tmp_path: Path, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+def test_unusable_options_are_reported_in_one_line(
+    demo_videos: Path, tmp_path: Path, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = motionshards.dataset.build.main(command(demo_videos, tmp_path / "out", "--quiet", *options))
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert status == 2
-    assert told in said and said.count("\n") == 1, said
+    assert message in stderr and stderr.count("\n") == 1, stderr

@@ -1,6 +1,6 @@
-"""A Dask cluster on several hosts, and cables that are pulled. Nothing is mocked, save that the shared disk is this machine's.
+"""A real Dask cluster on several hosts whose network connections are cut; only the shared disk is local.
 
-Each host is a network namespace with a name and process numbers of its own.
+Each host is a network namespace with its own host name and process ids.
 """
 
 import subprocess
@@ -21,11 +21,11 @@ from motionshards.dataset.verify import verify
 pytestmark = pytest.mark.slow
 
 
-PATIENCE_S = 300
+TIMEOUT_S = 300
 
 
 class Site:
-    """A scheduler on host head, a worker of one thread on left and on right, and the driver on desk."""
+    """A scheduler on host head, single-threaded workers on left and right, and the driver on desk."""
 
     def __init__(self, network: Network, place: Path) -> None:
         self.network, self._place, self._file = network, place, place / "scheduler.json"
@@ -76,7 +76,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def site(network: Network, tmp_path: Path) -> Iterator[Site]:
-    """A cluster of this test's own."""
+    """A cluster for a single test."""
     place = tmp_path / "cluster"
     place.mkdir()
     yield Site(network, place)
@@ -99,67 +99,65 @@ def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return hashes(out)
 
 
-def begun(out: Path, host: str) -> list[Path]:
-    """Journals of units that a host has in hand."""
+def in_progress(out: Path, host: str) -> list[Path]:
+    """Journals of units that are in progress on a host."""
     return list((out / ".work").glob(f"journal-*/*.{host}.*"))
 
 
-def assert_right(driver: subprocess.Popen[str], out: Path, undisturbed: dict[str, str]) -> None:
-    _, complaints = driver.communicate(timeout=PATIENCE_S)
-    assert driver.returncode == 0, complaints
+def assert_undisturbed_result(driver: subprocess.Popen[str], out: Path, undisturbed: dict[str, str]) -> None:
+    _, stderr = driver.communicate(timeout=TIMEOUT_S)
+    assert driver.returncode == 0, stderr
     assert hashes(out) == undisturbed
     assert not verify(out).faults
 
 
 def test_several_hosts_write_the_bytes_of_one(site: Site, videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
-    """Journals tell hosts apart by name, since process numbers are the same on both."""
+    """Journals distinguish hosts by name, since process ids are the same on both."""
     driver, out = site.build(videos, tmp_path / "out"), tmp_path / "out"
     seen: set[str] = set()
     while driver.poll() is None:
-        seen |= {path.name.split(".")[1] for host in ("left", "right") for path in begun(out, host)}
+        seen |= {path.name.split(".")[1] for host in ("left", "right") for path in in_progress(out, host)}
         time.sleep(0.01)
     assert seen == {"left", "right"}
-    assert_right(driver, out, undisturbed)
+    assert_undisturbed_result(driver, out, undisturbed)
 
 
-def test_a_host_whose_cable_is_pulled_is_given_up_and_the_job_ends_right(
+def test_a_disconnected_host_is_replaced_without_changing_the_result(
     site: Site, videos: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    """Its worker lives on and writes to the shared disk what another one builds as well."""
+    """Its worker continues to run, and writes units to the shared disk that another worker also builds."""
     out = tmp_path / "out"
     driver = site.build(videos, out)
-    wait_for(lambda: begun(out, "right") or driver.poll() is not None, 120)
+    wait_for(lambda: in_progress(out, "right") or driver.poll() is not None, 120)
     site.network.cut("right")
     assert driver.poll() is None, "the cut came too late to test anything"
-    assert_right(driver, out, undisturbed)
+    assert_undisturbed_result(driver, out, undisturbed)
 
 
-def test_a_host_that_loses_power_is_given_up_and_what_it_had_is_built_by_another(
+def test_units_of_a_host_that_loses_power_are_built_by_another(
     site: Site, videos: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    """Nobody is told: the cable goes first, so that no connection is closed."""
+    """The network is cut before the processes are killed, so that no connection is closed."""
     out = tmp_path / "out"
     driver = site.build(videos, out)
-    wait_for(lambda: begun(out, "right") or driver.poll() is not None, 120)
+    wait_for(lambda: in_progress(out, "right") or driver.poll() is not None, 120)
     site.network.cut("right")
-    below = psutil.Process(site.workers["right"].pid).children(recursive=True)
+    descendants = psutil.Process(site.workers["right"].pid).children(recursive=True)
     site.workers["right"].kill()
-    _, alive = psutil.wait_procs(below, timeout=10)
+    _, alive = psutil.wait_procs(descendants, timeout=10)
     assert not alive
-    (lost,) = [path.name.split(".")[0] for path in begun(out, "right")]
+    (lost,) = [path.name.split(".")[0] for path in in_progress(out, "right")]
     assert not list(out.glob(f"t*/{lost}.parquet")), "the cut came too late to test anything"
-    assert_right(driver, out, undisturbed)
+    assert_undisturbed_result(driver, out, undisturbed)
     assert list(out.glob(f"t*/{lost}.parquet"))
 
 
-def test_a_cable_that_is_loose_for_some_seconds_costs_nothing(
-    site: Site, videos: Path, undisturbed: dict[str, str], tmp_path: Path
-) -> None:
+def test_short_network_failures_have_no_effect(site: Site, videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     driver = site.build(videos, out)
-    wait_for(lambda: begun(out, "right") or driver.poll() is not None, 120)
+    wait_for(lambda: in_progress(out, "right") or driver.poll() is not None, 120)
     for host in ("right", "desk", "head"):
         site.network.cut(host)
         time.sleep(3)
         site.network.mend(host)
-    assert_right(driver, out, undisturbed)
+    assert_undisturbed_result(driver, out, undisturbed)

@@ -1,4 +1,4 @@
-"""Fault tolerance of the local runner: killed workers, a clip that kills, an interrupted or killed driver. Nothing is mocked."""
+"""Fault tolerance of the local runner, with real processes: killed workers, a clip that kills, an interrupted driver."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def start(videos: Path, out: Path, *options: str, scratch: Path | None = None) -> subprocess.Popen[str]:
-    """The build, started like by a user."""
+    """Start a build as a user would."""
     command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", videos, "--output", out, *OPTIONS]
     environment = {**os.environ, "TMPDIR": str(scratch or out.parent)}
     return subprocess.Popen(
@@ -48,13 +48,13 @@ def start(videos: Path, out: Path, *options: str, scratch: Path | None = None) -
 
 
 def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The Beam workers below a driver."""
+    """The Beam workers of a driver."""
     found = []
     try:
         for process in psutil.Process(driver.pid).children(recursive=True):
             # Between fork and exec, an ffmpeg child looks like its parent worker.
-            ours = process.name() == NAME
-            if ours and process.ppid() not in {worker.pid for worker in found}:
+            is_worker = process.name() == NAME
+            if is_worker and process.ppid() not in {worker.pid for worker in found}:
                 found.append(process)
     except psutil.NoSuchProcess:
         return []
@@ -65,26 +65,26 @@ def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_two_workers_write_the_same_bytes_as_one(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
     assert start(videos, tmp_path / "out", "--workers", "2").wait() == 0
     assert hashes(tmp_path / "out") == undisturbed
-    assert os.listdir(tmp_path) == ["out"], "something is left behind where temporary files lie"
+    assert os.listdir(tmp_path) == ["out"], "temporary files are left behind"
     assert not (tmp_path / "out" / ".work").exists()
 
 
 @pytest.mark.slow  # test_faults kills a few
 @pytest.mark.parametrize("kills", [1, 10])
-def test_killed_workers_change_no_byte(videos: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int) -> None:
+def test_killed_workers_do_not_change_the_bytes(videos: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int) -> None:
     """Kill workers at random moments until `kills` have succeeded, over as many builds as necessary."""
-    chance = random.Random(kills)
-    landed, builds = 0, 0
-    while landed < kills:
+    rng = random.Random(kills)
+    killed, builds = 0, 0
+    while killed < kills:
         out = tmp_path / str(builds) / "out"
         out.parent.mkdir()
         driver = start(videos, out, "--workers", "2")
-        while driver.poll() is None and landed < kills:
+        while driver.poll() is None and killed < kills:
             wait_for(lambda d=driver: workers_of(d) or d.poll() is not None, 60)
-            time.sleep(chance.uniform(0, 6))
+            time.sleep(rng.uniform(0, 6))
             if alive := workers_of(driver):
-                chance.choice(alive).kill()
-                landed += 1
+                rng.choice(alive).kill()
+                killed += 1
                 time.sleep(0.5)
         assert driver.wait() == 0, driver.stderr.read()
         assert hashes(out) == undisturbed
@@ -116,16 +116,16 @@ def test_a_clip_that_kills_its_process_twice_is_rejected_and_nothing_else_is_los
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_within_five_seconds_and_a_rerun_goes_on(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+def test_ctrl_c_stops_within_five_seconds_and_a_rerun_resumes(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     driver = start(videos, out, "--workers", "2")
     wait_for(lambda: list(out.glob("t*/voxceleb2-*.parquet")), 90)
-    below = psutil.Process(driver.pid).children(recursive=True)
-    asked = time.monotonic()
+    descendants = psutil.Process(driver.pid).children(recursive=True)
+    sent = time.monotonic()
     driver.send_signal(signal.SIGINT)
     assert driver.wait(timeout=5) == 130
-    assert time.monotonic() - asked < 5
-    _, alive = psutil.wait_procs(below, timeout=2)
+    assert time.monotonic() - sent < 5
+    _, alive = psutil.wait_procs(descendants, timeout=2)
     assert not alive
     assert "run the same command again to resume" in driver.stderr.read()
     assert not list(out.rglob("*.tmp"))
@@ -137,13 +137,15 @@ def test_ctrl_c_stops_within_five_seconds_and_a_rerun_goes_on(videos: Path, undi
 
 
 @pytest.mark.slow
-def test_nothing_survives_a_killed_driver_and_a_rerun_goes_on(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+def test_no_process_survives_a_killed_driver_and_a_rerun_resumes(
+    videos: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     driver = start(videos, out, "--workers", "2")
     wait_for(lambda: list(out.glob("t*/voxceleb2-*.parquet")), 90)
-    below = psutil.Process(driver.pid).children(recursive=True)
+    descendants = psutil.Process(driver.pid).children(recursive=True)
     driver.kill()
-    _, alive = psutil.wait_procs(below, timeout=5)
+    _, alive = psutil.wait_procs(descendants, timeout=5)
     assert not alive
     assert start(videos, out, "--workers", "1").wait() == 0
     assert hashes(out) == undisturbed
@@ -161,8 +163,8 @@ def test_a_second_driver_on_the_same_output_is_refused(videos: Path, tmp_path: P
     assert first.wait(timeout=5) == 130
 
 
-def test_workers_share_the_cores_and_the_user_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch would start one thread per core in each of them."""
+def test_workers_share_the_cores_unless_the_user_sets_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, torch would start one thread per core in each worker."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert [local._environment(workers, Path())["OMP_NUM_THREADS"] for workers in (1, 3, 8, 100)] == ["8", "2", "1", "1"]

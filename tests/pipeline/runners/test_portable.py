@@ -67,18 +67,18 @@ def test_the_portable_api_writes_the_same_bytes(demo_videos: Path, endpoint: str
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (("--runner", "portable"), "--job-endpoint and --runner portable go together"),
-        (("--job-endpoint", "127.0.0.1:1"), "--job-endpoint and --runner portable go together"),
-        (("--runner", "portable", "--job-endpoint", "127.0.0.1:1"), "127.0.0.1:1: there is no job server"),
-        (("--runner", "portable", "--job-endpoint", "flink"), "flink: there is no job server"),
+        (("--runner", "portable"), "--job-endpoint and --runner portable must be used together"),
+        (("--job-endpoint", "127.0.0.1:1"), "--job-endpoint and --runner portable must be used together"),
+        (("--runner", "portable", "--job-endpoint", "127.0.0.1:1"), "127.0.0.1:1: no job server can be reached"),
+        (("--runner", "portable", "--job-endpoint", "flink"), "flink: no job server can be reached"),
     ],
     ids=["no endpoint", "no runner", "nobody listens", "no port"],
 )
-def test_what_cannot_be_done_is_one_line(
-    demo_videos: Path, tmp_path: Path, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+def test_unusable_options_are_reported_in_one_line(
+    demo_videos: Path, tmp_path: Path, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert build(demo_videos, tmp_path / "out", *options) == 2
-    said = capsys.readouterr().err
-    assert told in said and said.count("\n") == 1, said
+    stderr = capsys.readouterr().err
+    assert message in stderr and stderr.count("\n") == 1, stderr

@@ -13,22 +13,22 @@ from checkout import ROOT
 from motionshards.pipeline.runners import progress
 
 
-def test_a_log_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_a_line_every_thirty_seconds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     lines = progress.progress(total=100, done=40, quiet=False)
     lines.update(5)
-    assert capsys.readouterr().err == "", "thirty seconds are not over"
+    assert capsys.readouterr().err == "", "thirty seconds have not passed"
     monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
     lines.update(10)
-    told = capsys.readouterr().err
-    assert told.startswith("50 of 100 clips, ")
-    assert "clips/s" in told
-    assert told.endswith(" s left\n")
+    line = capsys.readouterr().err
+    assert line.startswith("50 of 100 clips, ")
+    assert "clips/s" in line
+    assert line.endswith(" s left\n")
     lines.update(0)
     assert capsys.readouterr().err == "40 of 100 clips, starting workers\n"
     lines.close()
 
 
-def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
     silent = progress.progress(total=100, done=0, quiet=True)
     silent.update(10)
@@ -37,8 +37,8 @@ def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(demo_videos: Path, tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
+    terminal, output = pty.openpty()
+    termios.tcsetwinsize(output, (24, 100))
     command = [
         sys.executable,
         "-m",
@@ -51,10 +51,10 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(demo_videos: Path, tmp_pa
         tmp_path / "out",
     ]
     command += ["--size", "64", "--landmarks", "none", "--workers", "1"]
-    build = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=theirs)
-    os.close(theirs)
+    build = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=output)
+    os.close(output)
     shown = b""
-    while chunk := _read(ours):
+    while chunk := _read(terminal):
         shown += chunk
     assert build.wait() == 0
     assert b"starting workers" in shown

@@ -40,7 +40,7 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What Beam would start; the directory's path is longer than that of a socket can be."""
+    """The command for Beam, with a directory whose path is too long for a socket."""
     directory = tmp_path_factory.mktemp("x" * 120)
     program = [sys.executable, "-c", SERVER, directory]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
@@ -52,14 +52,14 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert not psutil.wait_procs([server], timeout=10)[1], "the server ends with the process that started it"
 
 
-def start(command: str, ends: int, note: Path, after_s: float = 0) -> subprocess.Popen[bytes]:
-    told = {"WORKER_ID": str(ends), "PIPELINE_OPTIONS": str(note), "CONTROL_API_SERVICE_DESCRIPTOR": str(after_s)}
-    return subprocess.Popen(command, shell=True, env={**os.environ, **told})
+def start(command: str, code: int, pid_file: Path, after_s: float = 0) -> subprocess.Popen[bytes]:
+    variables = {"WORKER_ID": str(code), "PIPELINE_OPTIONS": str(pid_file), "CONTROL_API_SERVICE_DESCRIPTOR": str(after_s)}
+    return subprocess.Popen(command, shell=True, env={**os.environ, **variables})
 
 
-@pytest.mark.parametrize(("ends", "status"), [(0, 0), (7, 7), (-signal.SIGKILL, 137), (-signal.SIGSEGV, 139)])
-def test_the_client_ends_as_the_worker(command: str, tmp_path: Path, ends: int, status: int) -> None:
-    assert start(command, ends, tmp_path / "pid").wait(30) == status
+@pytest.mark.parametrize(("code", "status"), [(0, 0), (7, 7), (-signal.SIGKILL, 137), (-signal.SIGSEGV, 139)])
+def test_the_client_exits_with_the_status_of_the_worker(command: str, tmp_path: Path, code: int, status: int) -> None:
+    assert start(command, code, tmp_path / "pid").wait(30) == status
 
 
 def test_many_workers_are_forked_from_one_process(command: str, tmp_path: Path) -> None:

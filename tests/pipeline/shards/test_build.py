@@ -20,7 +20,7 @@ from motionshards.pipeline.clips.isolate import build_alone
 from motionshards.pipeline.planning.plan import read_unit
 from motionshards.pipeline.shards import build as shard
 from motionshards.pipeline.shards.build import BuildJob, build_shard
-from motionshards.pipeline.shards.journal import Abandoned, Journal, failure, finished_clips, note_failure, suspects
+from motionshards.pipeline.shards.journal import Abandoned, Journal, failure, finished_clips, record_failure, suspects
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import BuildFailed
 from motionshards.schemas.layout import marker_path, tar_path
@@ -60,7 +60,7 @@ def test_bytes_do_not_depend_on_decoders_suspects_or_repetition(job: BuildJob, u
     assert rebuilt(replace(job, suspects=everyone), unit) == first
 
 
-def test_a_committed_unit_is_left_alone(job: BuildJob, unit: ShardUnit) -> None:
+def test_a_committed_unit_is_not_changed(job: BuildJob, unit: ShardUnit) -> None:
     rebuilt(job, unit)
     tar = tar_path(job.out, unit.split, unit.name)
     before = tar.stat()
@@ -74,10 +74,10 @@ def test_a_tar_without_marker_is_written_again(job: BuildJob, unit: ShardUnit) -
     assert rebuilt(job, unit) == first
 
 
-def test_when_all_clips_are_lost_there_is_a_marker_and_no_tar(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
+def test_a_shard_of_rejected_clips_has_a_marker_but_no_tar(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
     job = replace(job, root=tmp_path / "moved-away")
     tar_path(job.out, unit.split, unit.name).parent.mkdir()
-    tar_path(job.out, unit.split, unit.name).write_bytes(b"of an earlier try")
+    tar_path(job.out, unit.split, unit.name).write_bytes(b"of an earlier attempt")
     build_shard(unit, job)
     assert not tar_path(job.out, unit.split, unit.name).exists()
     entry, rows = read_marker(marker_path(job.out, unit.split, unit.name))
@@ -92,25 +92,25 @@ def test_a_worker_with_another_ffmpeg_refuses(job: BuildJob, unit: ShardUnit) ->
 
 def test_decoding_stays_a_few_clips_ahead(job: BuildJob, unit: ShardUnit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames take memory, so the number of clips read ahead is bounded by the pool, however slow the consumer is."""
-    begun, consumed, most = [], [], 0
+    started, consumed, most = [], [], 0
     guard = threading.Lock()
     read = shard.read_clip
 
     def counted(*arguments: object) -> object:
         nonlocal most
         with guard:
-            begun.append(1)
-            most = max(most, len(begun) - len(consumed))
+            started.append(1)
+            most = max(most, len(started) - len(consumed))
         return read(*arguments)
 
     monkeypatch.setattr(shard, "read_clip", counted)
     for _ in shard.outcomes(read_unit(job.out, unit), job, Journal(None, unit.name)):
         consumed.append(1)
-    assert len(begun) == len(consumed) == len(unit)
+    assert len(started) == len(consumed) == len(unit)
     assert most <= job.decoders + 2
 
 
-def test_a_clip_built_alone_equals_one_built_in_company(job: BuildJob, unit: ShardUnit) -> None:
+def test_a_clip_built_in_isolation_equals_one_built_in_a_batch(job: BuildJob, unit: ShardUnit) -> None:
     spec = read_unit(job.out, unit)[0]
     (here,), (alone,) = (
         build_clip(spec, job.root, models.load("dlib"), CONFIG),
@@ -121,7 +121,7 @@ def test_a_clip_built_alone_equals_one_built_in_company(job: BuildJob, unit: Sha
     assert encode_sample(here) == encode_sample(alone)
 
 
-def test_a_clip_that_is_rejected_alone_keeps_its_reason(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
+def test_a_clip_rejected_in_isolation_keeps_its_reason(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
     spec = read_unit(job.out, unit)[0]
     (outcome,) = build_alone(spec, tmp_path, CONFIG, ModelOptions())
     assert isinstance(outcome, Rejected)
@@ -134,7 +134,7 @@ def test_a_bug_in_the_child_is_not_blamed_on_the_clip(job: BuildJob, unit: Shard
         build_alone(spec, job.root, replace(CONFIG, landmarks="no-such-model"), ModelOptions())
 
 
-def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
+def test_journals_identify_clips_in_flight_on_dead_processes(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from motionshards.pipeline.shards.journal import Journal\n"
         "j = Journal(Path(sys.argv[1]), 'unit'); [j.begin(k) for k in ('a/b/1', 'a/b/2', 'a/b/3')]; j.done('a/b/2')\n"
@@ -142,20 +142,20 @@ def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path], check=False, cwd=ROOT)
     assert done.returncode == -9
-    living = Journal(tmp_path, "other")
-    living.begin("c/d/1")
-    living.begin("c/d/2")
-    living.done("c/d/2")
+    running = Journal(tmp_path, "other")
+    running.begin("c/d/1")
+    running.begin("c/d/2")
+    running.done("c/d/2")
     assert suspects(tmp_path) == {"a/b/1", "a/b/3"}
     assert finished_clips(tmp_path) == 2
-    living.close(committed=True)
+    running.close(committed=True)
     assert finished_clips(tmp_path) == 1
 
 
-def test_a_failure_that_could_not_be_written_down_is_still_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_that_could_not_be_recorded_is_still_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk a file can be created, but nothing can be written to it."""
     assert failure(tmp_path) is None
-    note_failure(tmp_path, OSError(28, "No space left on device", "a\nb\udcff"))
+    record_failure(tmp_path, OSError(28, "No space left on device", "a\nb\udcff"))
     assert failure(tmp_path) == "No space left on device: a b\\udcff"
     (tmp_path / "failure.txt").write_bytes(b"")
     assert failure(tmp_path) == f"a worker failed and could not record why in {tmp_path}"
@@ -170,11 +170,11 @@ def test_clips_in_flight_on_dead_workers_are_suspects_of_the_next(tmp_path: Path
     (tmp_path / "unit-12.near.79").write_text("+a/b/4\n")
     journal = Journal(tmp_path, "unit-1")
     journal.begin("a/b/5")
-    assert journal.left_in_hand() == {"a/b/2", "a/b/3"}
-    assert Journal(None, "unit-1").left_in_hand() == frozenset()
+    assert journal.in_flight_elsewhere() == {"a/b/2", "a/b/3"}
+    assert Journal(None, "unit-1").in_flight_elsewhere() == frozenset()
 
 
-def test_a_suspect_of_another_attempt_is_built_alone(
+def test_a_suspect_of_another_attempt_is_built_in_isolation(
     job: BuildJob, unit: ShardUnit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "journals").mkdir()
@@ -182,20 +182,20 @@ def test_a_suspect_of_another_attempt_is_built_alone(
     (tmp_path / "journals" / f"{unit.name}.far.1").write_text(f"+{key}\n")
     alone = []
 
-    def noted(spec: ClipSpec, *rest: Any) -> list[Clip | Rejected]:
+    def recorded(spec: ClipSpec, *rest: Any) -> list[Clip | Rejected]:
         alone.append(spec.key)
         return build_alone(spec, *rest)
 
-    monkeypatch.setattr(shard, "build_alone", noted)
+    monkeypatch.setattr(shard, "build_alone", recorded)
     build_shard(unit, replace(job, journal=tmp_path / "journals"))
-    together = files(job, unit)
+    batched = files(job, unit)
     assert alone == [key]
     marker_path(job.out, unit.split, unit.name).unlink()
     build_shard(unit, job)
-    assert files(job, unit) == together
+    assert files(job, unit) == batched
 
 
-def test_a_unit_stops_when_its_driver_has_gone(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
+def test_a_unit_stops_if_its_driver_has_ended(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
     """An interrupted driver of a cluster deletes the journals."""
     journals = tmp_path / "journals"
     with pytest.raises(Abandoned):
@@ -212,7 +212,7 @@ def test_a_unit_stops_when_its_driver_has_gone(job: BuildJob, unit: ShardUnit, t
 
 
 @pytest.mark.parametrize(("kills", "reasons"), [(1, []), (99, ["decoder_killed"])])
-def test_a_killed_decoder_is_tried_once_more(demo_videos: Path, tmp_path: Path, kills: int, reasons: list[str]) -> None:
+def test_a_killed_decoder_is_retried_once(demo_videos: Path, tmp_path: Path, kills: int, reasons: list[str]) -> None:
     """A decoder that kills itself the first `kills` times, when it sets its limits, before it reads a video."""
     hook = f"""if event == "resource.setrlimit" and args[0] == {resource.RLIMIT_CPU}:
     with open("{tmp_path}/runs", "a+") as runs:

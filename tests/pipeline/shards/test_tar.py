@@ -14,9 +14,9 @@ from motionshards.schemas.tables import Member
 
 
 def samples(seed: int) -> dict[str, dict[str, bytes]]:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     sizes = [0, 1, 511, 512, 513, 20_000]
-    return {f"id/v/{n}": {f"{m:03d}.jpg": chance.bytes(int(chance.choice(sizes))) for m in range(5)} for n in range(4)}
+    return {f"id/v/{n}": {f"{m:03d}.jpg": rng.bytes(int(rng.choice(sizes))) for m in range(5)} for n in range(4)}
 
 
 def write(path: Path, content: dict[str, dict[str, bytes]]) -> dict[str, list[Member]]:
@@ -25,7 +25,7 @@ def write(path: Path, content: dict[str, dict[str, bytes]]) -> dict[str, list[Me
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_members_lie_where_the_writer_says(tmp_path: Path, seed: int) -> None:
+def test_members_are_at_the_returned_offsets(tmp_path: Path, seed: int) -> None:
     content = samples(seed)
     places = write(tmp_path / "a.tar", content)
     raw = (tmp_path / "a.tar").read_bytes()
@@ -36,7 +36,7 @@ def test_members_lie_where_the_writer_says(tmp_path: Path, seed: int) -> None:
             assert zlib.crc32(found) == member.crc32
 
 
-def test_python_reads_what_was_written_in_its_order(tmp_path: Path) -> None:
+def test_tarfile_reads_the_members_in_order(tmp_path: Path) -> None:
     content = samples(0)
     places = write(tmp_path / "a.tar", content)
     with tarfile.open(tmp_path / "a.tar") as tar:
@@ -50,14 +50,14 @@ def test_python_reads_what_was_written_in_its_order(tmp_path: Path) -> None:
 
 
 def test_bytes_equal_those_of_the_standard_library(tmp_path: Path) -> None:
-    write(tmp_path / "ours.tar", samples(1))
-    with tarfile.open(tmp_path / "theirs.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+    write(tmp_path / "written.tar", samples(1))
+    with tarfile.open(tmp_path / "expected.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
         for key, files in samples(1).items():
             for suffix, data in files.items():
                 info = tarfile.TarInfo(f"{key}.{suffix}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-    assert (tmp_path / "ours.tar").read_bytes() == (tmp_path / "theirs.tar").read_bytes()
+    assert (tmp_path / "written.tar").read_bytes() == (tmp_path / "expected.tar").read_bytes()
 
 
 def test_the_longest_key_fits(tmp_path: Path) -> None:
@@ -68,6 +68,6 @@ def test_the_longest_key_fits(tmp_path: Path) -> None:
     assert (tmp_path / "a.tar").read_bytes()[places[key][0].offset :][:3] == b"abc"
 
 
-def test_no_samples_no_file(tmp_path: Path) -> None:
+def test_without_samples_there_is_no_file(tmp_path: Path) -> None:
     write(tmp_path / "a.tar", {})
     assert not (tmp_path / "a.tar").exists()

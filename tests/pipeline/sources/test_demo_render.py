@@ -36,21 +36,21 @@ def clips_of(root: Path, split: str) -> list[Path]:
     return sorted((root / split / "mp4").glob("id9????/???????????/0000[12].mp4"))
 
 
-def test_the_tree_has_the_shape_of_voxceleb2(tree: Path) -> None:
+def test_the_tree_has_the_layout_of_voxceleb2(tree: Path) -> None:
     assert len(clips_of(tree, "dev")) == len(clips_of(tree, "test")) == 4
     assert len([path for path in tree.rglob("*") if path.is_file()]) == 8
     assert all(70 <= len(decode(path)) <= 80 for path in clips_of(tree, "dev"))
 
 
 @pytest.mark.parametrize(("identities", "in_test"), [(1, 0), (2, 1), (3, 1), (4, 2), (6, 2), (9, 2)])
-def test_people_are_split_once_and_for_all(identities: int, in_test: int) -> None:
+def test_people_never_change_their_split(identities: int, in_test: int) -> None:
     people = [(path.relative_to("root").parts[0], who) for path, who, *_ in demo_render._clips(Path("root"), identities, 0)]
     assert len(set(people)) == identities
     assert sum(split == "test" for split, _ in set(people)) == in_test
     assert all((split == "test") == (who >= FIRST_TEST_IDENTITY) for split, who in people)
 
 
-def test_only_what_is_missing_is_rendered_and_to_the_same_bytes(tree: Path) -> None:
+def test_only_missing_clips_are_rendered_with_the_same_bytes(tree: Path) -> None:
     lost, *kept = clips_of(tree, "dev")
     before, mtimes = lost.read_bytes(), [path.stat().st_mtime_ns for path in kept]
     lost.unlink()
@@ -64,7 +64,7 @@ def test_another_seed_gives_other_bytes(tree: Path, tmp_path: Path) -> None:
     assert (tmp_path / "other.mp4").read_bytes() not in [path.read_bytes() for path in clips_of(tree, "dev")]
 
 
-def test_a_clip_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full_disk(frames: bytes, path: Path) -> None:
         path.write_bytes(frames[:100])
         raise OSError("no space left on device")
@@ -102,7 +102,7 @@ def test_mapping_without_inverse_is_refused() -> None:
 
 
 @pytest.mark.parametrize("identity", [0, 1])
-def test_bright_dots_are_rendered_where_warp_points_says(identity: int) -> None:
+def test_bright_dots_are_rendered_at_warp_points(identity: int) -> None:
     dots = np.array([[202.0, 143], [223, 170], [252, 91], [187, 150], [225, 60], [160, 120]])
     y, x = np.mgrid[:512, :512]
     blobs = [255.0 * np.exp(-((x - dot_x) ** 2 + (y - dot_y) ** 2) / (2 * 1.5**2)) for dot_x, dot_y in dots]
@@ -149,7 +149,7 @@ def face_points() -> Callable[[NDArray[np.uint8]], list[NDArray[np.float64]]]:
 
 
 @pytest.mark.parametrize("identity", [0, FIRST_TEST_IDENTITY])
-def test_dlib_sees_one_face_move_as_stated(
+def test_landmarks_found_by_dlib_match_the_stated_motion(
     identity: int, tree: Path, face_points: Callable[[NDArray[np.uint8]], list[NDArray[np.float64]]]
 ) -> None:
     from skimage import data

@@ -61,26 +61,26 @@ def plain_csv() -> bytes:
     return "\r\n".join([COLUMNS, *rows]).encode()
 
 
-def damaged(raw: bytes, chance: random.Random, numbers: bool) -> bytes:
+def damaged(raw: bytes, rng: random.Random, numbers: bool) -> bytes:
     """Flip bits, insert bytes, move or delete pieces, and overwrite numbers by extreme ones."""
     content = bytearray(raw)
-    for _ in range(chance.choice([1, 1, 2, 4, 16])):
-        at = chance.randrange(max(1, len(content)))
-        kind = chance.randrange(6 if numbers else 5)
+    for _ in range(rng.choice([1, 1, 2, 4, 16])):
+        at = rng.randrange(max(1, len(content)))
+        kind = rng.randrange(6 if numbers else 5)
         if kind == 0:
-            content[at : at + 1] = bytes([content[at] ^ (1 << chance.randrange(8))]) if content else b""
+            content[at : at + 1] = bytes([content[at] ^ (1 << rng.randrange(8))]) if content else b""
         elif kind == 1:
-            content[at : at + chance.choice([0, 1, 4])] = chance.choice(INTERESTING)
+            content[at : at + rng.choice([0, 1, 4])] = rng.choice(INTERESTING)
         elif kind == 2:
-            del content[at : at + chance.choice([1, 3, 512, len(content)])]
+            del content[at : at + rng.choice([1, 3, 512, len(content)])]
         elif kind == 3:
-            start = chance.randrange(max(1, len(content)))
-            content[at:at] = content[start : start + chance.choice([8, 46, 512])]
+            start = rng.randrange(max(1, len(content)))
+            content[at:at] = content[start : start + rng.choice([8, 46, 512])]
         elif kind == 4:
-            content[at : at + 8] = chance.randbytes(8)
+            content[at : at + 8] = rng.randbytes(8)
         else:
-            width = chance.choice([2, 4, 8])
-            value = chance.choice(NUMBERS) & ((1 << 8 * width) - 1)
+            width = rng.choice([2, 4, 8])
+            value = rng.choice(NUMBERS) & ((1 << 8 * width) - 1)
             content[at : at + width] = value.to_bytes(width, "little")
     return bytes(content)
 
@@ -155,33 +155,33 @@ SEEDS: dict[str, tuple[bytes, Callable[[Path], None], Callable[[bytes], bytes]]]
 }
 
 
-def attack(name: str, rounds: int, place: Path) -> None:
+def fuzz(name: str, rounds: int, place: Path) -> None:
     """Open a file with different damage each round; time and memory are bounded."""
-    raw, use, mend = SEEDS[name]
+    raw, use, fix = SEEDS[name]
     (place / "nothing").mkdir()
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(rounds):
-        chance = random.Random(f"{name} {number}")
+        rng = random.Random(f"{name} {number}")
         path = place / f"{number}-{name}"  # archives stay open by their name
-        path.write_bytes(mend(damaged(raw, chance, numbers="." in name and name != "m.csv")))
-        began = time.thread_time()
+        path.write_bytes(fix(damaged(raw, rng, numbers="." in name and name != "m.csv")))
+        start_s = time.thread_time()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 use(path)
         except Exception as error:
             raise AssertionError(f"round {number} of {name} with {path.read_bytes()[:100]!r}…: {error!r}") from error
-        assert time.thread_time() - began < 5, f"round {number} of {name}"
+        assert time.thread_time() - start_s < 5, f"round {number} of {name}"
         path.unlink()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 300_000
 
 
 @pytest.mark.parametrize("name", SEEDS)
-def test_some_damage(name: str, tmp_path: Path) -> None:
-    attack(name, 150, tmp_path)
+def test_light_fuzzing(name: str, tmp_path: Path) -> None:
+    fuzz(name, 150, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SEEDS)
-def test_much_damage(name: str, tmp_path: Path) -> None:
-    attack(name, 20_000, tmp_path)
+def test_heavy_fuzzing(name: str, tmp_path: Path) -> None:
+    fuzz(name, 20_000, tmp_path)

@@ -65,15 +65,15 @@ def test_fractions_decimal_commas_and_splits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("v,10,20,1-2-30-40,30000/0,64,48,train,i", "fps is '30000/0', must be a number"),
         ("v,10,20,1-2-30-40,25,64,48,dev,i", "partition is 'dev', must be one of train, val, test"),
         ("v,10,20,1-2-30-4\x00,25,64,48,train,i", "bbox is '1-2-30-4\\x00'"),
-        ("../../outside,10,20,1-2-30-40,25,64,48,train,i", "video_id is '../../outside', which leads out of the input"),
+        ("../../outside,10,20,1-2-30-40,25,64,48,train,i", "video_id is '../../outside', which is outside the input"),
         ("/etc/passwd,10,20,1-2-30-40,25,64,48,train,i", "video_id is '/etc/passwd'"),
         ("C:\\v,10,20,1-2-30-40,25,64,48,train,i", "video_id is 'C:\\\\v'"),
-        ("a\\..\\..\\b,10,20,1-2-30-40,25,64,48,train,i", "which leads out of the input"),
+        ("a\\..\\..\\b,10,20,1-2-30-40,25,64,48,train,i", "which is outside the input"),
         ("a\x00b,10,20,1-2-30-40,25,64,48,train,i", "video_id is 'a\\x00b'"),
         ("x" * 200_000 + ",10,20,1-2-30-40,25,64,48,train,i", "field larger than field limit"),
         ("v,1e400,20,1-2-30-40,25,64,48,train,i", "start is 1e400"),
@@ -81,13 +81,13 @@ def test_fractions_decimal_commas_and_splits(tmp_path: Path) -> None:
         ("v,7,7.000000000000001,1-2-30-40,3,64,48,train,i", "is empty"),
     ],
 )
-def test_refused_row_is_reported_by_line_and_field_and_others_are_listed(row: str, said: str, tmp_path: Path) -> None:
+def test_refused_row_is_reported_by_line_and_field_and_others_are_listed(row: str, message: str, tmp_path: Path) -> None:
     clips, malformed = listed("\n".join([COLUMNS, GOOD, row, GOOD]).encode(), tmp_path)
     assert len(clips) == 2 and len(malformed) == 1
-    assert malformed[0].startswith("m.csv line 3: ") and said in malformed[0] and len(malformed[0]) < 300
+    assert malformed[0].startswith("m.csv line 3: ") and message in malformed[0] and len(malformed[0]) < 300
 
 
-def test_an_open_quote_names_the_lines_that_it_swallows(tmp_path: Path) -> None:
+def test_an_open_quote_is_reported_with_all_lines_of_its_cell(tmp_path: Path) -> None:
     clips, malformed = listed("\n".join([COLUMNS, GOOD, f'"{GOOD}', GOOD, GOOD]).encode(), tmp_path)
     assert len(clips) == 1
     assert len(malformed) == 1 and malformed[0].startswith("m.csv lines 3-5: start is None")
@@ -99,14 +99,14 @@ def test_names_with_bytes_that_are_not_utf8_find_their_files(tmp_path: Path) -> 
     assert clip.spans[0].uri == "caf%E9.mp4" and clip.cost > 0 and malformed == []
 
 
-def test_only_malformed_rows_end_the_build_with_the_first_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_csv_of_malformed_rows_only_is_refused_listing_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [GOOD.replace("train", f"part{n}") for n in range(5)]
     (tmp_path / "taichi-metadata.csv").write_text("\n".join([COLUMNS, *rows]))
     arguments = ["--source", "taichi", "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--landmarks", "none"]
     assert build.main([*arguments, "--quiet"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "5 malformed lines: taichi-metadata.csv line 2: partition is 'part0'" in said
-    assert "line 4: partition is 'part2'" in said and "line 5" not in said
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1 and "5 malformed lines: taichi-metadata.csv line 2: partition is 'part0'" in stderr
+    assert "line 4: partition is 'part2'" in stderr and "line 5" not in stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -115,12 +115,12 @@ def test_skipped_lines_are_not_counted_as_kept(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "taichi-metadata.csv").write_text("\n".join([COLUMNS, GOOD, GOOD, "v,1"]))
     arguments = ["--source", "taichi", "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--landmarks", "none"]
     assert build.main([*arguments, "--workers", "1"]) == 1
-    said = capsys.readouterr()
-    assert "skipped 1 malformed lines" in said.err and "warnings: duplicates 1\n" in said.err
-    assert "2 planned = 0 kept + 2 rejected (unreadable 2); processed 2 clips in" in said.out
+    output = capsys.readouterr()
+    assert "skipped 1 malformed lines" in output.err and "warnings: duplicates 1\n" in output.err
+    assert "2 planned = 0 kept + 2 rejected (unreadable 2); processed 2 clips in" in output.out
 
 
-def test_a_csv_of_a_gigabyte_takes_bounded_memory(tmp_path: Path) -> None:
+def test_a_csv_of_a_gigabyte_is_refused_with_bounded_memory(tmp_path: Path) -> None:
     huge = tmp_path / "m.csv"
     with huge.open("wb") as stream:
         stream.write(f"{COLUMNS}\n".encode())
@@ -144,8 +144,12 @@ def test_a_csv_of_a_gigabyte_takes_bounded_memory(tmp_path: Path) -> None:
 
 
 def test_csv_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
-    for name, said in (("/dev/zero", "not a regular file"), (tmp_path, "not a regular file"), (tmp_path / "no", "no such file")):
-        with pytest.raises(ConfigError, match=said):
+    for name, message in (
+        ("/dev/zero", "not a regular file"),
+        (tmp_path, "not a regular file"),
+        (tmp_path / "no", "no such file"),
+    ):
+        with pytest.raises(ConfigError, match=message):
             list(taichi.list_clips(Listing(DirectoryTree(tmp_path), metadata=Path(name))))
 
 
@@ -174,12 +178,12 @@ def test_invalid_urls_are_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", ["nan", "inf", "1e300", "1_0x"])
-def test_a_track_of_impossible_numbers_is_malformed(cell: str) -> None:
+def test_a_track_with_invalid_numbers_is_malformed(cell: str) -> None:
     with pytest.raises(ClipRejected, match="line 2: X is") as lost:
         read_track("a.txt", f"FRAME X Y W H\n1 {cell} 2 3 4\n".encode())
     assert lost.value.reason == "bad_annotation"
 
 
-def test_a_track_may_hold_other_line_ends_in_its_header() -> None:
+def test_the_header_of_a_track_may_contain_other_line_separators() -> None:
     frames, _, _ = read_track("a.txt", "Reference : a\u2028b\x85c\r\n\r\nFRAME X Y W H\r\n7 1 2 3 4\r\n".encode())
     assert frames.tolist() == [7]

@@ -9,7 +9,7 @@ from source_trees import touch
 
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.planning.hygiene import hygiene
-from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.planning.plan import Subset, listing_table, plan_new, read_unit, units
 from motionshards.pipeline.sources import SOURCES, hdtf
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
@@ -53,7 +53,7 @@ def test_hdtf(place: str, tmp_path: Path) -> None:
     ]
 
 
-def test_hdtf_urls_and_a_video_that_is_absent(tmp_path: Path) -> None:
+def test_hdtf_urls_and_missing_videos(tmp_path: Path) -> None:
     write_hdtf(tmp_path)
     urls = hdtf.urls(DirectoryTree(tmp_path))
     assert list(urls) == ["Radio1", "Radio2", "AdamSmith1"]
@@ -62,7 +62,7 @@ def test_hdtf_urls_and_a_video_that_is_absent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "line", "said", "left"),
+    ("name", "line", "message", "left"),
     [
         ("RD_annotion_time", "../x.mp4 00:01-00:02", "RD_annotion_time.txt line 2: video is '../x', must be a file name", 1),
         ("RD_annotion_time", "Radio9.mp4 00:10-00:ab", "RD_annotion_time.txt line 2: time is '00:10-00:ab', must be MM:SS", 1),
@@ -73,18 +73,18 @@ def test_hdtf_urls_and_a_video_that_is_absent(tmp_path: Path) -> None:
         ("RD_video_url", "Radio9 https://www.youtube.com/watch?v=ddddddddddd", "line 3: 'Radio9' has no times in RD_annotion", 3),
     ],
 )
-def test_a_bad_line_of_hdtf_is_named(name: str, line: str, said: str, left: int, tmp_path: Path) -> None:
+def test_a_malformed_line_of_hdtf_is_reported(name: str, line: str, message: str, left: int, tmp_path: Path) -> None:
     only_rd = {f"WDA_{kind}": "" for kind in hdtf.KINDS}
     before = "Radio1.mp4 00:20-01:35\n" if name == "RD_annotion_time" else HDTF[f"{name}.txt"]
     more = {"RD_video_url": HDTF["RD_video_url.txt"].split("\n")[0] + "\n"} if name == "RD_annotion_time" else {}
     write_hdtf(tmp_path, **only_rd, **more, **{name: f"{before}{line}\n"})
     clips, listing = list_clips("hdtf", tmp_path)
     assert len(clips) == left
-    (told,) = listing.malformed
-    assert said in told
+    (reported,) = listing.malformed
+    assert message in reported
 
 
-def test_hdtf_clips_keep_their_numbers_where_one_is_malformed(tmp_path: Path) -> None:
+def test_hdtf_clips_keep_their_numbers_if_one_is_malformed(tmp_path: Path) -> None:
     write_hdtf(tmp_path, RD_annotion_time="Radio2.mp4 bad 01:30-1:02:30.5\n", RD_video_url="")
     clip = list_clips("hdtf", tmp_path)[0][0]
     assert (clip.key, clip.spans[0].start_s, clip.spans[0].end_s) == ("Radio2/Radio2/1", 90, 3750.5)
@@ -110,7 +110,7 @@ def test_celebvhq(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"ytb_id": "../x"}, "ytb_id is '../x', must be a file name"),
         ({"ytb_id": 5}, "ytb_id is 5"),
@@ -123,13 +123,13 @@ def test_celebvhq(tmp_path: Path) -> None:
         ({"bbox": {"top": float("nan"), "bottom": 1, "left": 0, "right": 1}}, "top is nan"),
     ],
 )
-def test_a_bad_clip_of_celebvhq_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_malformed_clip_of_celebvhq_is_reported(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     good = celebvhq_clip(ID, 1, 2, (0, 0, 1, 1))
     write_celebvhq(tmp_path, {f"{ID}_0": good, f"{ID}_1": {**good, **change}, f"{ID}_2": good})
     clips, listing = list_clips("celebvhq", tmp_path)
     assert len(clips) == 2
-    (told,) = listing.malformed
-    assert told.startswith(f"celebvhq_info.json '{ID}_1': ") and said in told and len(told) < 300
+    (reported,) = listing.malformed
+    assert reported.startswith(f"celebvhq_info.json '{ID}_1': ") and message in reported and len(reported) < 300
 
 
 @pytest.mark.parametrize("text", ["", "[", '{"clips": []}', "[1]", "[" * 100_000, "\xff"])
@@ -153,7 +153,7 @@ def test_talkinghead1kh(chunk: str, tmp_path: Path) -> None:
     assert (second.split, second.spans[0].uri) == ("val", "videos/_x-_y2/_x-_y2_0003.mp4")
 
 
-def test_the_small_list_counts_where_train_is_absent(tmp_path: Path) -> None:
+def test_the_small_list_is_used_if_train_is_absent(tmp_path: Path) -> None:
     write_talkinghead1kh(tmp_path, small=TUBE * 2 + "\n", val=TUBE)
     (tmp_path / "videos").mkdir()
     clips, _ = list_clips("talkinghead1kh", tmp_path)
@@ -171,7 +171,7 @@ def test_uncut_video_of_talkinghead1kh_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("a_0001,1,2,3", "4 fields, expected 9"),
         ("a,720,1280,0,9,0,0,9,9", "name is 'a', must be <youtube id>_<NNNN>"),
@@ -182,12 +182,12 @@ def test_uncut_video_of_talkinghead1kh_is_reported(tmp_path: Path) -> None:
         (f"a_0001,720,1280,0,{'9' * 4000},0,0,9,9", "E is '999"),
     ],
 )
-def test_a_bad_line_of_talkinghead1kh_is_named(line: str, said: str, tmp_path: Path) -> None:
+def test_a_malformed_line_of_talkinghead1kh_is_reported(line: str, message: str, tmp_path: Path) -> None:
     write_talkinghead1kh(tmp_path, train=f"{TUBE}{line}\n{TUBE}")
     clips, listing = list_clips("talkinghead1kh", tmp_path)
     assert len(clips) == 2
-    (told,) = listing.malformed
-    assert told.startswith("train_video_tubes.txt line 2: ") and said in told and len(told) < 200
+    (reported,) = listing.malformed
+    assert reported.startswith("train_video_tubes.txt line 2: ") and message in reported and len(reported) < 200
 
 
 def test_boxes_with_unknown_width_are_checked_by_height(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_the_plan_keeps_every_field(source: str, tmp_path: Path) -> None:
     clips, _ = list_clips(source, tmp_path)
     config = BuildConfig(source=source)
     listed = listing_table(iter(clips), config)
-    plan_new(tmp_path / "out", listed, config, Wanted())
+    plan_new(tmp_path / "out", listed, config, Subset())
     (unit,) = units(tmp_path / "out")
     planned = sorted(read_unit(tmp_path / "out", unit), key=lambda clip: clip.key)
     assert [clip.spans for clip in planned] == [clip.spans for clip in sorted(clips, key=lambda clip: clip.key)]

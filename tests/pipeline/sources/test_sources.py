@@ -19,7 +19,7 @@ def brief(clips: list[ClipSpec]) -> list[tuple[str, str, str]]:
     return [(clip.split, clip.key, clip.spans[0].uri) for clip in clips]
 
 
-def test_voxceleb1_by_its_annotations(tmp_path: Path) -> None:
+def test_voxceleb1_annotations(tmp_path: Path) -> None:
     touch(tmp_path, "txt/id10001/vid/00001.txt", "txt/id10001/vid/00002.txt", "txt/id10270/-v_2/00001.txt", "videos/vid.mp4")
     clips = list(voxceleb1.list_clips(Listing(DirectoryTree(tmp_path))))
     assert brief(clips) == [
@@ -32,7 +32,7 @@ def test_voxceleb1_by_its_annotations(tmp_path: Path) -> None:
     assert [(clip.key, len(clip.spans)) for clip in videos] == [("id10001/vid/video", 2), ("id10270/-v_2/video", 1)]
 
 
-def test_voxceleb2_by_its_annotations(tmp_path: Path) -> None:
+def test_voxceleb2_annotations(tmp_path: Path) -> None:
     touch(tmp_path, "dev/txt/id1/vid/00001.txt", "test/txt/id2/vid/00001.txt", "videos/vid.webm")
     clips = list(voxceleb2.list_clips(Listing(DirectoryTree(tmp_path))))
     assert brief(clips) == [("train", "id1/vid/00001", "videos/vid.webm"), ("test", "id2/vid/00001", "videos/vid.webm")]
@@ -51,7 +51,7 @@ def test_a_metadata_csv(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("v,ten,20,1-2-3-4,25,64,48,train,i", "start is 'ten'"),
         ("v,10,,1-2-3-4,25,64,48,train,i", "end is ''"),
@@ -64,16 +64,16 @@ def test_a_metadata_csv(tmp_path: Path) -> None:
         ("v,10", "end is None"),
     ],
 )
-def test_a_malformed_line_is_named_and_the_rest_is_listed(tmp_path: Path, row: str, said: str) -> None:
+def test_a_malformed_line_is_reported_and_the_others_are_listed(tmp_path: Path, row: str, message: str) -> None:
     good = "v,10,20,1-2-3-4,25,64,48,train,i"
     listing = Listing(DirectoryTree(tmp_path), metadata=write_csv(tmp_path / "m.csv", good, row, good))
     assert len(list(voxceleb1.list_clips(listing))) == 2
     assert len(listing.malformed) == 1
     assert listing.malformed[0].startswith("m.csv line 3: ")
-    assert said in listing.malformed[0]
+    assert message in listing.malformed[0]
 
 
-def test_a_csv_of_another_form_is_refused(tmp_path: Path) -> None:
+def test_a_csv_with_other_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "taichi-metadata.csv").write_text("name,url\na,b\n")
     with pytest.raises(ConfigError, match="lacks the columns video_id, start"):
         list(taichi.list_clips(Listing(DirectoryTree(tmp_path))))
@@ -81,7 +81,7 @@ def test_a_csv_of_another_form_is_refused(tmp_path: Path) -> None:
         list(taichi.list_clips(Listing(DirectoryTree(tmp_path), metadata=tmp_path / "nowhere.csv")))
 
 
-def test_fashion_by_folders_and_by_lists(tmp_path: Path) -> None:
+def test_fashion_directories_and_lists(tmp_path: Path) -> None:
     touch(tmp_path, "train/91-3003CN5S.mp4", "test/A1F1j+kNaDS.mp4", "train/notes.txt")
     assert brief(list(fashion.list_clips(Listing(DirectoryTree(tmp_path))))) == [
         ("train", "91-3003CN5S/91-3003CN5S/video", "train/91-3003CN5S.mp4"),
@@ -132,10 +132,10 @@ def test_an_annotated_video_is_built_end_to_end(demo_videos: Path, tmp_path: Pat
     out = tmp_path / "out"
     arguments = ["--source", "voxceleb1", "--input", str(root), "--output", str(out), "--size", "96", "--workers", "1"]
     assert build.main(arguments) == 0
-    told = capsys.readouterr()
-    assert "6 planned = 3 kept + 3 rejected (bad_annotation 1, past_the_end 1, unreadable 1)" in told.out
-    assert "annotation extends past the end of the video: 2 clips" in told.err
-    assert "vox-metadata.csv line 4: bbox is '30-20-200'" in told.err
+    output = capsys.readouterr()
+    assert "6 planned = 3 kept + 3 rejected (bad_annotation 1, past_the_end 1, unreadable 1)" in output.out
+    assert "annotation extends past the end of the video: 2 clips" in output.err
+    assert "vox-metadata.csv line 4: bbox is '30-20-200'" in output.err
     manifest = Manifest.read(out)
     assert manifest.config.recipe == "bbox"
     assert manifest.hygiene["duplicates"]["count"] == manifest.hygiene["malformed"]["count"] == 1
@@ -148,4 +148,4 @@ def test_an_annotated_video_is_built_end_to_end(demo_videos: Path, tmp_path: Pat
     assert set(late.values()) == {0.0}
     before = (out / "dataset.json").read_bytes()
     assert build.main(arguments) == 0
-    assert (out / "dataset.json").read_bytes() == before, "what was found while building is not forgotten by another planning"
+    assert (out / "dataset.json").read_bytes() == before, "warnings found while building are kept when planning again"

@@ -24,7 +24,7 @@ def test_the_official_tree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("top", ["", "mp4/"])
-def test_a_tree_of_identities_alone(tmp_path: Path, top: str) -> None:
+def test_a_tree_of_identities_without_splits(tmp_path: Path, top: str) -> None:
     touch(tmp_path, f"{top}id1/vid/00001.mp4", f"{top}id2/vid/00001.mp4")
     assert listed(tmp_path) == [("train", "id1/vid/00001"), ("train", "id2/vid/00001")]
 
@@ -43,7 +43,7 @@ def test_an_official_list_of_another_form_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("half", "split"), [("dev", "train"), ("test", "test")])
-def test_one_half_given_as_the_root_keeps_its_split(tmp_path: Path, half: str, split: str) -> None:
+def test_a_single_half_as_the_root_keeps_its_split(tmp_path: Path, half: str, split: str) -> None:
     touch(tmp_path, f"{half}/mp4/id1/vid/00001.mp4")
     assert listed(tmp_path / half) == [(split, "id1/vid/00001")]
     assert listed(tmp_path / half / "mp4")[0][1] == "id1/vid/00001"

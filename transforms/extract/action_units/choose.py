@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, PRESENCES, ActionUnits, AuFile, AuSequence
+from motionshards.schemas.action_units import INTENSITIES, MIN_CONFIDENCE, PRESENCES, ActionUnits, AuFile, AuSequence
 from motionshards.transforms.extract.action_units.rows import Row
 from motionshards.transforms.extract.action_units.source import StoredClip
 
@@ -25,7 +25,7 @@ def is_usable(row: Row) -> bool:
     frames whose confidence is too low for action units all of them are zero.
     """
     values = (*row.intensity, *row.presence)
-    return row.success and row.confidence >= LEAST_CONFIDENCE and not any(map(math.isnan, values)) and any(values)
+    return row.success and row.confidence >= MIN_CONFIDENCE and not any(map(math.isnan, values)) and any(values)
 
 
 def face_of(

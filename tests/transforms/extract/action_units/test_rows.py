@@ -9,7 +9,7 @@ from checkout import SHARED
 from openface_program import INTENSITIES, PRESENCES, as_csv, confidence, intensities, presences, row
 
 from motionshards.schemas import action_units
-from motionshards.schemas.action_units import LEAST_CONFIDENCE
+from motionshards.schemas.action_units import MIN_CONFIDENCE
 from motionshards.transforms.extract.action_units.choose import as_action_units, face_of, is_usable
 from motionshards.transforms.extract.action_units.rows import CsvLines, Row, read_rows
 
@@ -107,7 +107,7 @@ def test_values_out_of_range_by_rounding_are_clamped() -> None:
 
 
 def test_a_row_is_usable_if_openface_computed_action_units() -> None:
-    assert is_usable(one_row()) and is_usable(one_row(confidence=LEAST_CONFIDENCE)) and is_usable(one_row(confidence=1.0))
+    assert is_usable(one_row()) and is_usable(one_row(confidence=MIN_CONFIDENCE)) and is_usable(one_row(confidence=1.0))
     for low in (0.68, 0.72, 0.7499, np.nan):
         assert not is_usable(one_row(confidence=low))
     nothing, neutral = (0.0,) * 17, (0.0,) * 18

@@ -1,4 +1,4 @@
-"""Choose the crop recipe for a folder of unknown videos by looking at a few of them."""
+"""Choose the crop recipe for a folder of unknown videos by examining a few of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ _CLOSE = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Examined:
     """What was found in the first seconds of a video.
 
     frames: number of decodable frames in the whole video
@@ -32,20 +32,20 @@ class _Look:
     face: float
 
 
-def recipe_by_looking(clips: Iterable[ClipSpec], root: Root, model: FaceModel, config: BuildConfig) -> tuple[str, str]:
-    """Choose `face` if faces are small in their frames, or `resize` if frames are close-ups or without faces; and say why.
+def choose_recipe(clips: Iterable[ClipSpec], root: Root, model: FaceModel, config: BuildConfig) -> tuple[str, str]:
+    """Choose `face` if faces are small in their frames, or `resize` if frames are close-ups or without faces.
 
-    Looks at a few frames of a few videos, sampled deterministically.
+    Examines a few frames of a few videos, sampled deterministically. Returns the recipe and the reason.
     """
     drawn = nsmallest(_VIDEOS, clips, key=lambda spec: stable_hash(config.seed, spec.key))
-    looks = [look for spec in drawn if (look := _look(spec, root, model, config)) is not None]
-    faces = [look.face for look in looks if np.isfinite(look.face)]
-    if not looks:
+    examined = [one for spec in drawn if (one := _examine(spec, root, model, config)) is not None]
+    faces = [one.face for one in examined if np.isfinite(one.face)]
+    if not examined:
         return "resize", "none of the examined videos can be read"
-    if 2 * len(faces) < len(looks):
-        return "resize", f"only {len(faces)} of {len(looks)} examined videos show a face"
-    face, frames = float(np.median(faces)), float(np.median([look.frames for look in looks]))
-    seen = f"faces fill {face:.0%} of the frame's shorter side in {len(faces)} of {len(looks)} examined videos"
+    if 2 * len(faces) < len(examined):
+        return "resize", f"only {len(faces)} of {len(examined)} examined videos show a face"
+    face, frames = float(np.median(faces)), float(np.median([one.frames for one in examined]))
+    seen = f"faces fill {face:.0%} of the frame's shorter side in {len(faces)} of {len(examined)} examined videos"
     if face >= _CLOSE:
         return "resize", seen
     if frames < config.tube_min_frames:
@@ -53,8 +53,8 @@ def recipe_by_looking(clips: Iterable[ClipSpec], root: Root, model: FaceModel, c
     return "face", f"{seen}; --recipe resize stores whole frames"
 
 
-def _look(spec: ClipSpec, root: Root, model: FaceModel, config: BuildConfig) -> _Look | None:
-    """Look at the first seconds of a video; None if it cannot be read."""
+def _examine(spec: ClipSpec, root: Root, model: FaceModel, config: BuildConfig) -> _Examined | None:
+    """Examine the first seconds of a video; None if it cannot be read."""
     spans = tuple(replace(span, end_s=min(span.end_s, span.start_s + _FIRST_S)) for span in spec.spans)
     few = config.without_video(recipe="resize", frames=_FRAMES, min_frames=1)
     (read,) = read_clip(replace(spec, spans=spans), root, model, few)
@@ -63,4 +63,4 @@ def _look(spec: ClipSpec, root: Root, model: FaceModel, config: BuildConfig) -> 
     (track,), place = find_tracks([read], model), read.crop.placement
     shares = face_size_px(track.boxes_px, place.source_to_crop) / place.source_size_px.min(axis=1)
     found = shares[np.isfinite(shares)]
-    return _Look(sum(read.file_frames), float(np.median(found)) if len(found) else np.nan)
+    return _Examined(sum(read.file_frames), float(np.median(found)) if len(found) else np.nan)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from made import make_clip
 
-from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
+from motionshards.schemas.confidence import CONFIDENCE, FRAME_SCORES, confidence_columns
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks
 from motionshards.schemas.samples.encode import encode_sample
 from motionshards.schemas.samples.restore import restore_clip
 from motionshards.schemas.tables import MARKER, clip_row, table
 
 NAN = float("nan")
-COLUMNS = (*DOUBT, "frame_landmark_residual", *(f"frame_{name}" for name in FRAME_SCORES))
+COLUMNS = (*CONFIDENCE, "frame_landmark_residual", *(f"frame_{name}" for name in FRAME_SCORES))
 
 
 def columns(**changed: Any) -> dict[str, Any]:
@@ -30,12 +30,12 @@ def columns(**changed: Any) -> dict[str, Any]:
         "span": np.array([0, 0, 1, 1]),
         "pts_s": np.array([1.0, 1.1, 5.0, 5.04]),
     }
-    return doubt_columns(**{**values, **changed})
+    return confidence_columns(**{**values, **changed})
 
 
 def test_least_confident_frame_counts() -> None:
     found = columns()
-    assert {name: found[name] for name in DOUBT} == {
+    assert {name: found[name] for name in CONFIDENCE} == {
         "face_share": 0.75,
         "least_detector_score": 0.25,
         "least_landmark_score": 0.5,
@@ -64,7 +64,7 @@ def test_without_faces_only_the_share_is_set() -> None:
     nothing = columns(
         boxes_px=np.full((4, 4), NAN), detector_scores=np.full(4, NAN), residual=np.full(4, NAN), yaw_deg=np.full(4, NAN)
     )
-    assert [nothing[name] for name in DOUBT] == [0, None, None, None, None]
+    assert [nothing[name] for name in CONFIDENCE] == [0, None, None, None, None]
 
 
 def row_of(clip: Clip) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def row_of(clip: Clip) -> dict[str, Any]:
     return row
 
 
-def test_the_columns_of_a_sample_are_those_of_its_build() -> None:
+def test_columns_computed_from_a_sample_equal_those_of_the_build() -> None:
     """Scores with more digits than meta.json stores, and times at the limit."""
     random = np.random.default_rng(7)
     made = make_clip(0, 30, "id0", "train", True, False, 32)
@@ -96,4 +96,4 @@ def test_the_columns_of_a_sample_are_those_of_its_build() -> None:
 
 def test_without_landmarks_all_are_null() -> None:
     row = row_of(make_clip(0, 3, "id0", "train", False, False, 32))
-    assert all(row[name] is None for name in (*DOUBT, "frame_detector_score", "frame_landmark_score"))
+    assert all(row[name] is None for name in (*CONFIDENCE, "frame_detector_score", "frame_landmark_score"))

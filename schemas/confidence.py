@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 FRAME_SCORES = ("detector_score", "landmark_score")
 """Per-frame measures, `frame_<name>` in the index; in the sample, box_scores and landmark_scores.npy."""
-DOUBT = ("face_share", "least_detector_score", "least_landmark_score", "landmark_residual", "yaw_jump_deg")
+CONFIDENCE = ("face_share", "least_detector_score", "least_landmark_score", "landmark_residual", "yaw_jump_deg")
 """Per-clip measures."""
 
 ADJACENT_S = 0.11
@@ -22,7 +22,7 @@ _SCORE_DIGITS, _YAW_DIGITS = 4, 2
 Floats = NDArray[np.floating[Any]]
 
 
-def doubt_columns(
+def confidence_columns(
     *,
     boxes_px: Floats,
     detector_scores: Floats,
@@ -32,7 +32,7 @@ def doubt_columns(
     span: NDArray[np.integer[Any]],
     pts_s: Floats,
 ) -> dict[str, Any]:
-    """Compute the columns of DOUBT (None where no frame has a value) and FRAME_SCORES (float32 [T], NaN without a face).
+    """Compute the columns of CONFIDENCE (None where no frame has a value) and FRAME_SCORES (float32 [T], NaN without a face).
 
     For T stored frames: boxes [T,4], detector scores [T], landmark scores [T,68], residual of the pose fit [T] and yaw [T],
     each NaN where there is no face; span index [T] and time within the file [T].

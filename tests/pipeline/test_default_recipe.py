@@ -7,10 +7,10 @@ from heads import head_in_frame
 
 from motionshards.dataset import build
 from motionshards.dataset.index import Dataset
+from motionshards.pipeline.default_recipe import choose_recipe
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources import folder
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.usual_recipe import recipe_by_looking
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.landmarks import models
@@ -21,7 +21,7 @@ CONFIG = BuildConfig(source="folder", frames=3, size=128, tube_min_frames=10)
 def chosen(videos: Path, config: BuildConfig = CONFIG) -> tuple[str, str]:
     dlib = models.load("dlib")
     assert dlib is not None
-    return recipe_by_looking(folder.list_clips(Listing(DirectoryTree(videos))), videos, dlib, config)
+    return choose_recipe(folder.list_clips(Listing(DirectoryTree(videos))), videos, dlib, config)
 
 
 @pytest.fixture
