@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from motionshards.dataset.query.formatting import aligned, figure
+from motionshards.dataset.query.formatting import aligned, format_value
 
 Bounds = dict[str, float | None]
 
@@ -41,7 +41,7 @@ def _disk(found: dict[str, Any]) -> str:
     most = disk["total"]["high"] or disk["total"]["value"]
     short = " - NOT ENOUGH" if most + disk["unfinished"] > disk["free"] else ""
     return (
-        f"disk    {_bytes(disk['total'])}: shards {size(disk['shards']['value'])}, remainder index, markers and plan\n"
+        f"disk    {_bytes(disk['total'])}: shards {size(disk['shards']['value'])}, the rest is index, markers and plan\n"
         f"        plus {size(disk['unfinished'])} of unfinished shards during the build; {size(disk['free'])} free{short}"
     )
 
@@ -77,7 +77,7 @@ def _by_workers(time: dict[str, Any]) -> str:
 def _caution(found: dict[str, Any]) -> str:
     if found["sample"] == found["clips"]:
         return ""
-    return "In brackets: 90% intervals. They cover the choice of clips, not other load on this machine."
+    return "In parentheses: 90% intervals. They cover the choice of clips, not other load on this machine."
 
 
 def _percent(share: Bounds) -> str:
@@ -121,7 +121,7 @@ def _value(interval: Bounds) -> float:
 
 def _few(value: float) -> str:
     """Three significant digits: an estimate has no more."""
-    return figure(float(f"{value:.3g}"))
+    return format_value(float(f"{value:.3g}"))
 
 
 def duration(hours: float) -> str:

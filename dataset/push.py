@@ -19,7 +19,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
+from motionshards.dataset.commandline import LocalDatasetArgument, OutputOptions, command, show
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.storage.hub import HubFile, HubRepository, open_repository
 from motionshards.dataset.verify import verify
@@ -44,7 +44,7 @@ _OF_A_NEW_REPOSITORY = (".gitattributes", ".gitignore", "LICENSE")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Places(OfLocalDataset):
+class _Places(LocalDatasetArgument):
     """Source and target of a push, as positional arguments."""
 
     repository: str = field(kw_only=False)
@@ -52,7 +52,7 @@ class _Places(OfLocalDataset):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PushOptions(Reporting, _Places):
+class PushOptions(OutputOptions, _Places):
     """Options of `motionshards push`."""
 
     public: bool = False
@@ -85,10 +85,10 @@ def main(options: PushOptions) -> None:
     options.print_result(push(options, lambda line: show(line, sys.stderr)))
 
 
-def push(options: PushOptions, say: Callable[[str], object] = lambda line: None) -> Pushed:
+def push(options: PushOptions, log: Callable[[str], object] = lambda line: None) -> Pushed:
     """Make the dataset in the repository identical to this one; other files of the repository are left alone.
 
-    say: called with the licence before anything is uploaded, and with what remains for the user to do
+    log: called with the licence before anything is uploaded, and with what remains for the user to do
 
     Raises:
         ConfigError: the arguments, the token, or the visibility or content of the repository do not permit the push
@@ -97,7 +97,7 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
     """
     data = Dataset.open(options.data)
     corpus = corpus_of(data.manifest.config.source)
-    say(_terms(corpus))
+    log(_terms(corpus))
     if options.public and corpus.real and not options.rights_confirmed:
         raise ConfigError("--public publishes videos of real people: add --rights-confirmed if you have the right to do so")
     if data.manifest.config.identity_embedding and not options.with_identity_embeddings:
@@ -115,7 +115,7 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
         _refuse_strangers(hub.name, before, files)
         pushed = _synchronize(hub, before, files, private=not options.public)
     if (data.manifest.removals or _dropped_identities(data)) and pushed.uploaded and files.keys() & before.keys():
-        say(f"earlier commits of {hub.name} may still contain removed data: docs/publishing.md explains how to erase them")
+        log(f"earlier commits of {hub.name} may still contain removed data: docs/publishing.md explains how to erase them")
     return pushed
 
 

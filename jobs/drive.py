@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from motionshards.dataset.commandline import Reporting, choice, command
-from motionshards.jobs.options import InBatches, check_output
+from motionshards.dataset.commandline import OutputOptions, choice, command
+from motionshards.jobs.options import BatchOption, check_output
 from motionshards.trainers.parallel import choose_device
 from motionshards.trainers.talking_heads.adapt import Adaptation
 from motionshards.trainers.talking_heads.episodes import draw
@@ -58,7 +58,7 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriveOptions(Reporting, InBatches):
+class DriveOptions(OutputOptions, BatchOption):
     """Options of `motionshards drive`."""
 
     checkpoint: Path
@@ -70,7 +70,7 @@ class DriveOptions(Reporting, InBatches):
     adapt: bool = False
     """Move and scale the landmarks to the person's face."""
     crop: Annotated[str, choice(CROPS)] = "face"
-    """face cuts the face out as in VoxCeleb; none is for videos that are cut out already."""
+    """face crops the face as in VoxCeleb; none is for videos that are already cropped."""
     landmarks: Annotated[str, choice(LANDMARKS)] = "dlib"
     """The landmark model; use that of the training data."""
     no_audio: bool = False

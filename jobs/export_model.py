@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end
-from motionshards.jobs.options import OfMotionModel, named_in, writing
+from motionshards.dataset.commandline import FAILED, OK, OutputOptions, choice, command, end
+from motionshards.jobs.options import AlignCornersOption, named_in, writing
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.trainers.fomm.config import CONFIGS
@@ -29,7 +29,7 @@ from motionshards.trainers.fomm.restore import restore
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Reporting, OfMotionModel):
+class ExportOptions(OutputOptions, AlignCornersOption):
     """Options of `motionshards export-model`."""
 
     checkpoint: Path

@@ -123,7 +123,7 @@ def check_built(plan: Plan, shards: dict[str, ShardEntry]) -> Iterator[str]:
     for file, names in waiting.items():
         clips = sum(len(plan.units[name].keys) for name in names)
         yield (
-            f"{PLAN_DIR}/{file}: {clips} planned clips ({len(names)} shards, first {names[0]}) are not in dataset.json: "
+            f"{PLAN_DIR}/{file}: {clips} planned clips ({len(names)} shards, the first is {names[0]}) are not in dataset.json: "
             "the build is unfinished; run it again to resume"
         )
     if plan.readable:

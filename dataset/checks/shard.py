@@ -208,7 +208,7 @@ def _walk(stream: BinaryIO, rows: list[dict[str, Any]]) -> tuple[list[str], set[
                 damaged.add(key)
     except (tarfile.TarError, ValueError, EOFError) as error:
         faults.append(f"is not completely readable as a tar: {why(error)}")
-    faults += _some(strange, "not in the index") + _some(list(left), "missing from the tar")
+    faults += _summarized(strange, "not in the index") + _summarized(list(left), "missing from the tar")
     return faults, damaged | {key for key, _ in left.values()}
 
 
@@ -248,8 +248,8 @@ def _crc32(stream: BinaryIO, info: tarfile.TarInfo) -> int:
     return found
 
 
-def _some(names: list[str], what: str) -> list[str]:
-    """One or two lines for all missing or unexpected members, because damage in one place can affect thousands."""
+def _summarized(names: list[str], what: str) -> list[str]:
+    """At most two lines for all missing or unexpected members, because damage in one place can affect thousands."""
     if not names:
         return []
     return [f"{names[0]}: is {what}"] + ([f"{len(names) - 1} more members are {what}"] if len(names) > 1 else [])

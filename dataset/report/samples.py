@@ -85,7 +85,7 @@ class Sample:
 
     row: dict[str, Any]
     shown: Shown | None
-    trouble: str = ""
+    error: str = ""
 
 
 def read_samples(out: Path, rows: Rows, videos: int) -> Iterator[Sample]:

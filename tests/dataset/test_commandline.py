@@ -12,12 +12,12 @@ from cyclopts.types import PositiveInt
 
 from motionshards.cli import COMMANDS, find_command
 from motionshards.dataset import add
-from motionshards.dataset.commandline import FAILED, INTERRUPTED, OK, UNUSABLE, Command, Reporting, choice, command
+from motionshards.dataset.commandline import FAILED, INTERRUPTED, OK, UNUSABLE, Command, OutputOptions, choice, command
 from motionshards.schemas.errors import BuildFailed, ConfigError, DatasetError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Reporting):
+class Options(OutputOptions):
     """Options for tests."""
 
     side: Annotated[str, choice(("left", "right"))] = "left"

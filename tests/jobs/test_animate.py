@@ -157,7 +157,7 @@ def test_align_corners_option(animate: Animate, inputs: Path, tmp_path: Path, mo
 @pytest.mark.parametrize("backend", ["onnx", "litert"])
 def test_exported_graphs_have_their_own_sampling(animate: Animate, tmp_path: Path, backend: str) -> None:
     status, _, err = animate("--backend", backend, "--align-corners", "true", checkpoint=tmp_path)
-    assert status == 2 and f"give it to export-model, not with --backend {backend}" in err and err.count("\n") == 1
+    assert status == 2 and f"pass it to export-model, not with --backend {backend}" in err and err.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -230,8 +230,8 @@ def test_unusable_evaluations_are_refused_in_one_line(
         ((data, out, "--config", "vox-256"), "has another architecture"),
         ((data, out, "--model", "talking_heads"), "is a checkpoint of fomm"),
         ((data, out, "--k", 2), "--k is for talking_heads, and --model is fomm"),
-        ((data, out, "--vgg", file), "--vgg is for --lpips"),
-        ((data, out, "--arcface", file), "--arcface needs landmarks"),
+        ((data, out, "--vgg", file), "--vgg needs --lpips"),
+        ((data, out, "--arcface", file), "--arcface cannot be combined with --landmarks none"),
         (
             (data, out, "--lpips", file, "--vgg", tmp_path / "absent.pth does not exist: LPIPS needs"),
             "absent.pth does not exist: LPIPS needs",

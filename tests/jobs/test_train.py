@@ -78,7 +78,7 @@ def test_files_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest
     run = tmp_path / "run"
     assert motionshards.jobs.train.main(order(data, config, run, "--images-every", 4, "--keep-every", 2, "--json")) == 0
     printed = capsys.readouterr()
-    assert "12 samples of 32 px per epoch, 3 steps; at step 0" in printed.err
+    assert "12 samples of 32 px per epoch, 3 steps; starting at step 0" in printed.err
     lines = metrics(run)
     done = json.loads(printed.out)
     assert (done["checkpoint"], done["step"], done["epoch"]) == (str(run / "last.pt"), 9, 3)

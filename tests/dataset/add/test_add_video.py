@@ -102,7 +102,7 @@ def test_clips_of_missing_and_changed_videos_stay_without(
     (videos / "anna/0.mp4").unlink()
     ffmpeg("-i", spoken / "anna/2.mp4", "-crf", "35", "-c:a", "copy", videos / "anna/2.mp4")  # as many frames, other pixels
     assert add(out, "video", "--input", str(videos), *VIDEO) == 0
-    assert "video added to 1 clips; 2 stay without" in capsys.readouterr().out
+    assert "video added to 1 clips; 2 have none, because" in capsys.readouterr().out
     assert [frames is None for frames, _, _ in stored(out)] == [True, False, True]
     assert verify.verify(out).faults == ()
     assert add(out, "video", "--input", str(spoken), *VIDEO) == 0
@@ -117,7 +117,7 @@ def test_sound_is_added_to_video(spoken: Path, tmp_path: Path, capsys: pytest.Ca
     )
     (videos / "anna/2.mp4").unlink()
     assert add(out, "audio", "--input", str(videos), "--audio-hz", "8000") == 0
-    assert "audio added to 1 clips; 1 stay without" in capsys.readouterr().out
+    assert "audio added to 1 clips; 1 have none, because" in capsys.readouterr().out
     assert [row[1:] for row in stored(out)] == [(True, None), (False, None), (False, "unreadable")]
     assert add(out, "audio", "--input", str(spoken), "--audio-hz", "8000") == 0
     assert same_shards(out, build_into(spoken, tmp_path / "sounding", *what, "--audio-hz", "8000"))

@@ -126,16 +126,16 @@ def test_a_sheet_of_stored_video_shows_measured_frames_or_stills_and_the_wavefor
     shown = ["--key", keys[0], "--key", keys[1], "--frame-px", 64, "--frames", 5, "--no-landmarks"]
     assert run(moving, *shown, "--output", out) == 0
     sheet = pixels(out)
-    look = replace(LOOK, frame_px=64, moving=True)
-    step, block = look.frame_px + look.gap, look.height(5)
+    layout = replace(LOOK, frame_px=64, moving=True)
+    step, block = layout.frame_px + layout.gap, layout.height(5)
     assert len(sheet) == 2 * block
     left = sheet.shape[1] - 5 * step
-    frames = [sheet[block + look.head :, left + number * step :][:64, :64] for number in range(5)]
+    frames = [sheet[block + layout.head :, left + number * step :][:64, :64] for number in range(5)]
     if not data.manifest.config.stills:
         assert [seen_in(frame) for frame in frames] == [(1, 0), (1, 10), (1, 20), (1, 30), (1, 40)]
-    top = block - look.gap - 64 // 4  # the waveform, which the first clip lacks
+    top = block - layout.gap - 64 // 4  # the waveform, which the first clip lacks
     assert not has_color(sheet[top : top + 16, left:], overlay.BOX)
-    strip = sheet[block + top : block + top + 16, left : sheet.shape[1] - look.gap]
+    strip = sheet[block + top : block + top + 16, left : sheet.shape[1] - layout.gap]
     marks = np.flatnonzero((np.abs(strip - np.array(overlay.BOX)).max(-1) < 5).all(axis=0)) / strip.shape[1]
     sample, motion = read_clip(data, data.index().to_pylist()[1], 5)
     assert motion is not None

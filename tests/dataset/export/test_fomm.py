@@ -17,8 +17,8 @@ from stored_clips import first_clip
 
 from motionshards.dataset.export import fomm
 from motionshards.dataset.export.__main__ import main
-from motionshards.dataset.export.format import LeftOut, Settings
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import ClipSkipped, Settings
 from motionshards.dataset.export.worker import Setup, Task, export_task
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.config import BuildConfig
@@ -46,8 +46,8 @@ def export_here(data: Path, to: Path, settings: Settings, clips: int = 4) -> lis
     """The same for the first clips of the first shard, in this process."""
     rows = tuple(Dataset.open(data).index().to_pylist()[:clips])
     task = Task(rows[0]["split"], rows[0]["shard"], rows)
-    export_task(Setup(data, Place(to), "fomm", settings), task, FrameReader(), lambda reading: None)
-    return [json.loads(line) for line in Place(to).lines(task.split, task.shard).read_text().splitlines()]
+    export_task(Setup(data, ExportDirectory(to), "fomm", settings), task, FrameReader(), lambda reading: None)
+    return [json.loads(line) for line in ExportDirectory(to).lines(task.split, task.shard).read_text().splitlines()]
 
 
 def frames_in(path: str | Path) -> np.ndarray:
@@ -160,9 +160,9 @@ def test_videos_that_cannot_be_cut_are_encoded_and_missing_ones_left_out(
     assert clip.video is not None
     mp4 = mp4_of([image(0, frame) for frame in range(40)], options={"crf": "12", "x264-params": "keyint=100:bframes=0"})
     assert len(key_frames(mp4)) == 1
-    with fomm.FORMAT.shard(Place(tmp_path), clip.row["shard"], "val", Settings(SIZE, "mp4", 18)) as write:
+    with fomm.FORMAT.shard(ExportDirectory(tmp_path), clip.row["shard"], "val", Settings(SIZE, "mp4", 18)) as write:
         made = write(replace(clip, video=replace(clip.video, mp4=mp4)))
-        with pytest.raises(LeftOut, match="no_video"):
+        with pytest.raises(ClipSkipped, match="no_video"):
             write(replace(clip, video=None))
     read = np.concatenate([frames_in(tmp_path / name) for name in made.files])
     assert made.files[0].startswith("test/") and len(made.files) == 2

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from motionshards.dataset.drawing.motion import read_clip
+from motionshards.dataset.export.directory import ExportDirectory
 from motionshards.dataset.export.format import FORMATS, Settings, format_of
-from motionshards.dataset.export.place import Place
 from motionshards.dataset.export.worker import Reading, Setup, Task, export_task
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.transforms.extract.stored_video import FrameReader
@@ -32,7 +32,7 @@ def description(folder: Path) -> dict[str, Any]:
 def export_here(out: Path, output: Path, size_px: int) -> Path:
     """Export a dataset of one shard in this process."""
     rows = tuple(Dataset.open(out).index().to_pylist())
-    setup = Setup(out, Place(output), "frames", Settings(size_px, "png", 18))
+    setup = Setup(out, ExportDirectory(output), "frames", Settings(size_px, "png", 18))
     sent: list[Reading] = []
     export_task(setup, Task(rows[0]["split"], rows[0]["shard"], rows), FrameReader(), sent.append)
     assert [one.number for one in sent] == [*range(len(rows)), None]

@@ -18,8 +18,8 @@ from stored_clips import first_clip, with_points
 from motionshards.dataset.export import latentsync
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.export.clip import StoredClip
-from motionshards.dataset.export.format import LeftOut, Settings
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import ClipSkipped, Settings
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.config import BuildConfig
 
@@ -53,7 +53,7 @@ def moving_face(rows: int) -> NDArray[np.float32]:
 
 
 def write(clip: StoredClip, to: Path) -> Path:
-    with latentsync.FORMAT.shard(Place(to), clip.row["shard"], "train", SETTINGS) as written:
+    with latentsync.FORMAT.shard(ExportDirectory(to), clip.row["shard"], "train", SETTINGS) as written:
         made = written(clip)
     assert made.frames == len(clip)
     return to / made.files[0]
@@ -109,7 +109,7 @@ def test_clips_that_the_loader_or_the_model_cannot_use_are_left_out(spoken: Path
     lost[3, 30] = np.nan
     faster = replace(clip, video=replace(clip.video, rate=Fraction(30)))
     for one, reason in ((with_points(clip, lost), "face_lost"), (faster, "other_rate"), (replace(clip, video=None), "no_video")):
-        with pytest.raises(LeftOut, match=reason):
+        with pytest.raises(ClipSkipped, match=reason):
             write(one, tmp_path)
     assert not list(tmp_path.glob("*.mp4"))
 

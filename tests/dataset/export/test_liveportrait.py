@@ -18,8 +18,8 @@ from stored_clips import first_clip, with_points
 
 from motionshards.dataset.export import liveportrait
 from motionshards.dataset.export.__main__ import main
-from motionshards.dataset.export.format import LeftOut, Settings
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import ClipSkipped, Settings
 from motionshards.dataset.export.worker import Setup, Task, export_task
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.config import BuildConfig
@@ -36,8 +36,8 @@ def export_here(data: Path, to: Path, settings: Settings) -> list[dict[str, Any]
     """What became of the clips of the first shard, in this process."""
     rows = tuple(Dataset.open(data).index().to_pylist())
     task = Task(rows[0]["split"], rows[0]["shard"], tuple(row for row in rows if row["shard"] == rows[0]["shard"]))
-    export_task(Setup(data, Place(to), "liveportrait", settings), task, FrameReader(), lambda reading: None)
-    return [json.loads(line) for line in Place(to).lines(task.split, task.shard).read_text().splitlines()]
+    export_task(Setup(data, ExportDirectory(to), "liveportrait", settings), task, FrameReader(), lambda reading: None)
+    return [json.loads(line) for line in ExportDirectory(to).lines(task.split, task.shard).read_text().splitlines()]
 
 
 @dataclass
@@ -100,7 +100,7 @@ def test_landmarks_are_those_of_512_px_at_any_size(clips_of_video: Path, tmp_pat
 def test_stills_of_a_smaller_stored_size_are_copied_too(tmp_path: Path) -> None:
     clip = first_clip(make_moving_dataset(tmp_path / "data", 1, store="both", smaller=(32,)))
     stills = replace(clip, video=None, smaller=tuple(replace(one, mp4=None) for one in clip.smaller))
-    with liveportrait.FORMAT.shard(Place(tmp_path), "0", "train", Settings(32, "jpg", 18)) as write:
+    with liveportrait.FORMAT.shard(ExportDirectory(tmp_path), "0", "train", Settings(32, "jpg", 18)) as write:
         folder = tmp_path / write(stills).files[0]
     assert [path.read_bytes() for path in sorted(folder.iterdir())] == list(clip.smaller[0].jpegs)
 
@@ -117,19 +117,19 @@ def test_stills_are_copied_as_jpg_and_decoded_as_png(tmp_path: Path) -> None:
 
 def test_only_frames_with_a_face_are_exported_and_at_least_two(clips_of_video: Path, tmp_path: Path) -> None:
     clip = first_clip(clips_of_video)
-    points = clip.described().points_px
+    points = clip.measurements().points_px
     assert points is not None and clip.video is not None
     for faces, frames in (([0, 3, 4], 3), ([1, 2], 2), ([2], 0), ([], 0)):
         seen = np.isin(np.arange(len(points)), faces)[:, None, None]
         fewer = with_points(clip, np.where(seen, points, np.float32(np.nan)))
-        with liveportrait.FORMAT.shard(Place(tmp_path / str(faces)), "0", "train", Settings(SIZE, "png", 18)) as write:
+        with liveportrait.FORMAT.shard(ExportDirectory(tmp_path / str(faces)), "0", "train", Settings(SIZE, "png", 18)) as write:
             if frames:
                 assert write(fewer).frames == frames
                 (one,) = loaded(tmp_path / str(faces)).values()
                 assert one.files == [f"{number + 1:06d}.png" for number in range(frames)]
                 assert np.array_equal(one.frames, clip.video.read([5 * face for face in faces]))
             else:
-                with pytest.raises(LeftOut, match="too_short"):
+                with pytest.raises(ClipSkipped, match="too_short"):
                     write(fewer)
 
 

@@ -17,8 +17,8 @@ from moving import SIZE, make_moving_dataset
 from motionshards.dataset.export import parquet
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.directory import ExportDirectory
 from motionshards.dataset.export.format import Settings
-from motionshards.dataset.export.place import Place
 from motionshards.dataset.export.worker import Setup, Task, export_task
 from motionshards.dataset.index import Dataset, Sample, read_members
 from motionshards.schemas.layout import tar_path
@@ -64,7 +64,7 @@ def export_here(data: Path, to: Path, settings: Settings = SETTINGS) -> Path:
     """Export the first shard in this process; gives its file."""
     rows = tuple(row for row in Dataset.open(data).index().to_pylist() if row["shard"].endswith("-000000"))
     task = Task(rows[0]["split"], rows[0]["shard"], rows)
-    export_task(Setup(data, Place(to), "parquet", settings), task, FrameReader(), lambda reading: None)
+    export_task(Setup(data, ExportDirectory(to), "parquet", settings), task, FrameReader(), lambda reading: None)
     return to / "data" / f"{rows[0]['split']}-000000.parquet"
 
 
@@ -85,10 +85,10 @@ def check(found: dict[str, Any], row: dict[str, Any], stored: dict[str, bytes], 
     else:
         assert found["fps"] is found["video_pts_s"] is None and found["landmark_frames"] == list(range(len(jpegs)))
     assert found["frame_pts_s"] == (row["frame_pts_s"] if jpegs else None)
-    described = StoredClip.of(row, stored, FrameReader()).described()
-    assert described.points_px is not None and described.points_px.shape == (len(found["landmark_frames"]), 68, 2)
-    assert np.array_equal(np.array(found["landmarks"], np.float32), described.points_px)
-    assert np.array_equal(np.array(found["pose_deg"], np.float32), described.pose_deg)
+    measurements = StoredClip.of(row, stored, FrameReader()).measurements()
+    assert measurements.points_px is not None and measurements.points_px.shape == (len(found["landmark_frames"]), 68, 2)
+    assert np.array_equal(np.array(found["landmarks"], np.float32), measurements.points_px)
+    assert np.array_equal(np.array(found["pose_deg"], np.float32), measurements.pose_deg)
 
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "prepared"])
@@ -157,7 +157,7 @@ def test_a_smaller_stored_size_is_copied_with_its_own_landmarks(tmp_path: Path) 
         assert [image["bytes"] for image in clip["frames"]] == [
             stored[f"32.{number:03d}.jpg"] for number in range(row["n_frames"])
         ]
-        measured = StoredClip.of(row, stored, FrameReader()).described().points_px
+        measured = StoredClip.of(row, stored, FrameReader()).measurements().points_px
         assert measured is not None
         assert np.allclose(np.array(clip["landmarks"]), (measured + 0.5) * 32 / SIZE - 0.5, atol=1e-4)
 
@@ -165,11 +165,11 @@ def test_a_smaller_stored_size_is_copied_with_its_own_landmarks(tmp_path: Path) 
 def test_lost_faces_are_nan_and_points_keep_their_values(both: Path, tmp_path: Path) -> None:
     row = Dataset.open(both).index().to_pylist()[0]
     clip = StoredClip.of(row, members(both, row), FrameReader())
-    points_px = clip.described().points_px
+    points_px = clip.measurements().points_px
     assert points_px is not None
     lost = points_px.copy()
     lost[1] = np.nan
-    with parquet.FORMAT.shard(Place(tmp_path), row["shard"], "train", SETTINGS) as write:
+    with parquet.FORMAT.shard(ExportDirectory(tmp_path), row["shard"], "train", SETTINGS) as write:
         write(clip)
         write(replace(clip, _arrays={name: array for name, array in clip._arrays.items() if name != "points"}))
         write(replace(clip, _arrays={**clip._arrays, "points": lost}))

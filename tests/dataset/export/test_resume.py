@@ -22,9 +22,9 @@ SITE = """
     import contextlib, os, signal, sys
 
     if sys.argv[0] == "-c":
-        from motionshards.dataset.export.place import Place
+        from motionshards.dataset.export.directory import ExportDirectory
 
-        folder = Place.folder
+        folder = ExportDirectory.folder
 
         @contextlib.contextmanager
         def deadly(self, name):
@@ -38,7 +38,7 @@ SITE = """
                     os.kill({"main": os.getppid(), "worker": os.getpid()}[os.environ["KILL"]], signal.SIGKILL)
                     signal.pause()  # a worker ends with the main process, whatever it does
 
-        Place.folder = deadly
+        ExportDirectory.folder = deadly
 """
 
 

@@ -72,12 +72,12 @@ def test_windows_of_shards_of_different_sizes_end_where_their_units_end() -> Non
 def test_substitutes_are_slots_of_the_same_window() -> None:
     order = Order(SHARDS, 5, "shard", 2, window=4)
     numbers = np.arange(len(order))
-    near = order.near(1, numbers, 6)
+    near = order.substitutes(1, numbers, 6)
     assert near.shape == (1200, 6)
     assert (near // 240 == (numbers // 240)[:, None]).all()
-    anywhere = Order(SHARDS, 5, "global", 2).near(1, numbers, 6)
+    anywhere = Order(SHARDS, 5, "global", 2).substitutes(1, numbers, 6)
     assert anywhere.min() >= 0 and anywhere.max() < 1200 and len(np.unique(anywhere)) > 1100
-    assert np.array_equal(anywhere[70:80], Order(SHARDS, 5, "global", 2).near(1, numbers[70:80], 6))
+    assert np.array_equal(anywhere[70:80], Order(SHARDS, 5, "global", 2).substitutes(1, numbers[70:80], 6))
 
 
 def test_repeats_of_a_unit_are_near_but_interleaved_with_others() -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from cached_shards import SIZE, content, hold, names, read
 
 from motionshards.dataset.storage.cache import ShardCache
-from motionshards.dataset.storage.cache_files import alone
+from motionshards.dataset.storage.cache_files import exclusive_lock
 from motionshards.dataset.storage.cache_room import PART, SHARD
 
 FORK = multiprocessing.get_context("fork")
@@ -154,7 +154,7 @@ def test_many_processes_never_exceed_the_limit_nor_lose_held_shards(cache: Shard
         process.start()
     victim = processes.pop()
     while any(process.is_alive() for process in processes):
-        with alone(cache.directory / "room"):  # while it is locked nothing is reserved, gets a name or is evicted
+        with exclusive_lock(cache.directory / "room"):  # while it is locked nothing is reserved, gets a name or is evicted
             most = max(most, sum(path.stat().st_size for end in (SHARD, PART) for path in cache.directory.glob(f"*{end}")))
         if most > 4 * SIZE:
             victim.kill()

@@ -154,8 +154,8 @@ def test_pauses_double_up_to_a_limit_with_jitter() -> None:
         pauses = {retry.wait_s(failures) for _ in range(50)}
         assert len(pauses) > 1 or failures == 9
         assert most / 2 <= min(pauses) <= max(pauses) <= most
-    assert retry.wait_s(1, asked_s=5) == 5
-    assert retry.wait_s(1, asked_s=500) == 6
+    assert retry.wait_s(1, requested_s=5) == 5
+    assert retry.wait_s(1, requested_s=500) == 6
     for wrong in ({"attempts": 0}, {"stall_s": 0.0}, {"first_wait_s": -1.0}):
         with pytest.raises(ConfigError):
             Retry(**wrong)

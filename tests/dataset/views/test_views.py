@@ -11,7 +11,7 @@ import pytest
 from made import make_dataset
 
 from motionshards.dataset.query.where import parse
-from motionshards.dataset.reading.catalog import Catalog, read_catalog, selecting
+from motionshards.dataset.reading.catalog import Catalog, all_conditions, read_catalog
 from motionshards.dataset.reading.index_arrays import COLUMNS, Kind
 from motionshards.dataset.reading.view import Picks, View
 from motionshards.dataset.sequence import Sequence
@@ -52,7 +52,7 @@ def test_seed_clip_and_turn_decide_and_nothing_else_does(catalog: Catalog, view:
     usable = np.ones(60, bool)
     for _, without in view.unusable(catalog):
         usable &= ~without
-    catalog, clips = catalog.taking(usable), np.arange(usable.sum())
+    catalog, clips = catalog.select(usable), np.arange(usable.sum())
     all_at_once = view.pick(catalog, 3, clips, np.full(len(clips), 4)).frames
     for clip in clips:
         alone = view.pick(catalog, 3, clips[clip : clip + 1], np.array([4])).frames
@@ -89,7 +89,7 @@ def test_k_plus_one_holds_out_every_frame_once_before_any_twice(catalog: Catalog
 def test_singles_take_valid_frames_and_the_target_is_a_valid_frame_of_another_clip(catalog: Catalog) -> None:
     view = Singles()
     ((_, without),) = view.unusable(catalog)
-    usable = catalog.taking(~without)
+    usable = catalog.select(~without)
     clips = np.arange(len(usable))
     first, valid = usable.arrays["first"], usable.arrays["au_valid"]
     for turn in range(20):
@@ -108,7 +108,7 @@ def test_a_target_of_the_same_clip_is_another_valid_frame(catalog: Catalog) -> N
     view = Singles("clip")
     none, one = (without for _, without in view.unusable(catalog))
     assert np.flatnonzero(none).tolist() == [2] and np.flatnonzero(one).tolist() == [0, 1]
-    usable = catalog.taking(~none & ~one)
+    usable = catalog.select(~none & ~one)
     clips, first, valid = np.arange(len(usable)), usable.arrays["first"], usable.arrays["au_valid"]
     for turn in range(20):
         picks = view.pick(usable, 3, clips, np.full(len(clips), turn))
@@ -130,7 +130,7 @@ def test_pose_pairs_differ_as_asked_and_clips_without_such_a_pair_are_told(catal
     view = PosePairs(frontal_deg=20, least_deg=5, most_deg=30)
     ((_, without),) = view.unusable(catalog)
     assert 0 < without.sum() < 60
-    usable = catalog.taking(~without)
+    usable = catalog.select(~without)
     clips = np.arange(len(usable))
     pose, first = usable.arrays["pose"], usable.arrays["first"]
     for turn in range(20):
@@ -190,7 +190,7 @@ def test_a_catalog_holds_what_the_index_says(rows: pa.Table, catalog: Catalog) -
 
 
 def test_a_catalog_does_not_depend_on_how_many_rows_come_at_a_time(rows: pa.Table, catalog: Catalog) -> None:
-    where = selecting(parse("n_frames >= 6 and blur > 20"), "train", ["id001", "id003", "id004"])
+    where = all_conditions(parse("n_frames >= 6 and blur > 20"), "train", ["id001", "id003", "id004"])
     whole = read_catalog([rows.select(list(COLUMNS))], where, STILLS)
     parts = read_catalog([rows.select(list(COLUMNS)).slice(start, 7) for start in range(0, 60, 7)], where, STILLS)
     assert 0 < len(whole) < 60
@@ -198,6 +198,6 @@ def test_a_catalog_does_not_depend_on_how_many_rows_come_at_a_time(rows: pa.Tabl
     assert all(np.array_equal(whole.arrays[name], parts.arrays[name], equal_nan=name == "pose") for name in whole.arrays)
     assert whole.keys.to_pylist() == parts.keys.to_pylist()
     assert whole.digest() != catalog.digest()
-    again = catalog.taking(np.isin(catalog.arrays["row"], whole.arrays["row"]))
+    again = catalog.select(np.isin(catalog.arrays["row"], whole.arrays["row"]))
     assert again.keys.to_pylist() == whole.keys.to_pylist()
     assert np.array_equal(again.arrays["frame_crc"], whole.arrays["frame_crc"])

@@ -43,7 +43,7 @@ def test_listed_videos_are_fetched_once_and_reported(server: VideoServer, video:
         "attempts": 1,
     }
     assert list(got.rows) == names
-    assert (got.totals.counts, got.totals.asked, got.totals.bytes) == (counts(available=2), 2, 2 * len(video))
+    assert (got.totals.counts, got.totals.requested, got.totals.bytes) == (counts(available=2), 2, 2 * len(video))
 
 
 def test_a_rerun_fetches_only_deleted_videos(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_rerun_fetches_only_deleted_videos(server: VideoServer, video: bytes, 
     server.asked.clear()
     second = fetch("one", "two")
     assert not server.asked
-    assert (second.rows, second.totals.asked) == (first.rows, 0)
+    assert (second.rows, second.totals.requested) == (first.rows, 0)
     (out / "videos" / "two.mp4").unlink()
     third = fetch("one", "two")
     assert set(server.counts()) == {"two"}

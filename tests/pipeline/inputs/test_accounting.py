@@ -167,7 +167,7 @@ def test_the_ledger_names_what_was_left_out(make_video: MakeVideo, tmp_path: Pat
     arguments += ["--landmarks", "none", "--size", "32", "--workers", "1"]
     assert build.main(arguments) == 0
     said = capsys.readouterr()
-    assert "left out: 3 files (.jpg 2, .txt 1)\n" in said.err and "; 3 files left out (.jpg 2, .txt 1); processed 2" in said.out
+    assert "left out: 3 files (.jpg 2, .txt 1)\n" in said.err and "; 3 files skipped (.jpg 2, .txt 1); processed 2" in said.out
     assert build.main([*arguments, "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["left_out"] == {".jpg": 2, ".txt": 1}
     manifest = Manifest.read(tmp_path / "in" / "out")

@@ -19,7 +19,7 @@ _CHARTS = (
     ("source_fps", "Frame rate", " fps", "decodable frames per second of the source"),
     ("duration_s", "Duration", " s", "duration of the clip in its source video"),
 )
-_DOUBTS = (
+_CONFIDENCE = (
     ("least_landmark_score", "Landmark score", "", "minimum over a clip's frames; 1 is best"),
     (
         "landmark_residual",
@@ -48,7 +48,7 @@ _ANGLES = (
 def sections(content: Content) -> Iterator[Section]:
     """Quality, confidence, video and sound if stored, pose, action units if there are any, people."""
     yield Section("quality", "Quality", _quality(content))
-    yield Section("doubt", "Confidence", _doubt(content))
+    yield Section("doubt", "Confidence", _confidence(content))
     if content.figures.moving is not None:
         yield Section("video", "Video and sound", _moving(content, content.figures.moving))
     yield Section("pose", "Head pose", _pose(content))
@@ -65,8 +65,8 @@ def _quality(content: Content) -> Markup:
     return element("div", note(words), element("div", charts, faces, class_="charts"))
 
 
-def _doubt(content: Content) -> Markup:
-    charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _DOUBTS]
+def _confidence(content: Content) -> Markup:
+    charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _CONFIDENCE]
     words = (
         "Clips with low scores or high residuals may have wrong landmarks or boxes: inspect them with `dataset.preview --sort`."
     )
@@ -129,7 +129,7 @@ def _chart(spread: Distribution, title: str, unit: str, meaning: str, of: str = 
     numbers = element(
         "dl", [element("div", element("dt", name), element("dd", f"{number(value)}{unit}")) for name, value in quantiles]
     )
-    words = "; ".join(part for part in (meaning, _left_out(spread, unit)) if part)
+    words = "; ".join(part for part in (meaning, _outliers(spread, unit)) if part)
     return element(
         "div",
         heading,
@@ -140,7 +140,7 @@ def _chart(spread: Distribution, title: str, unit: str, meaning: str, of: str = 
     )
 
 
-def _left_out(spread: Distribution, unit: str) -> str:
+def _outliers(spread: Distribution, unit: str) -> str:
     """Values that the bars do not represent exactly."""
     low, high = f"{number(spread.edges[0])}{unit}", f"{number(spread.edges[-1])}{unit}"
     parts = [
