@@ -92,8 +92,8 @@ def test_what_openface_loses_is_retried(demo_videos: Path, tmp_path: Path, openf
 def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = tmp_path / "csv", tmp_path / "out"
     folder.mkdir()
-    ask = arguments(demo_videos, out, "--aus", f"csv:{folder}", "--workers", "2")
-    assert build.main(ask) == 2
+    build_args = arguments(demo_videos, out, "--aus", f"csv:{folder}", "--workers", "2")
+    assert build.main(build_args) == 2
     output = capsys.readouterr().err
     assert "none of 8 clips has a csv in" in output and "(expected e.g." in output and output.count("\n") == 1
     assert not out.exists()
@@ -101,7 +101,7 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
     files = sorted(folder.rglob("*.csv"))
     files[0].unlink()
     files[1].write_text("frame, timestamp\n")
-    assert build.main(ask) == 0
+    assert build.main(build_args) == 0
     assert verify.verify(out).faults == ()
     (lost,) = pq.read_table(out / "rejections.parquet").to_pylist()
     place = files[1].relative_to(folder).as_posix()

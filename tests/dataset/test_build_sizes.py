@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from additions import adding
-from moving_builds import VIDEO, ask, build_into, same_shards
+from moving_builds import VIDEO, build_args, build_into, same_shards
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.export.__main__ import main as export
@@ -102,18 +102,18 @@ def test_an_export_copies_the_video_of_a_stored_size(several: Path, tmp_path: Pa
 def test_invalid_sizes_are_refused(
     size: str, message: str, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build.main(ask(spoken, tmp_path / "out", *BOTH, f"--size={size}")) == 2
+    assert build.main(build_args(spoken, tmp_path / "out", *BOTH, f"--size={size}")) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_build_continues_only_with_the_same_sizes(several: Path, spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert build.main(ask(spoken, several, *BOTH, "--size", "64")) == 2
+    assert build.main(build_args(spoken, several, *BOTH, "--size", "64")) == 2
     assert "smaller_sizes" in capsys.readouterr().err
-    assert build.main(ask(spoken, several, *BOTH, "--size", "64,32")) == 0
+    assert build.main(build_args(spoken, several, *BOTH, "--size", "64,32")) == 0
 
 
 @pytest.mark.slow
 def test_the_bytes_do_not_depend_on_workers(several: Path, spoken: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
-    assert build.main(ask(spoken, out, *BOTH, "--size", "64,32", "--workers", "2")) == 0
+    assert build.main(build_args(spoken, out, *BOTH, "--size", "64,32", "--workers", "2")) == 0
     assert same_shards(out, several)

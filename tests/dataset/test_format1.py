@@ -103,8 +103,8 @@ def test_a_build_upgrades_it_where_it_would_build_the_same(out: Path, tmp_path: 
     old = Manifest.read(out)
     monkeypatch.setattr("motionshards.pipeline.build.provenance", lambda *_: old.provenance)
     (tmp_path / "videos").mkdir()
-    ask = ["--source", "voxceleb2", "--input", str(tmp_path / "videos"), "--aus", f"csv:{tmp_path / 'videos'}", "--quiet"]
-    ask += [
+    build_args = ["--source", "voxceleb2", "--input", str(tmp_path / "videos"), "--aus", f"csv:{tmp_path / 'videos'}", "--quiet"]
+    build_args += [
         "--frames",
         "3",
         "--landmarks",
@@ -118,8 +118,8 @@ def test_a_build_upgrades_it_where_it_would_build_the_same(out: Path, tmp_path: 
         "--output",
         str(out),
     ]
-    assert build.main([*ask, "--size", "128"]) == 2 and version(out) == 1
-    assert build.main([*ask, "--size", "64"]) == 0
+    assert build.main([*build_args, "--size", "128"]) == 2 and version(out) == 1
+    assert build.main([*build_args, "--size", "64"]) == 0
     assert version(out) == 2 and verify.verify(out) == verify.Report((), 3, 3, 9)
 
 
@@ -129,8 +129,8 @@ def test_in_an_object_store_it_is_read_and_not_built_on(out: Path, tmp_path: Pat
     for path in (path for path in out.rglob("*") if path.is_file()):
         bucket.put(path, path.relative_to(out).as_posix())
     assert verify.main([url, "--quiet"]) == 0 and capsys.readouterr().out.endswith("9 frames: ok, 1 warning\n")
-    ask = ["--source", "voxceleb2", "--input", str(tmp_path), "--output", url, "--landmarks", "none", "--quiet"]
-    assert build.main(ask) == 2
+    build_args = ["--source", "voxceleb2", "--input", str(tmp_path), "--output", url, "--landmarks", "none", "--quiet"]
+    assert build.main(build_args) == 2
     assert "has format version 1, which is only upgraded on a disk" in capsys.readouterr().err
 
 

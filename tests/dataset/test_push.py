@@ -32,7 +32,7 @@ NAME = "ada/vox"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of six clips of three people, in shards of two."""
     place = tmp_path_factory.mktemp("push")
     for number in range(6):
@@ -48,8 +48,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "out"))
+def out(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "out"))
 
 
 def files_of(out: Path) -> dict[str, bytes]:
@@ -93,8 +93,8 @@ def test_a_first_push_makes_a_private_repository_of_exactly_the_files_of_the_dat
     assert hub.added[-1] == sorted(name for name in dataset if "/" not in name), "dataset.json comes last"
 
 
-def test_the_card_is_read_by_the_library_of_the_hub(made: Path) -> None:
-    card = huggingface_hub.DatasetCard.load(made / "README.md")
+def test_the_card_is_read_by_the_library_of_the_hub(original: Path) -> None:
+    card = huggingface_hub.DatasetCard.load(original / "README.md")
     assert card.data.license == "other" and card.data.license_name == "annotations-cc-by-4.0-videos-of-their-owners"
     assert card.data.configs[0]["data_files"] == [{"split": "train", "path": "train/*.tar"}]
 

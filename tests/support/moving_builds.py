@@ -23,7 +23,7 @@ def spoken_videos(demo_videos: Path, out: Path) -> None:
         ffmpeg("-i", path, *sound, "-t", "1", "-c:v", "copy", out / f"anna/{number}.mp4")
 
 
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
+def build_args(videos: Path, out: Path, *more: str) -> list[str]:
     """Options of a build of three stills a clip and a shard per clip."""
     what = ["--recipe", "resize", "--size", "64", "--frames", "3", "--clips-per-shard", "1", "--workers", "1", "--quiet"]
     return ["--source", "folder", "--input", str(videos), "--output", str(out), *what, *more]
@@ -32,7 +32,7 @@ def ask(videos: Path, out: Path, *more: str) -> list[str]:
 def build_into(videos: Path, out: Path, *more: str) -> Path:
     """The dataset of such a build."""
     with in_this_process():
-        assert build.main(ask(videos, out, *more)) == 0
+        assert build.main(build_args(videos, out, *more)) == 0
     return out
 
 

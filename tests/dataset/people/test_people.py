@@ -39,7 +39,7 @@ def embedding(clip: int) -> np.ndarray | None:
 
 
 @pytest.fixture(scope="session")
-def made(once: Callable[..., Path]) -> Path:
+def original(once: Callable[..., Path]) -> Path:
     """Sixty clips of five frames in two splits: clips of the label 3 are in both."""
     return once(
         "people",
@@ -55,8 +55,8 @@ def made(once: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def out(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def run(where: Path | str, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
@@ -174,18 +174,18 @@ def test_the_text_output_lists_the_findings(out: Path, capsys: pytest.CaptureFix
 
 
 def test_a_dataset_in_an_object_store_is_read_and_receives_the_table(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    local, store, url = Path(shutil.copytree(made, tmp_path / "data")), fsspec.filesystem("memory"), "memory://people/faces"
-    store.put(str(made), url, recursive=True)
+    local, store, url = Path(shutil.copytree(original, tmp_path / "data")), fsspec.filesystem("memory"), "memory://people/faces"
+    store.put(str(original), url, recursive=True)
     assert run(url, capsys) == run(local, capsys)
     assert store.cat(f"{url}/{PEOPLE}") == (local / PEOPLE).read_bytes()
     options = {"global_batch_size": 1, "split": None, "where": "person == 1", "cache": tmp_path / "cache"}
     assert len(ClipStream(url, Pairs(2), **options)) == 11  # type: ignore[arg-type]
 
 
-def test_batches_contain_the_descriptors(made: Path) -> None:
-    stream = ClipStream(made, Pairs(2), global_batch_size=6, split=None)
+def test_batches_contain_the_descriptors(original: Path) -> None:
+    stream = ClipStream(original, Pairs(2), global_batch_size=6, split=None)
     for batch in stream:
         assert batch.embedding is not None and batch.embedding.shape == (6, 128)
         for name, found in zip(batch.keys, batch.embedding.numpy(), strict=True):
@@ -194,6 +194,6 @@ def test_batches_contain_the_descriptors(made: Path) -> None:
             np.testing.assert_array_equal(found, expected)
 
 
-def test_a_condition_on_an_unknown_column_is_refused(made: Path) -> None:
+def test_a_condition_on_an_unknown_column_is_refused(original: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean person"):
-        ClipStream(made, Pairs(2), global_batch_size=1, where="persn == 1")
+        ClipStream(original, Pairs(2), global_batch_size=1, where="persn == 1")

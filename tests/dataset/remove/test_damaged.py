@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contents import tree
-from removals import ask, words
+from removals import build_args, words
 
 from motionshards.dataset import build, preview, remove, verify
 from motionshards.dataset.index import Dataset
@@ -32,9 +32,9 @@ PERSON = "id90000"
 
 
 @pytest.fixture
-def data(made: Path, tmp_path: Path) -> Path:
+def data(original: Path, tmp_path: Path) -> Path:
     """A dataset of eight clips and two rejected ones, free to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "data"))
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def flip(path: Path, at: float = 0.5) -> None:
@@ -83,7 +83,7 @@ def test_edited_settings_are_found_and_not_built_on(
     assert any(f"{count} shards were built with a different config or provenance" in fault for fault in faults)
     assert any("is damaged or was edited" in fault for fault in faults) != sign
     seed = ["--seed", "1"] if Manifest.read(data).config.seed else []
-    assert build.main(ask(videos, data, *seed)) == 2
+    assert build.main(build_args(videos, data, *seed)) == 2
     output = capsys.readouterr().err
     assert output.count("\n") == 1
     if seed:
@@ -95,7 +95,7 @@ def test_other_edits_are_found_and_not_built_on(data: Path, videos: Path, capsys
     assert verify.verify(data, fast=True).faults == (
         f"{DATASET_JSON}: is damaged or was edited: its sha256 does not match its content",
     )
-    for command in (ask(videos, data), ["--output", str(data), "--add", "quality", "--quiet"]):
+    for command in (build_args(videos, data), ["--output", str(data), "--add", "quality", "--quiet"]):
         assert build.main(command) == 2
         assert "is damaged or was edited" in capsys.readouterr().err
 
@@ -117,7 +117,7 @@ def test_a_removal_goes_past_an_edit_and_says_so(data: Path, capsys: Any) -> Non
 
 
 @pytest.mark.parametrize("whose", [PERSON, "others"])
-def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, made: Path, whose: str, capsys: Any) -> None:
+def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, original: Path, whose: str, capsys: Any) -> None:
     entry = shard_of(data, whose)
     marker, tar = (place(data, entry.split, entry.name) for place in (marker_path, tar_path))
     flip(marker)
@@ -130,8 +130,8 @@ def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, ma
     tar.unlink()
     assert remove.main(command) == 0
     assert PERSON.encode() not in words(data)
-    assert build.main(ask(videos, data)) == 0
-    beside = Path(shutil.copytree(made, data.parent / "beside"))
+    assert build.main(build_args(videos, data)) == 0
+    beside = Path(shutil.copytree(original, data.parent / "beside"))
     assert remove.main([str(beside), "--identity", PERSON]) == 0
     assert tree(data) == tree(beside) and verify.verify(data).faults == ()
 
@@ -139,7 +139,7 @@ def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, ma
 def test_a_damaged_plan_is_planned_anew(data: Path, videos: Path, capsys: Any) -> None:
     before, adding = tree(data), ["--output", str(data), "--add", "quality", "--quiet"]
     flip(plan_path(data, 0))
-    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(ask(videos, data))):
+    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(build_args(videos, data))):
         assert command() in (1, 2)
         output = capsys.readouterr().err
         assert "plan/plan-000000.parquet is damaged: restore it from a copy, or delete it" in output and output.count("\n") == 1
@@ -147,7 +147,7 @@ def test_a_damaged_plan_is_planned_anew(data: Path, videos: Path, capsys: Any) -
     for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(adding)):
         assert command() in (1, 2)
         assert "plan/plan-000000.parquet is missing: restore it from a copy, or run the same build" in capsys.readouterr().err
-    assert build.main(ask(videos, data)) == 0 and tree(data) == before
+    assert build.main(build_args(videos, data)) == 0 and tree(data) == before
     assert remove.main([str(data), "--identity", PERSON]) == 0 and verify.verify(data).faults == ()
 
 
@@ -155,12 +155,12 @@ def test_a_damaged_plan_is_planned_anew(data: Path, videos: Path, capsys: Any) -
 def test_a_file_that_is_made_from_markers_is_written_anew_where_it_is_missing(data: Path, videos: Path, name: str) -> None:
     before = tree(data)
     (data / name).unlink()
-    assert build.main(ask(videos, data)) == 0 and tree(data) == before and verify.verify(data).faults == ()
+    assert build.main(build_args(videos, data)) == 0 and tree(data) == before and verify.verify(data).faults == ()
 
 
 def test_another_plan_than_the_one_that_is_missing_is_refused(data: Path, videos: Path, capsys: Any) -> None:
     plan_path(data, 0).unlink()
-    assert build.main(ask(videos, data, "--limit", "3")) == 2
+    assert build.main(build_args(videos, data, "--limit", "3")) == 2
     assert "planning again gives a different result" in capsys.readouterr().err and not plan_path(data, 0).exists()
 
 

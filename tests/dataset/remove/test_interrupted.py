@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from checkout import ROOT
 from contents import tree
-from removals import ask, samples, sound
+from removals import build_args, samples, sound
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
@@ -39,26 +39,26 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: int, module: Any, name: str
 
 
 @pytest.fixture(scope="session")
-def removed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def removed(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The files of a removal that nobody disturbs."""
-    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("removed") / "data"))
+    out = Path(shutil.copytree(original, tmp_path_factory.mktemp("removed") / "data"))
     assert remove.main([str(out), "--identity", "id90000"]) == 0
     return tree(out)
 
 
 @pytest.mark.parametrize("step", range(1, 20))
 def test_stopped_before_any_rename_the_same_command_finishes(
-    out: Path, made: Path, videos: Path, removed: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Any, step: int
+    out: Path, original: Path, videos: Path, removed: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Any, step: int
 ) -> None:
     with monkeypatch.context() as patch:
         killed_at(patch, step, Path, "replace")
         status = remove.main([str(out), "--identity", "id90000"])
-    if status == 130 and (out / DATASET_JSON).read_bytes() != (made / DATASET_JSON).read_bytes():
+    if status == 130 and (out / DATASET_JSON).read_bytes() != (original / DATASET_JSON).read_bytes():
         assert not nobody_is_only_in_the_index(out)
         with pytest.raises(DatasetError, match="a removal was interrupted"):
             Dataset.open(out)
         assert "a removal was interrupted" in verify.verify(out).faults[0]
-        assert build.main(ask(videos, out)) == 2
+        assert build.main(build_args(videos, out)) == 2
         assert "a removal was interrupted" in capsys.readouterr().err
     assert remove.main([str(out), "--identity", "id90000"]) == 0
     assert tree(out) == removed and sound(out)
@@ -81,12 +81,12 @@ def test_an_interrupted_removal_is_finished_without_the_name(out: Path, removed:
     assert remove.main([str(out)]) == 2
 
 
-def test_killed_at_random_moments(out: Path, made: Path, removed: dict[str, str], tmp_path: Path) -> None:
+def test_killed_at_random_moments(out: Path, original: Path, removed: dict[str, str], tmp_path: Path) -> None:
     """kill -9, several times in a row, then once to the end."""
     dice = random.Random(4)
     command = [sys.executable, "-m", "dataset.remove", str(out), "--identity", "id90000"]
     start = time.monotonic()
-    beside = Path(shutil.copytree(made, tmp_path / "beside"))
+    beside = Path(shutil.copytree(original, tmp_path / "beside"))
     subprocess.run([*command[:3], str(beside), *command[4:]], cwd=ROOT, check=True, capture_output=True)
     usual_s, landed = time.monotonic() - start, 0
     for _ in range(6):

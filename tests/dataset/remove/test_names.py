@@ -35,7 +35,7 @@ def archive(path: Path, root: Path, below: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ask(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def build_args(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A build of two people from two archives that both name one of them, with csv files in a directory that does so, too."""
     place = tmp_path_factory.mktemp("names") / f"takedown of {PERSON}"
     place.mkdir()
@@ -55,10 +55,10 @@ def ask(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
 
 
 @pytest.fixture(scope="module")
-def made(ask: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(build_args: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("names") / "data"
     with in_this_process():
-        assert build.main([*ask, "--output", str(out)]) == 0
+        assert build.main([*build_args, "--output", str(out)]) == 0
     manifest = Manifest.read(out)
     cases = {"count": 2, "first": [f"{PERSON}/a/1", f"txt/{PERSON}.txt: line 3"]}
     replace(manifest, hygiene={**manifest.hygiene, "duplicates": cases}).write(out)
@@ -67,8 +67,8 @@ def made(ask: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def out(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def where(out: Path, names: set[str]) -> set[str]:
@@ -88,7 +88,7 @@ def names_of(out: Path) -> set[str]:
     return {PERSON} | {row["video"] for row in rows if row["identity"] == PERSON}
 
 
-def test_no_file_has_the_name_of_a_removed_person(out: Path, ask: list[str], capsys: Any) -> None:
+def test_no_file_has_the_name_of_a_removed_person(out: Path, build_args: list[str], capsys: Any) -> None:
     names = names_of(out)
     assert where(out, names) >= {DATASET_JSON, "index.parquet", "plan/plan-000000.parquet", "report.html"}
     assert len(names) == 3 and set(Manifest.read(out).archives) == {f"{PERSON}.zip", f"{PERSON}_and_more.zip"}
@@ -103,17 +103,17 @@ def test_no_file_has_the_name_of_a_removed_person(out: Path, ask: list[str], cap
     assert set(samples) == {key for key in before if key.startswith(OTHER)} and len(samples) == 4
     assert all((samples[key].frames == before[key].frames).all() for key in samples)
     assert verify.verify(out).faults == ()
-    assert build.main([*ask, "--output", str(out)]) == 0, "the same build again has nothing to do"
+    assert build.main([*build_args, "--output", str(out)]) == 0, "the same build again has nothing to do"
     assert where(out, names) == set() and verify.verify(out).faults == ()
 
 
-def test_an_archive_under_its_new_name_gives_more_frames(out: Path, ask: list[str], tmp_path: Path) -> None:
+def test_an_archive_under_its_new_name_gives_more_frames(out: Path, build_args: list[str], tmp_path: Path) -> None:
     assert remove.main([str(out), "--identity", PERSON]) == 0
     (name,) = Manifest.read(out).archives
     (tmp_path / "in" / name).parent.mkdir(parents=True)
-    shutil.copy(next(Path(one) for one in ask if one.endswith("_and_more.zip")), tmp_path / "in" / name)
+    shutil.copy(next(Path(one) for one in build_args if one.endswith("_and_more.zip")), tmp_path / "in" / name)
     more = ["--extend-frames", "3", "--input", str(tmp_path / "in"), "--workers", "1", "--quiet"]
-    assert build.main(["--output", str(out), *more, "--aus", ask[ask.index("--aus") + 1]]) == 0
+    assert build.main(["--output", str(out), *more, "--aus", build_args[build_args.index("--aus") + 1]]) == 0
     assert Dataset.open(out).index(["n_frames"])["n_frames"].to_pylist() == [3] * 4 and verify.verify(out).faults == ()
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contents import tree
-from removals import BAD, ask, samples, sound, words
+from removals import BAD, build_args, samples, sound, words
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
@@ -68,7 +68,7 @@ def concerned(out: Path) -> set[str]:
 def test_a_later_build_neither_misses_nor_plans_what_was_removed(out: Path, videos: Path, tmp_path: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--identity", "id90000"]) == 0
     before = tree(out)
-    assert build.main(ask(videos, out)) == 0
+    assert build.main(build_args(videos, out)) == 0
     assert tree(out) == before, "the same command has nothing to do"
     more = Path(shutil.copytree(videos, tmp_path / "more"))
     for identity in ("id90000", "id90009"):
@@ -76,7 +76,7 @@ def test_a_later_build_neither_misses_nor_plans_what_was_removed(out: Path, vide
         target.parent.mkdir(parents=True)
         shutil.copy(next((videos / "test").rglob("*.mp4")), target)
     capsys.readouterr()
-    assert build.main([argument for argument in ask(more, out) if argument != "--quiet"]) == 0
+    assert build.main([argument for argument in build_args(more, out) if argument != "--quiet"]) == 0
     printed = capsys.readouterr().err
     assert "planned: 1 new clips" in printed and "skipped 7 clips (removed on request)" in printed
     assert [key for key in samples(out) if "latevideo00" in key] == ["id90009/latevideo00/00001"]
@@ -85,11 +85,11 @@ def test_a_later_build_neither_misses_nor_plans_what_was_removed(out: Path, vide
 
 def test_a_limit_draws_no_other_clips_for_those_that_were_removed(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
-    assert build.main(ask(videos, out, "--limit", "4")) == 0
+    assert build.main(build_args(videos, out, "--limit", "4")) == 0
     key = Dataset.open(out).index()["key"][0].as_py()
     assert remove.main([str(out), "--key", key]) == 0
     before = tree(out)
-    assert build.main(ask(videos, out, "--limit", "4")) == 0
+    assert build.main(build_args(videos, out, "--limit", "4")) == 0
     assert tree(out) == before
 
 
@@ -158,7 +158,7 @@ def test_a_build_that_runs_keeps_others_out(out: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--identity", "id90000"]) == 0
 
 
-def test_clips_that_are_planned_but_not_built_go_too(out: Path, videos: Path, made: Path, capsys: Any) -> None:
+def test_clips_that_are_planned_but_not_built_go_too(out: Path, videos: Path, original: Path, capsys: Any) -> None:
     manifest = Manifest.read(out)
     lost = next(entry for entry in manifest.shards if entry.clips)
     rows = read_marker(marker_path(out, lost.split, lost.name))[1].to_pylist()
@@ -168,15 +168,15 @@ def test_clips_that_are_planned_but_not_built_go_too(out: Path, videos: Path, ma
     assert remove.main([str(out), "--key", key]) == 0
     assert capsys.readouterr().out == "removed 1 clips (0 samples) from 1 shards; the build is unfinished; run it again\n"
     assert key.encode() not in words(out)
-    assert build.main(ask(videos, out)) == 0
-    assert sound(out) and set(samples(out)) == set(samples(made)) - {key}
-    beside = Path(shutil.copytree(made, out.parent / "beside"))
+    assert build.main(build_args(videos, out)) == 0
+    assert sound(out) and set(samples(out)) == set(samples(original)) - {key}
+    beside = Path(shutil.copytree(original, out.parent / "beside"))
     assert remove.main([str(beside), "--key", key]) == 0
     assert tree(beside) == tree(out), "built then removed, or removed then built: the same bytes"
 
 
 def test_a_clip_that_was_planned_again_is_gone_from_both_plans(out: Path, videos: Path) -> None:
-    assert build.main(ask(videos, out, "--retry", "not_a_video")) == 0
+    assert build.main(build_args(videos, out, "--retry", "not_a_video")) == 0
     assert plan_path(out, 1).exists()
     assert remove.main([str(out), "--key", BAD]) == 0
     assert sound(out) and BAD.encode() not in words(out)
@@ -218,14 +218,14 @@ def with_table(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> 
     pq.write_table(pa.Table.from_pylist(rows, PLAN), path)
 
 
-def test_verify_finds_what_came_back_and_what_does_not_add_up(out: Path, made: Path) -> None:
+def test_verify_finds_what_came_back_and_what_does_not_add_up(out: Path, original: Path) -> None:
     assert remove.main([str(out), "--identity", "id90000"]) == 0
-    shutil.copy(made / INDEX, out / INDEX)
+    shutil.copy(original / INDEX, out / INDEX)
     faults = verify.verify(out, fast=True).faults
     assert any(
         fault.startswith(f"{INDEX}: id90000/") and "was removed on request, but is still listed" in fault for fault in faults
     )
-    shutil.copy(made / "plan/plan-000000.parquet", plan_path(out, 0))
+    shutil.copy(original / "plan/plan-000000.parquet", plan_path(out, 0))
     faults = verify.verify(out, fast=True).faults
     assert "dataset.json: removals record 6 clips, but 0 are marked as removed in the plan" in faults
     assert any(fault.startswith("plan/plan-000000.parquet: id90000/") for fault in faults)

@@ -19,23 +19,23 @@ pytestmark = pytest.mark.usefixtures("quick")
 TUBES = ["--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10", "--tube-max-frames", "40", "--detect-every", "10"]
 
 
-def ask(videos: Path, out: Path) -> list[str]:
+def build_args(videos: Path, out: Path) -> list[str]:
     fast = ["--limit", "2", "--frames", "2", "--size", "64", "--landmarks", "dlib", "--workers", "1", "--quiet"]
     return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *fast, *TUBES]
 
 
 @pytest.fixture(scope="module")
-def made(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tubes") / "data"
     with in_this_process():
-        assert build.main(ask(demo_videos, out)) == 0
+        assert build.main(build_args(demo_videos, out)) == 0
     return out
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
+def out(original: Path, tmp_path: Path) -> Path:
     """Two planned clips of two tubes each, free to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "data"))
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def keys(out: Path) -> list[str]:
@@ -55,7 +55,7 @@ def test_the_key_of_a_planned_clip_takes_all_its_tubes(out: Path, demo_videos: P
     (removal,) = Manifest.read(out).removals
     assert (removal.clips, removal.samples) == (1, len(tubes))
     assert verify.verify(out).faults == ()
-    assert build.main(ask(demo_videos, out)) == 0 and keys(out) == [key for key in before if key not in tubes]
+    assert build.main(build_args(demo_videos, out)) == 0 and keys(out) == [key for key in before if key not in tubes]
 
 
 def test_the_key_of_a_tube_takes_that_tube_alone(out: Path, demo_videos: Path, capsys: Any) -> None:
@@ -68,7 +68,7 @@ def test_the_key_of_a_tube_takes_that_tube_alone(out: Path, demo_videos: Path, c
     )
     (row,) = pq.read_table(out / REJECTIONS).to_pylist()
     assert (row["key"], row["reason"], row["spans"][0]["uri"]) == (before[0], "removed", "")
-    assert build.main(ask(demo_videos, out)) == 0 and keys(out) == before[1:]
+    assert build.main(build_args(demo_videos, out)) == 0 and keys(out) == before[1:]
     # The clip goes with what is left of the tube.
     assert remove.main([str(out), "--key", planned_key(before[0])]) == 0
     assert verify.verify(out).faults == ()
