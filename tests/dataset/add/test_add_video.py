@@ -100,9 +100,7 @@ def test_clips_of_missing_and_changed_videos_have_no_video(
 ) -> None:
     videos, out = Path(shutil.copytree(spoken, tmp_path / "videos")), copied(spoken_stills, tmp_path)
     (videos / "anna/0.mp4").unlink()
-    ffmpeg(
-        "-i", spoken / "anna/2.mp4", "-crf", "35", "-c:a", "copy", videos / "anna/2.mp4"
-    )  # same number of frames, different pixels
+    ffmpeg("-i", spoken / "anna/2.mp4", "-crf", "35", "-c:a", "copy", videos / "anna/2.mp4")  # same length, other pixels
     assert add(out, "video", "--input", str(videos), *VIDEO) == 0
     assert "video added to 1 clips; 2 have none, because" in capsys.readouterr().out
     assert [frames is None for frames, _, _ in stored(out)] == [True, False, True]

@@ -1,4 +1,4 @@
-"""Face descriptors: builds and additions write the same bytes, drops and removals delete them, and pushes omit them by default."""
+"""Face descriptors: builds and additions write the same bytes, drops and removals delete them, pushes omit them by default."""
 
 import shutil
 from collections.abc import Callable

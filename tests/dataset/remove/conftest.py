@@ -13,7 +13,7 @@ from motionshards.dataset import build
 
 @pytest.fixture(scope="session")
 def videos(demo_videos: Path, once: Callable[..., Path]) -> Path:
-    """Eight utterances of two people, and two files without a video of one of them; read-only."""
+    """Eight utterances of two people, and two files of one of them that are not videos; read-only."""
 
     def write(root: Path) -> None:
         shutil.copytree(demo_videos, root)
@@ -38,5 +38,5 @@ def original(videos: Path, once: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def out(original: Path, tmp_path: Path) -> Path:
-    """A copy of it, free to be changed."""
+    """A copy of it, which the test may change."""
     return Path(shutil.copytree(original, tmp_path / "data"))

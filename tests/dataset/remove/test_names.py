@@ -1,4 +1,4 @@
-"""After a removal no byte of the dataset has the name, wherever the source had it: archives, paths, csv files, hygiene."""
+"""After a removal, no file of the dataset contains the name, wherever the source had it: archives, paths, CSV files, warnings."""
 
 import shutil
 import zipfile
@@ -36,7 +36,7 @@ def archive(path: Path, root: Path, below: str) -> Path:
 
 @pytest.fixture(scope="module")
 def build_args(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A build of two people from two archives that both name one of them, with csv files in a directory that does so, too."""
+    """Options of a build of two people from two archives and a directory of CSV files, all named after one of them."""
     place = tmp_path_factory.mktemp("names") / f"takedown of {PERSON}"
     place.mkdir()
     archives = [
@@ -72,7 +72,7 @@ def out(original: Path, tmp_path: Path) -> Path:
 
 
 def where(out: Path, names: set[str]) -> set[str]:
-    """The files that have one of the names, tables as what they unpack to."""
+    """The files that contain one of the names; tables are searched decompressed."""
     found = set()
     for path in (path for path in out.rglob("*") if path.is_file()):
         content = path.read_bytes() + path.name.encode()
@@ -98,7 +98,7 @@ def test_no_file_has_the_name_of_a_removed_person(out: Path, build_args: list[st
     manifest = Manifest.read(out)
     assert (manifest.input, manifest.aus_from, manifest.hygiene["duplicates"]) == ("", "", {"count": 2, "first": []})
     ((name, parts),) = manifest.archives.items()
-    assert name.startswith("removed/") and list(parts) == [name], "the archive of clips that stay is known by a digest"
+    assert name.startswith("removed/") and list(parts) == [name], "the archive of remaining clips is renamed to a digest"
     samples = {sample.key: sample for sample in Dataset.open(out).samples()}
     assert set(samples) == {key for key in before if key.startswith(OTHER)} and len(samples) == 4
     assert all((samples[key].frames == before[key].frames).all() for key in samples)
@@ -107,7 +107,7 @@ def test_no_file_has_the_name_of_a_removed_person(out: Path, build_args: list[st
     assert where(out, names) == set() and verify.verify(out).faults == ()
 
 
-def test_an_archive_under_its_new_name_gives_more_frames(out: Path, build_args: list[str], tmp_path: Path) -> None:
+def test_a_renamed_archive_can_be_used_to_extend_frames(out: Path, build_args: list[str], tmp_path: Path) -> None:
     assert remove.main([str(out), "--identity", PERSON]) == 0
     (name,) = Manifest.read(out).archives
     (tmp_path / "in" / name).parent.mkdir(parents=True)
@@ -118,17 +118,17 @@ def test_an_archive_under_its_new_name_gives_more_frames(out: Path, build_args: 
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
-def test_an_interrupted_removal_leaves_no_name_either(out: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def test_an_interrupted_removal_leaves_no_name(out: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     names, calls, whole = names_of(out), [0], remove_clips.replace_shard
 
-    def maybe(*arguments: Any) -> None:
+    def interrupted(*arguments: Any) -> None:
         calls[0] += 1
         if calls[0] == step:
             raise KeyboardInterrupt
         whole(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(remove_clips, "replace_shard", maybe)
+        patch.setattr(remove_clips, "replace_shard", interrupted)
         assert remove.main([str(out), "--identity", PERSON]) == 130
     assert PERSON not in (out / DATASET_JSON).read_text()
     assert remove.main([str(out)]) == 0
