@@ -1,4 +1,4 @@
-"""Reads from a web server: the correct bytes, whatever the server does, or Unreadable with the right reason."""
+"""Reads from a web server: the correct bytes, or Unreadable with the right reason."""
 
 import io
 import multiprocessing
@@ -34,7 +34,7 @@ def test_ranges_and_whole_files_are_those_of_the_server(server: FileServer, remo
     assert len(server.asked) == 6, "empty ranges need no request"
 
 
-def test_redirections_are_followed_and_keep_the_range(server: FileServer, remote: Remote) -> None:
+def test_redirects_are_followed_and_keep_the_range(server: FileServer, remote: Remote) -> None:
     server.files["/elsewhere"] = FILE
     server.script = [Step(status=302, headers={"Location": f"{server.url}/elsewhere"})]
     assert remote.read("train/a.tar", 5, 50) == FILE[5:50]
@@ -67,7 +67,7 @@ def test_credentials_are_sent_and_never_shown(server: FileServer, caplog: pytest
     ]
 
 
-def test_an_address_is_shown_without_secrets() -> None:
+def test_urls_are_shown_without_secrets() -> None:
     assert shown("https://me:pw@host:8443/a/b@c?x=1#y") == "https://host:8443/a/b@c"
     assert shown("s3://key:secret@bucket/a") == "s3://bucket/a"
 
@@ -99,7 +99,7 @@ def _reads(remote: Remote, into: "multiprocessing.Queue[bool]") -> None:
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
 def test_a_remote_works_in_other_processes(server: FileServer, remote: Remote, how: Literal["fork", "spawn"]) -> None:
-    """Even if it is forked while threads of the parent are reading."""
+    """Also after a fork while threads of the parent are reading."""
     context, stop = multiprocessing.get_context(how), threading.Event()
 
     def read_on() -> None:
@@ -141,7 +141,7 @@ def test_a_remote_survives_pickle(remote: Remote) -> None:
     assert (error.reason, error.detail, str(error)) == ("missing", "x", "missing: x")
 
 
-def test_waiting_leaves_the_global_random_state_alone(server: FileServer, remote: Remote) -> None:
+def test_waiting_does_not_change_the_global_random_state(server: FileServer, remote: Remote) -> None:
     state = random.getstate()
     server.script = [Step(status=500)]
     remote.read("train/a.tar", 0, 5)

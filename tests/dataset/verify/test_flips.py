@@ -17,7 +17,7 @@ from motionshards.schemas.manifest import Manifest
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of three small clips; what is flipped in it is flipped back."""
+    """A dataset of three small clips; tests restore flipped bits."""
     out = unpack_format1(tmp_path_factory.mktemp("flips") / "data")
     upgraded(out, Manifest.read(out), lambda text: None)
     shutil.rmtree(out / ".work")
@@ -25,7 +25,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def flips(path: Path, count: int) -> Iterator[tuple[int, bytes]]:
-    """`count` times the content of a file with one flipped bit, and which bit."""
+    """Yield `count` copies of a file's content with one flipped bit each, and the number of the bit."""
     whole, dice = path.read_bytes(), random.Random(path.name)
     for bit in sorted(dice.sample(range(len(whole) * 8), count)):
         damaged = bytearray(whole)
