@@ -121,6 +121,6 @@ def test_shells_complete_commands_and_options(capsys: pytest.CaptureFixture[str]
     assert main(["completion", "bash"]) == 0
     script = capsys.readouterr().out
     complete = 'COMP_WORDS=(motionshards {0}); COMP_CWORD={1}; _motionshards; echo "${{COMPREPLY[@]}}"\n'
-    asked = script + complete.format("ver", 1) + complete.format("build --est", 2) + complete.format("build --unit v", 3)
-    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    program = script + complete.format("ver", 1) + complete.format("build --est", 2) + complete.format("build --unit v", 3)
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["verify", "--estimate", "video"]

@@ -98,11 +98,11 @@ def test_a_video_that_is_gone_from_its_bucket_is_rejected(demo_videos: Path, sto
     listing = BucketTree(open_bucket("s3://data/videos"))
     assert [entry.name for entry in listing.entries()] == sorted(path.name for path in half.iterdir())
     assert listing.read("nothing") is None and not listing.is_directory("nothing")
-    gone = sorted(name for name in store.names() if name.startswith("videos/"))[0]
-    store.client.delete_object(Bucket="data", Key=gone)
+    missing = sorted(name for name in store.names() if name.startswith("videos/"))[0]
+    store.client.delete_object(Bucket="data", Key=missing)
     with (
         pytest.raises(ClipRejected, match="no such object"),
-        media(gone.removeprefix("videos/"), None, open_bucket("s3://data/videos")),
+        media(missing.removeprefix("videos/"), None, open_bucket("s3://data/videos")),
     ):
         pytest.fail("it is not there")
 

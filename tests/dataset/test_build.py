@@ -136,8 +136,8 @@ def test_retry_builds_rejected_clips_again_and_the_later_outcome_counts(tree: Pa
     out, link = tmp_path / "out", tree / "dev/mp4/id90000/later000000/00001.mp4"
     link.parent.mkdir()
     link.symlink_to(tmp_path / "comes-later.mp4")
-    gone = tree / "dev/mp4/id90000/later000000/00002.mp4"
-    gone.symlink_to(tmp_path / "never.mp4")
+    missing = tree / "dev/mp4/id90000/later000000/00002.mp4"
+    missing.symlink_to(tmp_path / "never.mp4")
     assert build.main(arguments(tree, out)) == 0
     assert pq.read_table(out / "rejections.parquet")["reason"].to_pylist() == ["unreadable"] * 2
     before = shards(out)

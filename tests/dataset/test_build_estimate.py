@@ -162,7 +162,7 @@ def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("ending", "status", "says"),
+    ("ending", "status", "message"),
     [
         (BuildFailed("a disk is full"), 1, "error: a disk is full. The output was not changed"),
         (OSError(28, "No space left on device", "/x"), 1, "error: No space left on device: /x. The output was not changed"),
@@ -176,7 +176,7 @@ def test_a_trial_that_stops_leaves_nothing_behind(
     capsys: pytest.CaptureFixture[str],
     ending: BaseException,
     status: int,
-    says: str,
+    message: str,
 ) -> None:
     def stop(*_: object) -> None:
         assert len(os.listdir(place)) == 1, "it is at work"
@@ -185,7 +185,7 @@ def test_a_trial_that_stops_leaves_nothing_behind(
     monkeypatch.setattr("motionshards.pipeline.runners.choose.run", stop)
     assert build.main(arguments(many, place / "out", "--estimate", "4")) == status
     output = capsys.readouterr()
-    assert (output.out, output.err) == ("", f"{says}\n")
+    assert (output.out, output.err) == ("", f"{message}\n")
     assert os.listdir(place) == []
 
 
@@ -210,7 +210,7 @@ def test_an_interrupt_stops_workers_and_removes_their_files(many: Path, place: P
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (["--estimate", "0"], '"0" for --estimate. Must be > 0'),
         (["--estimate", "-3"], '"-3" for --estimate. Must be > 0'),
@@ -228,14 +228,14 @@ def test_an_interrupt_stops_workers_and_removes_their_files(many: Path, place: P
     ],
 )
 def test_options_that_cannot_be_combined_are_reported_in_one_line(
-    many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], says: str
+    many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], message: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("motionshards.schemas.bucket._ATTEMPTS", 1)
     status = build.main(arguments(many, place / "out", *more))
     output = capsys.readouterr()
-    assert (status in (1, 2) if "s3:" in says else status == 2, output.out, output.err.count("\n")) == (True, "", 1)
-    assert says in output.err
+    assert (status in (1, 2) if "s3:" in message else status == 2, output.out, output.err.count("\n")) == (True, "", 1)
+    assert message in output.err
     assert os.listdir(place) == []
 
 

@@ -63,12 +63,12 @@ def test_additions_and_removals_keep_each_size(several: Path, spoken: Path, tmp_
         key: tuple(members.items()) for key, members in samples(several).items()
     }
     assert build.main(adding(out, "quality")) == 0
-    gone = next(iter(samples(several)))
-    assert remove.main([str(out), "--key", gone, "--quiet"]) == 0
+    removed = next(iter(samples(several)))
+    assert remove.main([str(out), "--key", removed, "--quiet"]) == 0
     assert verify.verify(out).faults == ()
-    left = samples(out)
-    assert left.keys() == samples(several).keys() - {gone}
-    for key, members in left.items():  # quality is that of stored stills now
+    remaining = samples(out)
+    assert remaining.keys() == samples(several).keys() - {removed}
+    for key, members in remaining.items():  # quality is that of stored stills now
         assert {**members, "meta.json": b""} == {**samples(several)[key], "meta.json": b""}
 
 

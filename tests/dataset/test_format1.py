@@ -159,8 +159,8 @@ def test_a_removal_from_an_unfinished_build_upgrades_what_is_there(out: Path, ca
 def test_a_shard_rewritten_by_an_interrupted_addition_does_not_claim_the_old_config(out: Path) -> None:
     ahead, behind = sorted(out.glob("train/*.parquet"))
     old_marker(ahead, added=[1])
-    begun = {"number": 1, "what": "aus", "at": "", "pixels": "", "config": {"aus": "csv"}, "provenance": {}}
-    edit(out, complete=False, additions=[begun])
+    addition = {"number": 1, "what": "aus", "at": "", "pixels": "", "config": {"aus": "csv"}, "provenance": {}}
+    edit(out, complete=False, additions=[addition])
     manifest = upgraded(out, Manifest.read(out), lambda text: None)
     assert read_entry(ahead).made_by is None and read_entry(behind).made_by == manifest.made_by
 

@@ -104,8 +104,8 @@ def test_items_for_training(moving: Path) -> None:
 
 
 def test_whole_videos_for_evaluation_and_animation(moving: Path) -> None:
-    given = {"frame_shape": None, "pairs_list": "pairs.csv", "augmentation_params": AUGMENTATION}
-    dataset = FramesDataset(root_dir=moving, is_train=False, **given)
+    arguments = {"frame_shape": None, "pairs_list": "pairs.csv", "augmentation_params": AUGMENTATION}
+    dataset = FramesDataset(root_dir=moving, is_train=False, **arguments)
     assert (dataset.root_dir, dataset.pairs_list) == (moving, "pairs.csv")
     samples = [one for one in Dataset.open(moving).samples() if int(one.key[-5:]) >= 4]
     for index, (batch, sample) in enumerate(zip(DataLoader(dataset, batch_size=1, num_workers=1), samples, strict=True)):

@@ -69,7 +69,7 @@ def test_a_gif_that_would_not_fit_in_memory(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--count", "1"], "no output requested"),
         (["--output", "sheet.bmp"], "must end in .png or .jpg"),
@@ -109,13 +109,13 @@ def test_options_that_cannot_be_combined(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    says: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder.png").mkdir()
     assert run(noise_clips, *arguments) == 2
     output = capsys.readouterr().err
-    assert says in output
+    assert message in output
     assert output.startswith("error: ") and output.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 

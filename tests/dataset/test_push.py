@@ -101,11 +101,11 @@ def test_the_card_is_read_by_the_library_of_the_hub(original: Path) -> None:
 
 def test_a_second_push_uploads_nothing(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, out)[0] == 0
-    hub.asked.clear()
+    hub.requests.clear()
     status, line, _ = run(capsys, out)
     assert status == 0
     assert line == f"uploaded 0 files (0.0 MB), 12 unchanged, deleted 0: {hub.url}/datasets/{NAME} (private)"
-    assert not [asked for asked in hub.asked if asked.startswith("POST") or "token" in asked]
+    assert not [request for request in hub.requests if request.startswith("POST") or "token" in request]
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGKILL, signal.SIGTERM])
@@ -118,7 +118,7 @@ def test_a_push_that_was_stopped_half_way_resumes(
         if DATASET_JSON in paths:
             arrived.set()
             go_on.wait(60)
-            refuse(503, "the client is gone")
+            refuse(503, "the client is removed")
 
     hub.before_commit = wait
     command = [sys.executable, "-m", "dataset.push", str(out), NAME]
@@ -141,8 +141,8 @@ def test_what_was_removed_is_deleted(hub: Hub, out: Path, capsys: pytest.Capture
     assert run(capsys, out)[0] == 0
     rows = Dataset.open(out).index(["key", "split", "shard"]).to_pylist()
     shard = next(f"{row['split']}/{row['shard']}.tar" for row in rows)
-    gone = [row["key"] for row in rows if shard.endswith(f"{row['shard']}.tar")]
-    assert remove.main([str(out), "--key", gone[0], "--key", gone[1], "--identity", "id00002"]) == 0
+    removed = [row["key"] for row in rows if shard.endswith(f"{row['shard']}.tar")]
+    assert remove.main([str(out), "--key", removed[0], "--key", removed[1], "--identity", "id00002"]) == 0
     capsys.readouterr()
     hub.repositories[NAME].commits.append(
         {**hub.repositories[NAME].files, "LICENSE": Blob(2, b"my"), "test/a.txt": Blob(1, b"a")}
@@ -226,7 +226,7 @@ def test_an_incomplete_dataset_is_refused(
 def test_a_dataset_in_an_object_store_is_refused(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, output = run(capsys, "s3://bucket/out")
     assert status == 2 and output[0].startswith("error: s3://bucket/out is in an object store; this option needs a local path")
-    assert not hub.asked
+    assert not hub.requests
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "message"),
     [
         ("SELECT blurr FROM clips", 'column "blurr" not found in FROM clause! Candidate bindings: "blur"'),
         ("FROM clip", 'Did you mean "clips"?'),
@@ -186,12 +186,12 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
     ],
 )
 def test_invalid_queries_are_reported_in_one_line(
-    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], query: str, says: str
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], query: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert sql.main([str(out), query, "--format", "csv"]) == 2
     output = capsys.readouterr()
-    assert output.err.count("\n") == 1 and output.err.startswith("error: sql: ") and says in output.err
+    assert output.err.count("\n") == 1 and output.err.startswith("error: sql: ") and message in output.err
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Counts and quantiles of clips against plain Python and numpy on the same rows; and what the command says and refuses."""
+"""Counts and quantiles of clips against plain Python and numpy on the same rows; and what the command message and refuses."""
 
 import json
 import statistics
@@ -168,7 +168,7 @@ def test_a_condition_without_matches(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (["--where", "blurr > 5"], "unknown column blurr; did you mean blur?"),
         (["--where", "blur >"], "invalid syntax"),
@@ -185,7 +185,7 @@ def test_a_condition_without_matches(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_invalid_options_are_reported_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     out = write_tables(tmp_path / "out", kept(3))
     try:
@@ -194,7 +194,7 @@ def test_invalid_options_are_reported_in_one_line(
         status = ended.code  # type: ignore[assignment]
     output = capsys.readouterr()
     assert (status, output.out, output.err.count("\n")) == (2, "", 1)
-    assert says in output.err
+    assert message in output.err
 
 
 def test_a_dataset_in_an_object_store(

@@ -210,8 +210,8 @@ def test_unusable_evaluations_are_refused_in_one_line(
     file.write_text("")
     large = make_dataset(tmp_path / "large", 2, size=64)
     single = make_dataset(tmp_path / "single", 3, frames=lambda clip: 1)
-    begun = make_dataset(tmp_path / "begun", 20)
-    unfinish(begun, 1)
+    unfinished = make_dataset(tmp_path / "unfinished", 20)
+    unfinish(unfinished, 1)
     damaged = make_dataset(tmp_path / "damaged", 2)
     tar = next(tar_path(damaged, "train", "made-train-000000").parent.glob("*.tar"))
     content = bytearray(tar.read_bytes())
@@ -221,7 +221,7 @@ def test_unusable_evaluations_are_refused_in_one_line(
         ((data, out, "--split", "validation"), "has no clips of --split validation; it has test, train"),
         ((large, out, "--split", "train"), "has frames of 64 px, and the model is for 32: build with --size 32"),
         ((single, out, "--split", "train"), "no clip of --split train can be reconstructed: 3 with only one frame"),
-        ((begun, out, "--split", "train"), "unfinished"),
+        ((unfinished, out, "--split", "train"), "unfinished"),
         ((damaged, out, "--split", "train"), "is damaged"),
         ((tmp_path / "absent", out), "absent"),
         ((data, file), "cannot be written"),

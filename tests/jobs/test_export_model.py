@@ -72,20 +72,22 @@ def test_onnx_graphs_of_a_training_run(
 
 def test_align_corners_option(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The option determines the exported networks and the settings in export.json."""
-    given = []
+    recorded = []
 
-    def noted(
+    def recording(
         detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str, precision: str
     ) -> dict[str, Check]:
-        given.append((generator.align_corners, generator.dense_motion_network.align_corners, config.architecture.align_corners))
+        recorded.append(
+            (generator.align_corners, generator.dense_motion_network.align_corners, config.architecture.align_corners)
+        )
         return {}
 
-    monkeypatch.setattr(motionshards.jobs.export_model, "export", noted)
+    monkeypatch.setattr(motionshards.jobs.export_model, "export", recording)
     (tmp_path / "other.yaml").write_text(f"{TINY}  align_corners: false\n")
     out, other = tmp_path / "graphs", tmp_path / "other.yaml"
     for flags in ((config,), (config, "--align-corners", "false"), (other,), (other, "--align-corners", "true")):
         assert run(bare, out, "--config", *flags) == 0
-    assert given == [(value, value, value) for value in (True, False, False, True)]
+    assert recorded == [(value, value, value) for value in (True, False, False, True)]
 
 
 @pytest.mark.slow

@@ -69,8 +69,8 @@ def test_the_sheet_shows_source_and_frames_of_a_clip(faces: Path, tmp_path: Path
 def test_an_archive_may_be_named_in_place_of_its_directory(faces: Path, tmp_path: Path) -> None:
     key = first(faces)[0]["key"]
     sheets = [tmp_path / name for name in ("recorded.png", "directory.png", "archive.png")]
-    for sheet, given in zip(sheets, ([], ["--input", faces.parent], ["--input", faces.parent / "test.zip"]), strict=True):
-        assert run(faces, "--key", key, "--output", sheet, *given) == 0
+    for sheet, options in zip(sheets, ([], ["--input", faces.parent], ["--input", faces.parent / "test.zip"]), strict=True):
+        assert run(faces, "--key", key, "--output", sheet, *options) == 0
     assert sheets[0].read_bytes() == sheets[1].read_bytes() == sheets[2].read_bytes()
 
 

@@ -26,9 +26,9 @@ FAST = ["--landmarks", "none", "--quiet", "--workers", "1"]
 
 def build(source: str, videos: list[Path], out: Path, *more: str) -> Path:
     """A dataset built from the videos."""
-    given = ["--source", source, "--input", *map(str, videos), "--output", str(out), *FAST, *more]
+    arguments = ["--source", source, "--input", *map(str, videos), "--output", str(out), *FAST, *more]
     with in_this_process():
-        assert motionshards.dataset.build.main(given) == 0
+        assert motionshards.dataset.build.main(arguments) == 0
     return out
 
 

@@ -140,9 +140,9 @@ def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys:
 def test_errors_are_one_line(out: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def line(*words: str) -> str:
         assert main_module.main(list(words)) == 2
-        told = capsys.readouterr()
-        assert told.out == "" and told.err.count("\n") == 1
-        return told.err
+        output = capsys.readouterr()
+        assert output.out == "" and output.err.count("\n") == 1
+        return output.err
 
     assert "has no face descriptors; add them: motionshards build --output … --add identity" in line(str(data))
     with only_writer(out):

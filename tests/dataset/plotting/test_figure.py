@@ -128,10 +128,10 @@ def test_keys_are_no_formulas_and_long_ones_are_cut(data: Path) -> None:
     assert "a$\\frac$\\x1b/" in texts(figure)
 
 
-@pytest.mark.parametrize("asked", [{"clips": 0}, {"frames": 0}, {"frames": -1}], ids=str)
-def test_a_figure_of_nothing_is_refused(data: Path, asked: dict[str, int]) -> None:
+@pytest.mark.parametrize("counts", [{"clips": 0}, {"frames": 0}, {"frames": -1}], ids=str)
+def test_a_figure_of_nothing_is_refused(data: Path, counts: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
-        first(data, Pairs(2), size=1).show(**asked)
+        first(data, Pairs(2), size=1).show(**counts)
 
 
 def test_numbers_are_spread_evenly() -> None:

@@ -204,16 +204,16 @@ def test_a_full_disk_evicts_more_and_retries_once(cache: ShardCache) -> None:
 
 
 def test_a_disk_that_stays_full_raises_after_one_retry(cache: ShardCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    sizes = []
 
     def full(_: int, __: int, size: int) -> None:
-        asked.append(size)
+        sizes.append(size)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(ConfigError, match="disk is full"):
         cache.hold("a", SIZE, never)
-    assert asked == [SIZE, SIZE]
+    assert sizes == [SIZE, SIZE]
     assert names(cache) == set()
 
 

@@ -30,8 +30,8 @@ def test_ranges_and_whole_files_are_those_of_the_server(server: FileServer, remo
         assert remote.read("train/a.tar", start, stop) == FILE[start:stop]
     assert remote.read_all("dataset.json") == SMALL
     assert fetched(remote) == FILE
-    assert len({asked.port for asked in server.asked}) == 1, "each request opened a connection"
-    assert len(server.asked) == 6, "empty ranges need no request"
+    assert len({request.port for request in server.requests}) == 1, "each request opened a connection"
+    assert len(server.requests) == 6, "empty ranges need no request"
 
 
 def test_redirects_are_followed_and_keep_the_range(server: FileServer, remote: Remote) -> None:
@@ -54,9 +54,9 @@ def test_credentials_are_sent_and_never_shown(server: FileServer, caplog: pytest
     root = server.url.replace("//", "//ann:pa%20ss@") + "/data?sig=hidden#part"
     remote = Remote(root, QUICK, {"headers": {"X-Token": "covert"}})
     assert remote.read_all("dataset.json") == SMALL
-    (asked,) = server.asked
-    assert (asked.target, asked.headers["X-Token"]) == ("/data/dataset.json?sig=hidden", "covert")
-    assert asked.headers["Authorization"] == "Basic YW5uOnBhIHNz"
+    (request,) = server.requests
+    assert (request.target, request.headers["X-Token"]) == ("/data/dataset.json?sig=hidden", "covert")
+    assert request.headers["Authorization"] == "Basic YW5uOnBhIHNz"
     server.always = Step(status=500)
     with pytest.raises(Unreadable) as caught:
         remote.read_all("dataset.json")
@@ -131,7 +131,7 @@ def test_a_fork_does_not_use_connections_of_its_parent(server: FileServer, remot
     assert answers.get(timeout=20)
     child.join()
     remote.read("train/a.tar", 0, 5)
-    ports = [asked.port for asked in server.asked]
+    ports = [request.port for request in server.requests]
     assert ports[0] == ports[2] != ports[1]
 
 
@@ -168,4 +168,4 @@ def test_an_error_of_the_target_file_is_not_a_network_failure(server: FileServer
 
     with pytest.raises(OSError, match="No space"):
         remote.fetch("train/a.tar", Full(), len(FILE))
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1

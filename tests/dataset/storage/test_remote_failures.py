@@ -62,7 +62,7 @@ def test_a_transfer_may_take_longer_than_the_stall_timeout() -> None:
 def test_temporary_failures_are_retried(server: FileServer, remote: Remote, status: int) -> None:
     server.script = [Step(status=status), Step(status=status)]
     assert remote.read("train/a.tar", 10, 20) == FILE[10:20]
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("status", [404, 410, 403, 401])
@@ -70,7 +70,7 @@ def test_missing_files_are_not_retried(server: FileServer, remote: Remote, statu
     server.always = Step(status=status)
     with pytest.raises(Unreadable, match=f"train/a.tar: {status} ") as caught:
         remote.read("train/a.tar", 0, 10)
-    assert (caught.value.reason, len(server.asked)) == ("missing", 1)
+    assert (caught.value.reason, len(server.requests)) == ("missing", 1)
 
 
 def test_retry_after_is_honored_and_bounded(server: FileServer) -> None:
@@ -96,7 +96,7 @@ def test_a_permanent_failure_is_raised_after_all_attempts(server: FileServer, st
     with pytest.raises(Unreadable, match="gave up after 3 attempts") as caught:
         remote.read("train/a.tar", 0, 10_000)
     assert caught.value.reason == reason
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 def test_a_stopped_server_is_unreachable() -> None:
@@ -113,9 +113,9 @@ def test_progress_resets_the_count_of_attempts(server: FileServer, remote: Remot
     with pytest.raises(Unreadable):
         Remote(f"{server.url}/data", Retry(attempts=3, first_wait_s=0.001)).fetch("train/a.tar", io.BytesIO(), len(FILE))
     server.script = [Step(cut=600_000) for _ in range(4)]
-    server.asked.clear()
+    server.requests.clear()
     assert fetched(Remote(f"{server.url}/data", Retry(attempts=3, first_wait_s=0.001))) == FILE
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
 
 
 def test_a_file_shorter_than_expected_is_truncated(server: FileServer, remote: Remote) -> None:
@@ -164,4 +164,4 @@ def test_a_content_encoding_does_not_change_the_bytes(server: FileServer, remote
     assert fetched(remote) == FILE
     server.always = Step(headers={"Content-Encoding": "aws-chunked"})  # a label that some stores keep from the upload
     assert fetched(remote) == FILE
-    assert {asked.headers["Accept-Encoding"] for asked in server.asked} == {"identity"}
+    assert {request.headers["Accept-Encoding"] for request in server.requests} == {"identity"}

@@ -88,7 +88,7 @@ def test_missing_or_short_objects_are_reported(moto: str) -> None:
 def test_a_public_bucket_is_read_without_credentials(server: FileServer) -> None:
     remote = Remote("s3://shards/voices", QUICK, {"endpoint_url": server.url, "anon": True, "region_name": "us-east-1"})
     assert remote.read("train/a.tar", 5, 9) == FILE[5:9]
-    assert "Authorization" not in server.asked[0].headers
+    assert "Authorization" not in server.requests[0].headers
     with pytest.raises(ConfigError, match="credentials"):
         Remote("s3://shards", QUICK, {"endpoint_url": server.url}).read("train/a.tar", 5, 9)
     with pytest.raises(ConfigError):
@@ -100,7 +100,7 @@ def test_one_call_is_one_request(server: FileServer) -> None:
     server.always = Step(status=503)
     with pytest.raises(Unreadable, match=r"503.*gave up after 3 attempts") as caught:
         s3(server.url).read("train/a.tar", 0, 10)
-    assert (caught.value.reason, len(server.asked)) == ("unreachable", 3)
+    assert (caught.value.reason, len(server.requests)) == ("unreachable", 3)
     assert "covert" not in str(caught.value)
 
 

@@ -40,7 +40,7 @@ def remote(server: FileServer, cache: Path, **options: Any) -> ClipStream:
 
 
 def requested_shards(server: FileServer) -> list[str]:
-    return [asked.target for asked in server.asked if asked.target.endswith(".tar")]
+    return [request.target for request in server.requests if request.target.endswith(".tar")]
 
 
 @pytest.mark.parametrize("fetch", ["shards", "members"])
@@ -48,8 +48,8 @@ def test_a_url_yields_the_batches_of_the_disk(data: Path, server: FileServer, tm
     with make_loader(remote(server, tmp_path, fetch=fetch), processes=2) as loader, make_loader(local(data)) as other:
         for _ in range(2):
             assert seen(loader) == seen(other)
-    asked = requested_shards(server)
-    assert len(asked) == 6 if fetch == "shards" else len(asked) >= 60 * 3
+    requested = requested_shards(server)
+    assert len(requested) == 6 if fetch == "shards" else len(requested) >= 60 * 3
     assert bool(list(tmp_path.iterdir())) == (fetch == "shards")
 
 

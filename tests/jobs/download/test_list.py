@@ -113,18 +113,18 @@ def test_the_build_finds_every_video_where_the_download_puts_it(kind: str, tmp_p
     """The command that the last line shows is followed: its links are made, then its --metadata and --input are listed."""
     source = kind.split()[0]
     metadata, videos, _ = corpus(kind, tmp_path / "the corpus")
-    asked = order(source, metadata, tmp_path / "the out")
+    download_order = order(source, metadata, tmp_path / "the out")
     for video in videos:
         name = f"{video}/{video}_0000" if source == "talkinghead1kh" else video
-        tree(asked.out, f"videos/{name}.mp4")
-    *links, command = build_command(asked).split(" && ")
+        tree(download_order.out, f"videos/{name}.mp4")
+    *links, command = build_command(download_order).split(" && ")
     for link in links:
         subprocess.run(["bash", "-c", link], check=True)
-    assert build_command(asked) == command, "no link is made twice"
-    listing = Listing(DirectoryTree(asked.out), metadata=metadata if "--metadata" in command else None)
+    assert build_command(download_order) == command, "no link is made twice"
+    listing = Listing(DirectoryTree(download_order.out), metadata=metadata if "--metadata" in command else None)
     clips = list(SOURCES[source].list_clips(listing))
     assert {clip.video for clip in clips} == videos
-    assert all((asked.out / uri_to_path(span.uri)).is_file() for clip in clips for span in clip.spans)
+    assert all((download_order.out / uri_to_path(span.uri)).is_file() for clip in clips for span in clip.spans)
 
 
 def test_urls_are_youtubes_the_lists_or_a_mirrors(tmp_path: Path) -> None:

@@ -71,21 +71,21 @@ def test_video_and_sound_are_merged_in_sync(dash: VideoServer, fetch: Fetch, out
     assert (row["status"], row["detail"], row["path"], row["has_audio"]) == ("available", "format v+a", "videos/one.mp4", True)
     assert list(files(out)) == ["videos/one.mp4"] and not (out / ".work").exists()
     assert click_s(out / "videos/one.mp4") == pytest.approx(CLICK_S, abs=0.005)
-    dash.asked.clear()
+    dash.requests.clear()
     fetch("one", retry=frozenset({"silent"}))
-    assert not dash.asked
+    assert not dash.requests
 
 
 def test_without_sound_the_file_is_the_video_stream(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     assert fetch("one", audio=False).rows["one"]["has_audio"] is False
     assert files(out) == {"videos/one.mp4": streams.image}
-    assert "/sound.m4a" not in {path for path, _ in dash.asked}
+    assert "/sound.m4a" not in {path for path, _ in dash.requests}
 
 
 def test_silent_videos_are_fetched_again_with_retry(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     (out / "videos").mkdir(parents=True)
     (out / "videos/one.mkv").write_bytes(streams.image)
-    assert fetch("one").rows["one"]["has_audio"] is None and not dash.asked
+    assert fetch("one").rows["one"]["has_audio"] is None and not dash.requests
     row = fetch("one", retry=frozenset({"silent"})).rows["one"]
     assert (row["path"], row["has_audio"]) == ("videos/one.mp4", True)
     assert list(files(out)) == ["videos/one.mp4"]
@@ -94,8 +94,8 @@ def test_silent_videos_are_fetched_again_with_retry(dash: VideoServer, streams: 
 def test_a_silent_video_is_kept_if_no_other_is_available(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     fetch("one", audio=False)
     dash.script = {"/one.mp4": [Reply(404)]}
-    got = fetch("one", retry=frozenset({"silent"}))
-    assert got.rows["one"]["status"] == "available" and any("dead" in line for line in got.said)
+    result = fetch("one", retry=frozenset({"silent"}))
+    assert result.rows["one"]["status"] == "available" and any("dead" in line for line in result.messages)
     assert files(out) == {"videos/one.mp4": streams.image}
 
 
@@ -127,8 +127,8 @@ def test_a_run_that_is_killed_while_merging_resumes(dash: VideoServer, tmp_path:
     killed = subprocess.run(command, cwd=ROOT, env={"PATH": f"{program.parent}:/usr/bin:/bin"}, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not (out / "videos/one.mp4").exists() and any(content == b"half" for content in files(out).values())
-    dash.asked.clear()
+    dash.requests.clear()
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
-    assert {path for path, _ in dash.asked} <= {"/one.mp4"}
+    assert {path for path, _ in dash.requests} <= {"/one.mp4"}
     assert click_s(out / "videos/one.mp4") == pytest.approx(CLICK_S, abs=0.005)
     assert not (out / ".work").exists()
