@@ -1,4 +1,4 @@
-"""`dataset.build --estimate`: its estimates compared with a build, and that it leaves no files behind, however it ends."""
+"""`dataset.build --estimate`: estimates match a build, and no files are left behind, however it ends."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ COPIES = 5
 
 @pytest.fixture(scope="module")
 def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 clips: the demo's, under five names each; every fifth is truncated and rejected."""
+    """40 clips: those of the demo under five names each; every fifth is truncated and is rejected."""
     root = tmp_path_factory.mktemp("many")
     for half in ("dev", "test"):
         for identity in (demo_videos / half / "mp4").iterdir():
@@ -46,7 +46,7 @@ def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of all of them, with seed 1."""
+    """A dataset of all these clips, with seed 1."""
     out = tmp_path_factory.mktemp("whole") / "out"
     with in_this_process():
         assert build.main(arguments(many, out, "--seed", "1")) == 0
@@ -87,7 +87,7 @@ def within(interval: dict[str, float], truth: float) -> bool:
 def test_a_trial_with_two_workers_predicts_yield_and_disk_space(
     many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The seed draws one of the 90% of samples whose intervals contain the true values."""
+    """With this seed, the 90% intervals contain the true values."""
     given = [*arguments(many, place / "out", "--seed", "1"), "--workers", "2"]
     found = estimated(capsys, *given, "--estimate", "24")
     assert os.listdir(place) == []
@@ -113,9 +113,7 @@ def test_a_sample_of_all_clips_is_exact(many: Path, whole: Path, place: Path, ca
     assert list(found["yield"]["clips"].values()) == [pytest.approx(32)] * 3
     assert found["yield"]["rejected"]["corrupt"]["seen"] == 8
     assert found["yield"]["unseen_share"] == 0
-    assert within(found["disk"]["shards"], built.counts["bytes"]), (
-        "a tar ends with what fills its last 10 KB, and that is not known"
-    )
+    assert within(found["disk"]["shards"], built.counts["bytes"]), "the padding of a tar to 10 KB is not predicted"
     assert found["disk"]["shards"]["high"] - found["disk"]["shards"]["low"] == pytest.approx(2 * 4608 * len(built.shards))
 
 
@@ -131,7 +129,7 @@ def test_only_remaining_clips_count_and_the_output_is_unchanged(
     assert (traces(out), os.listdir(place)) == (before, ["out"])
     unit = units(out)[0]
     marker_path(out, unit.split, unit.name).unlink()
-    assert estimated(capsys, *given, "--limit", "24")["clips"] == len(unit), "planned, and not built"
+    assert estimated(capsys, *given, "--limit", "24")["clips"] == len(unit), "planned, but not built"
     assert build.main([*given, "--limit", "24"]) == 0
     assert capsys.readouterr().out.startswith(f"{len(unit)} clips to build; ")
 
@@ -144,7 +142,7 @@ def test_a_trial_by_workers_of_dask(many: Path, place: Path, capsys: pytest.Capt
     assert os.listdir(place) == []
 
 
-def test_nothing_left_to_build_is_reported(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_estimate_of_a_finished_build_reports_it(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = arguments(many, place / "out", "--limit", "4")
     assert build.main(given) == 0
     capsys.readouterr()
@@ -152,7 +150,7 @@ def test_nothing_left_to_build_is_reported(many: Path, place: Path, capsys: pyte
     assert capsys.readouterr().out == f"nothing left to build in {place / 'out'}\n"
 
 
-def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
+def test_temporary_files_are_elsewhere_if_the_parent_of_the_output_is_missing(
     many: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "temporary").mkdir()
@@ -179,7 +177,7 @@ def test_a_trial_that_stops_leaves_nothing_behind(
     message: str,
 ) -> None:
     def stop(*_: object) -> None:
-        assert len(os.listdir(place)) == 1, "it is at work"
+        assert len(os.listdir(place)) == 1, "it is running"
         raise ending
 
     monkeypatch.setattr("motionshards.pipeline.runners.choose.run", stop)

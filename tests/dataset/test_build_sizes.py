@@ -1,4 +1,4 @@
-"""Datasets at several sizes: built, checked, extended and exported, each size with the bytes of a build at that size alone."""
+"""Datasets at several sizes are built, verified, extended and exported; each size has the bytes of a build at only that size."""
 
 import shutil
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def samples(out: Path) -> dict[str, dict[str, bytes]]:
 
 
 def of_size(members: dict[str, bytes], size: str) -> dict[str, bytes]:
-    """The stills and the video of a smaller size under the names of the main one."""
+    """The stills and the video of a smaller size, under the names of the dataset's size."""
     return {name.removeprefix(f"{size}."): content for name, content in members.items() if name.startswith(f"{size}.")}
 
 
@@ -68,7 +68,7 @@ def test_additions_and_removals_keep_each_size(several: Path, spoken: Path, tmp_
     assert verify.verify(out).faults == ()
     remaining = samples(out)
     assert remaining.keys() == samples(several).keys() - {removed}
-    for key, members in remaining.items():  # quality is that of stored stills now
+    for key, members in remaining.items():  # the quality was measured on stored stills
         assert {**members, "meta.json": b""} == {**samples(several)[key], "meta.json": b""}
 
 

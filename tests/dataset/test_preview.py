@@ -56,8 +56,8 @@ def test_sort_chooses_clips_with_extreme_measures(faces: Path, tmp_path: Path, s
     by_measure, named = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("sorted.png", "named.png"))
     differing = np.flatnonzero((by_measure != named).any(axis=(1, 2)))
     block = len(named) // 2
-    assert {row // block for row in differing} == {0, 1}, "the value stands in each head"
-    assert max(row % block for row in differing) < 0.2 * block, "all else is that of the same clips"
+    assert {row // block for row in differing} == {0, 1}, "the value is in the header of each clip"
+    assert max(row % block for row in differing) < 0.2 * block, "everything else is identical"
 
 
 def test_a_gif_that_would_not_fit_in_memory(

@@ -68,7 +68,7 @@ def run(capsys: pytest.CaptureFixture[str], out: Path | str, *options: str, name
     return status, printed.out.strip(), printed.err.splitlines()
 
 
-def test_a_first_push_makes_a_private_repository_of_exactly_the_files_of_the_dataset(
+def test_a_first_push_creates_a_private_repository_with_exactly_the_files_of_the_dataset(
     hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = files_of(out)
@@ -109,9 +109,7 @@ def test_a_second_push_uploads_nothing(hub: Hub, out: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGKILL, signal.SIGTERM])
-def test_a_push_that_was_stopped_half_way_resumes(
-    hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], signalled: signal.Signals
-) -> None:
+def test_an_interrupted_push_resumes(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], signalled: signal.Signals) -> None:
     arrived, go_on = Event(), Event()
 
     def wait(paths: list[str]) -> None:
@@ -137,7 +135,7 @@ def test_a_push_that_was_stopped_half_way_resumes(
     assert files_at(hub) == files_of(out)
 
 
-def test_what_was_removed_is_deleted(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_removed_files_are_deleted_from_the_repository(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, out)[0] == 0
     rows = Dataset.open(out).index(["key", "split", "shard"]).to_pylist()
     shard = next(f"{row['split']}/{row['shard']}.tar" for row in rows)
@@ -151,7 +149,7 @@ def test_what_was_removed_is_deleted(hub: Hub, out: Path, capsys: pytest.Capture
     assert status == 0 and "deleted 1:" in line
     assert "earlier commits of ada/vox may still contain removed data" in output[-1]
     there = files_at(hub)
-    assert (there.pop("LICENSE"), there.pop("test/a.txt")) == (b"my", b"a"), "files of the user stay"
+    assert (there.pop("LICENSE"), there.pop("test/a.txt")) == (b"my", b"a"), "files of the user are kept"
     assert there == files_of(out) and shard not in there
     assert not [name for name, content in there.items() if b"id00002" in content]
 
@@ -266,7 +264,7 @@ def test_rendered_videos_need_no_confirmation(
 
 
 @pytest.mark.parametrize("name", ["data/part.csv", "train/another-000000.tar", "train-00000-of-00001.parquet"])
-def test_a_repository_of_something_else_is_refused(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_repository_with_unrelated_files_is_refused(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     hub.repositories[NAME] = Repository(private=True)
     hub.repositories[NAME].files.update({name: Blob(1, b"a"), "README.md": Blob(1, b"#")})
     status, _, output = run(capsys, out)

@@ -1,4 +1,4 @@
-"""Counts and quantiles of clips against plain Python and numpy on the same rows; and what the command message and refuses."""
+"""Counts and quantiles of clips against plain Python and numpy on the same rows; and output and errors of the command."""
 
 import json
 import statistics
@@ -29,7 +29,7 @@ HALF = "blur > 50 and abs(yaw_deg) < 45"
 
 
 def passes(row: Row) -> bool:
-    """HALF as SQL has it: what is unknown does not match."""
+    """HALF by the rules of SQL: unknown conditions do not match."""
     return row["blur"] is not None and row["yaw_deg"] is not None and row["blur"] > 50 and abs(row["yaw_deg"]) < 45
 
 
@@ -55,13 +55,13 @@ def counted(chosen: list[Row]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("where", [None, HALF])
-def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: str | None) -> None:
+def test_counts_and_quantiles_match_plain_numpy(tmp_path: Path, where: str | None) -> None:
     everything = kept(500)
     chosen = [row for row in everything if where is None or passes(row)]
     answer = stats.stats(write_tables(tmp_path / "out", everything), StatsQuery(where=where))
     assert answer["counts"] == {"matching": counted(chosen), "all": counted(everything)}
     assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in (*MEANS, *OF_VIDEO)), (
-        "there are no action units"
+        "the dataset has no action units"
     )
     for name, found in answer["measures"].items():
         values = present(chosen, name)
@@ -85,7 +85,7 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
         ("shard", lambda row: row["shard"]),
     ],
 )
-def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: str, label: Callable[[Row], str]) -> None:
+def test_groups_are_complete_and_have_the_medians_of_their_clips(tmp_path: Path, by: str, label: Callable[[Row], str]) -> None:
     everything = kept(300, seed=1)
     answer = stats.stats(
         write_tables(tmp_path / "out", everything), StatsQuery(where="n_frames > 4", by=by, columns=("blur", "source_fps"))
@@ -126,7 +126,7 @@ def test_rejections_are_counted_by_reason_and_stage(tmp_path: Path) -> None:
     assert [row["name"] for row in retryable["groups"]] == ["unreadable"]
 
 
-def test_only_the_index_of_a_real_dataset_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_index_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True)
     for tar in out.glob("*/*.tar"):
         tar.unlink()
@@ -257,7 +257,7 @@ def test_stored_video_and_sound_are_counted_filtered_and_grouped(tmp_path: Path,
     answer = stats.stats(out, StatsQuery(by="has_audio", columns=("fps", "audio_level_db", "has_audio")))
     counts = {"video_frames": 270, "with_sound": 4, "sound_hours": pytest.approx(190 / 25 / 3600)}
     assert answer["counts"]["all"] == {**answer["counts"]["all"], **counts}
-    assert answer["measures"]["has_audio"]["mean"] == pytest.approx(4 / 6), "the share with sound"
+    assert answer["measures"]["has_audio"]["mean"] == pytest.approx(4 / 6), "the fraction with sound"
     assert (answer["measures"]["fps"]["max"], answer["measures"]["audio_level_db"]["present"]) == (25, 4)
     found = [(row["name"], row["clips"], row["video_frames"], row["audio_level_db p50"]) for row in answer["groups"]]
     assert found == [("true", 4, 190, pytest.approx(-42.12)), ("false", 2, 80, None)]

@@ -52,7 +52,7 @@ def run_page(text: str, place: Path, timeout_s: float) -> None:
                 os.killpg(bash.pid, signal.SIGKILL)
             bash.wait()
         output.seek(0)
-        last = output.read().decode(errors="replace")[-_SAID:]
+        last = output.read().decode(errors="replace")[-_SHOWN_CHARACTERS:]
     assert status == 0, f"status {status}, last output:\n{last}"
 
 

@@ -59,14 +59,14 @@ def test_the_sheet_shows_source_and_frames_of_a_clip(faces: Path, tmp_path: Path
     side = LOOK.source_px
     there = sheet[LOOK.head : LOOK.head + side, LOOK.gap : LOOK.gap + side]
     expected = np.asarray(Image.fromarray(source).resize((side, side), Image.Resampling.LANCZOS)).astype(int)
-    assert np.median(np.abs(there - expected)) == 0  # but for the outlines; the crop is the whole frame
+    assert np.median(np.abs(there - expected)) == 0  # except for the outlines; the crop is the whole frame
     assert has_color(there[:6], overlay.CROP)
     drawn = tmp_path / "drawn.png"
     assert run(faces, "--key", row["key"], "--output", drawn) == 0
     assert 0.02 < (np.abs(frame_at(pixels(drawn), 0) - sample.frames[0]).max(-1) > 20).mean() < 0.4
 
 
-def test_an_archive_may_be_named_in_place_of_its_directory(faces: Path, tmp_path: Path) -> None:
+def test_input_may_be_an_archive_instead_of_its_directory(faces: Path, tmp_path: Path) -> None:
     key = first(faces)[0]["key"]
     sheets = [tmp_path / name for name in ("recorded.png", "directory.png", "archive.png")]
     for sheet, options in zip(sheets, ([], ["--input", faces.parent], ["--input", faces.parent / "test.zip"]), strict=True):

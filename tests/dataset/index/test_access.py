@@ -98,7 +98,7 @@ def test_the_repr_of_a_dataset_does_not_read_the_index(built: Path, copy: Path) 
     assert cells.tags == {"table", "caption", "b", "tr", "td"}
 
 
-def test_video_sound_and_samples_are_described(tmp_path: Path) -> None:
+def test_video_sound_and_samples_have_a_repr(tmp_path: Path) -> None:
     opened = Dataset.open(make_moving_dataset(tmp_path / "data", 1))
     assert "video 25 fps with sound" in repr(opened) and "stills" not in repr(opened)
     sample = opened[0]

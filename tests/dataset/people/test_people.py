@@ -23,7 +23,7 @@ from motionshards.schemas.output import only_writer
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 CLIPS = 60
-# Clip c has the label c % 6; c // 6 picks the video. 7 shows another person, 9 nobody; labels 4 and 5 are one person.
+# Clip c has the label c % 6 and the video c // 6. Clip 7 shows another person, 9 nobody; labels 4 and 5 are one person.
 WRONG, FACELESS = 7, 9
 
 
@@ -32,7 +32,7 @@ def person(clip: int) -> int:
 
 
 def embedding(clip: int) -> np.ndarray | None:
-    """People are 0.85 apart, clips of one 0.37. The clips 12 and 18 of the label 0 are alike."""
+    """People have a distance of 0.85, clips of one person of 0.37. Clips 12 and 18 of label 0 are duplicates."""
     random = np.random.default_rng(12 if clip == 18 else clip)
     found = np.eye(128)[person(clip)] * 0.6 + 0.08 + random.normal(0, 0.37 / np.sqrt(256), 128)
     return None if clip == FACELESS else found.astype(np.float32)
@@ -88,7 +88,7 @@ def test_people_label_errors_leaks_and_duplicates_are_found(out: Path, capsys: p
     assert rows[key(WRONG)]["person"] == rows[key(0)]["person"] != rows[key(1)]["person"]
     assert rows[key(12)]["person_distance"] == rows[key(18)]["person_distance"] < 0.4
     before = (out / PEOPLE).read_bytes()
-    assert run(out, capsys) == found and (out / PEOPLE).read_bytes() == before, "the same again"
+    assert run(out, capsys) == found and (out / PEOPLE).read_bytes() == before, "a repetition writes the same table"
 
 
 def test_the_distance_to_the_label_excludes_the_clip_itself(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys:
     replace(manifest, files={INDEX: "0" * 64}).write(out)
     with pytest.raises(DatasetError, match="outdated, as the index has changed"):
         ClipStream(out, Pairs(2), **where)  # type: ignore[arg-type]
-    assert len(ClipStream(out, Pairs(2), global_batch_size=1, split=None)) == CLIPS, "only required if it is used"
+    assert len(ClipStream(out, Pairs(2), global_batch_size=1, split=None)) == CLIPS, "the table is only read if needed"
     assert [text for text in verify.verify(out).warnings if PEOPLE in text]
     assert not [text for text in verify.verify(out).faults if PEOPLE in text]
 
