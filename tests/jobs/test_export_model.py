@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
-    """A checkpoint like the authors', with weights and without settings."""
+    """A checkpoint like those of the authors, with weights but without settings."""
     content = torch.load(checkpoint, weights_only=True)
     path = tmp_path_factory.mktemp("authors") / "weights.pth.tar"
     torch.save({name: content[name] for name in ("generator", "kp_detector", "discriminator", "epoch")}, path)
@@ -108,7 +108,7 @@ def test_graphs_that_differ_from_the_networks_are_not_accepted(
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {f"{name}.pt2" for name in GRAPHS}
 
 
-def test_unusable_exports_are_refused_in_one_line(
+def test_invalid_exports_are_refused_in_one_line(
     checkpoint: Path, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, content = tmp_path / "other.pt", torch.load(checkpoint, weights_only=True)

@@ -109,7 +109,7 @@ def _with_values(words: list[str], by_name: dict[str, Argument]) -> list[str]:
 
 
 def _completed(words: list[str], collection: Any) -> list[str]:
-    """The words, and values for options that are required; what the page shows of a dataset may be named by position."""
+    """The words, completed with values for missing required options, unless they are passed by position."""
     present = {word.partition("=")[0] for word in words}
     options = [argument for argument in collection if argument.required and argument.children == []]
     by_position = bool(words) and not words[0].startswith("-")

@@ -31,7 +31,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fetch(tmp_path: Path, out: Path, server: VideoServer) -> Fetch:
-    """fetch("video", ..., retries=..., retry=...): a run in this process over a csv of these videos; it only notes its sleep."""
+    """fetch("video", ..., retries=..., retry=...): a run in this process over a CSV file of these videos, without sleeping."""
 
     from motionshards.jobs.download_run import download  # needs yt-dlp
 

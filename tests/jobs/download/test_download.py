@@ -25,7 +25,7 @@ def test_listed_videos_are_fetched_once_and_reported(server: VideoServer, video:
     result = fetch(*names)
     assert files(out) == {f"videos/{name}.mp4": video for name in names}
     assert not (out / ".work").exists()
-    assert server.counts() == dict.fromkeys(names, 2), "yt-dlp asks what it is, and then for the video"
+    assert server.counts() == dict.fromkeys(names, 2), "yt-dlp requests the type first, then the video"
     row = result.rows["-a_B2345678"]
     assert before <= row.pop("checked_at") <= datetime.now(UTC)
     assert row == {
@@ -75,7 +75,7 @@ def test_rows_of_earlier_runs_are_kept(server: VideoServer, video: bytes, fetch:
     server.files = {"/one.mp4": video, "/two.mp4": video}
     first, second = fetch("one"), fetch("two")
     assert second.rows["one"] == first.rows["one"]
-    assert second.totals.counts == counts(available=1), "only what is listed now is counted"
+    assert second.totals.counts == counts(available=1), "only currently listed videos are counted"
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -91,7 +91,7 @@ def test_a_dead_video_is_requested_again_only_with_retry(server: VideoServer, vi
     assert fetch("gone", retry=frozenset({"dead"})).rows["gone"]["status"] == "available"
 
 
-def test_a_suffix_that_the_build_does_not_know_becomes_mp4(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+def test_unknown_suffixes_become_mp4(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files["/odd.mp4"] = video
     server.script["/odd.mp4"] = [Reply(302, {"Location": "/odd", "Content-Length": "0"}, b"")]
     server.script["/odd"] = [Reply(headers={"Content-Type": "application/octet-stream"}, body=video)]
@@ -123,7 +123,7 @@ def test_malformed_lines_are_skipped_and_reported_by_number(server: VideoServer,
     assert result.totals.left_out == 3
 
 
-def test_split_and_limit_choose(server: VideoServer, fetch: Fetch) -> None:
+def test_split_and_limit_select_videos(server: VideoServer, fetch: Fetch) -> None:
     names = ["test0", "test1", *(f"video{n}" for n in range(8))]
     assert fetch(*names, splits=frozenset({"test"})).totals.counts == counts(dead=2)
     assert set(server.counts()) == {"test0", "test1"}
@@ -149,14 +149,14 @@ def test_the_rate_is_limited(server: VideoServer, video: bytes, fetch: Fetch) ->
     assert 0.5 < time.monotonic() - start < 3
 
 
-def test_an_output_with_odd_characters_works(server: VideoServer, video: bytes, fetch: Fetch, tmp_path: Path) -> None:
+def test_output_paths_may_have_special_characters(server: VideoServer, video: bytes, fetch: Fetch, tmp_path: Path) -> None:
     server.files["/one.mp4"] = video
     odd = tmp_path / "100% of ~ $5 (x)s"
     fetch("one", out=odd)
     assert files(odd) == {"videos/one.mp4": video}
 
 
-def test_unusable_outputs_are_refused_and_not_changed(fetch: Fetch, out: Path, tmp_path: Path) -> None:
+def test_invalid_outputs_are_refused_and_unchanged(fetch: Fetch, out: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lists no videos"):
         fetch()
     assert not out.exists()

@@ -27,7 +27,7 @@ def start(server: VideoServer, metadata: Path, out: Path, *options: str) -> subp
 def wait_for_part(out: Path, video: str, least: int) -> None:
     end = time.monotonic() + 20
     while not any(path.stat().st_size >= least for path in out.glob(f".work/videos/{video}.*.part")):
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.02)
 
 
@@ -71,7 +71,7 @@ def test_a_second_run_on_the_same_output_is_refused(server: VideoServer, video: 
     assert first.wait(timeout=20) == 0
 
 
-def test_the_command_reports_how_it_ended(server: VideoServer, tmp_path: Path, out: Path) -> None:
+def test_the_command_reports_why_it_stopped(server: VideoServer, tmp_path: Path, out: Path) -> None:
     server.script["/one.mp4"] = [Reply(429)]
     refused = start(server, csv_of(tmp_path, "one", "two"), out, "--retries", "0", "--give-up", "1")
     stdout, stderr = refused.communicate()

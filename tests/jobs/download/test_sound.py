@@ -36,7 +36,7 @@ MPD = """<?xml version="1.0"?>
 
 @dataclass
 class Streams:
-    """A video without sound, and the sound of it, which is one click."""
+    """A video without sound, and its sound, a single click."""
 
     image: bytes
     sound: bytes
@@ -53,7 +53,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Streams:
 
 @pytest.fixture
 def dash(server: VideoServer, streams: Streams) -> VideoServer:
-    """The server, whose video `one` is a manifest of two streams."""
+    """The server; its video `one` is a manifest of two streams."""
     body = MPD.format(url=server.url).encode()
     server.script["/one.mp4"] = [Reply(headers={"Content-Type": "application/dash+xml"}, body=body)]
     server.files = {"/image.mp4": streams.image, "/sound.m4a": streams.sound}
@@ -91,7 +91,9 @@ def test_silent_videos_are_fetched_again_with_retry(dash: VideoServer, streams: 
     assert list(files(out)) == ["videos/one.mp4"]
 
 
-def test_a_silent_video_is_kept_if_no_other_is_available(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
+def test_a_silent_video_is_kept_if_no_replacement_is_available(
+    dash: VideoServer, streams: Streams, fetch: Fetch, out: Path
+) -> None:
     fetch("one", audio=False)
     dash.script = {"/one.mp4": [Reply(404)]}
     result = fetch("one", retry=frozenset({"silent"}))
@@ -114,7 +116,7 @@ def test_retry_silent_is_refused_with_no_audio(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_while_merging_resumes(dash: VideoServer, tmp_path: Path, out: Path) -> None:
-    """An ffmpeg that writes half of the result and then kills the run; the next run fetches nothing again."""
+    """ffmpeg is replaced by a program that writes half of the result and kills the run; the next run downloads nothing again."""
     program = tmp_path / "bin" / "ffmpeg"
     program.parent.mkdir()
     program.write_text(

@@ -16,7 +16,7 @@ def test_temporary_errors_are_retried_with_backoff(server: VideoServer, video: b
     assert (result.rows["busy"]["status"], result.rows["busy"]["attempts"]) == ("available", 3)
     assert files(out) == {"videos/busy.mp4": video}
     assert len(result.slept) == 2 and 2.5 <= result.slept[0] <= 7.5 and 5 <= result.slept[1] <= 15
-    assert result.slept != [5.0, 10.0], "waits are spread"
+    assert result.slept != [5.0, 10.0], "pauses are jittered"
 
 
 def test_requests_for_data_are_retried(server: VideoServer, video: bytes, fetch: Fetch) -> None:
@@ -70,7 +70,7 @@ def test_an_unreachable_server_stops_the_run(fetch: Fetch, server: VideoServer) 
     assert sum(server.counts().values()) == 4
 
 
-def test_a_server_that_asks_for_hours_stops_the_run_at_once(server: VideoServer, fetch: Fetch) -> None:
+def test_a_requested_pause_of_hours_stops_the_run(server: VideoServer, fetch: Fetch) -> None:
     server.script["/calm.mp4"] = [Reply(429, {"Retry-After": "7200"})]
     result = fetch("calm", "other")
     assert "7200 s" in result.totals.stopped

@@ -158,7 +158,7 @@ def test_errors_by_type(error: Exception, verdict: Verdict) -> None:
         "unable to download video data: The read operation timed out",
     ],
 )
-def test_errors_whose_type_yt_dlp_loses(message: str) -> None:
+def test_errors_whose_type_yt_dlp_does_not_preserve(message: str) -> None:
     assert judge(DownloadError(f"ERROR: \r{message}", (None, None, None))) == TEMPORARY
 
 
