@@ -181,12 +181,12 @@ def places(words: Sequence[str]) -> list[Path | str]:
 
 
 def output_of(options: BuildOptions) -> str:
-    """Where the dataset goes."""
+    """Where to write the dataset: a path or URL."""
     return options.output or f"shards/{options.source}"
 
 
 def input_of(options: BuildOptions) -> list[Path | str]:
-    """Where the videos are. Raises ConfigError: the default does not exist."""
+    """Where to read the videos: paths or URLs. Raises ConfigError: the default does not exist."""
     if options.input:
         return places(options.input)
     source, output = options.source, output_of(options)

@@ -183,24 +183,24 @@ def _refuse_strangers(name: str, there: Iterable[str], files: Container[str]) ->
 
 
 def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mapping[str, _File], *, private: bool) -> Pushed:
-    """Upload what differs and delete what is gone. Raises StoreFailed: the Hub's content differs afterwards."""
+    """Upload what differs and delete what is missing here. Raises StoreFailed: the Hub's content differs afterwards."""
     changed = {name: file for name, file in files.items() if not file.is_in(before)}
-    gone = [name for name in before if (_NUMBERED.fullmatch(name) or name == PEOPLE) and name not in files]
+    deleted = [name for name in before if (_NUMBERED.fullmatch(name) or name == PEOPLE) and name not in files]
     shards = {name: file for name, file in changed.items() if _NUMBERED.fullmatch(name)}
     # A dataset.json in the repository always lists files that exist: it is uploaded last, with the tables, and the old one is
     # deleted together with the first replaced shard.
     outdated = {DATASET_JSON} & before.keys() if shards.keys() & before.keys() else set()
     last = {name: files[name] for name in files if name not in shards and (name in changed or name in outdated)}
     _commit(hub, shards, outdated)
-    _commit(hub, last, gone)
+    _commit(hub, last, deleted)
     sent = [*shards.values(), *last.values()]
     size = sum(file.path.stat().st_size for file in sent)
-    return Pushed(hub.url, private, len(sent), size, len(files) - len(sent), len(gone))
+    return Pushed(hub.url, private, len(sent), size, len(files) - len(sent), len(deleted))
 
 
-def _commit(hub: HubRepository, files: Mapping[str, _File], gone: Iterable[str]) -> None:
+def _commit(hub: HubRepository, files: Mapping[str, _File], deleted: Iterable[str]) -> None:
     """Upload and delete, then compare the Hub's digests with those of dataset.json. Raises StoreFailed."""
-    hub.commit({name: file.path for name, file in files.items()}, gone)
+    hub.commit({name: file.path for name, file in files.items()}, deleted)
     there = hub.files() if files else {}
     if wrong := sorted(name for name, file in files.items() if not file.is_in(there)):
         raise StoreFailed(

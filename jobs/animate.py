@@ -4,7 +4,7 @@
 
 --relative (the default) adds the video's motion to the pose of the image. The two may show different people, but should start in
 a similar pose: --best-frame finds where they do. --absolute copies the video's poses. The driving video may be of any length;
-its frame rate and sound are kept. Exit status: 0 written, 1 failed, 2 unusable arguments or input, 130 interrupted. The output
+its frame rate and sound are kept. Exit status: 0 written, 1 failed, 2 invalid arguments or input, 130 interrupted. The output
 is written atomically.
 """
 

@@ -4,7 +4,7 @@
 
 Only landmarks are taken from the video. They also carry the facial proportions of the driver: --adapt moves and scales them to
 the person's face. The video may be of any length; its frame rate and sound are kept. Exit status: 0 written, 1 failed,
-2 unusable arguments or input, 130 interrupted. The output is written atomically.
+2 invalid arguments or input, 130 interrupted. The output is written atomically.
 """
 
 if __name__ == "__main__":
@@ -104,7 +104,7 @@ def _drive(options: DriveOptions) -> Done:
 
 @torch.inference_mode()
 def paint(person: Person, landmarks_px: Iterable[Points], size_px: int, batch: int) -> Iterator[Rgb]:
-    """The person in each pose, uint8 [size,size,3]; `batch` of them go through the generator together, and no more are held."""
+    """Yield the person in each pose, uint8 [size,size,3], generated in batches of `batch` images."""
     device, landmarks_px = person.style.device, iter(landmarks_px)
     while part := [*islice(landmarks_px, batch)]:
         painted = person(draw(torch.from_numpy(np.stack(part)).to(device), size_px))

@@ -4,7 +4,7 @@
     python -m jobs.edit --checkpoint RUN/last.pt --image face.jpg --strip AU12 --output strip.png
 
 Intensities are from 0 to 1: OpenFace's 0 to 5 divided by 5. Action units that are not named are taken from --current, or are 0
-without it: a face that smiles then stops smiling. Exit status: 0 written, 1 failed, 2 unusable arguments or input,
+without it: a face that smiles then stops smiling. Exit status: 0 written, 1 failed, 2 invalid arguments or input,
 130 interrupted.
 """
 

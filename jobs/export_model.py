@@ -6,7 +6,7 @@ ONNX (--format onnx) needs the packages of 'motionshards[export]', LiteRT (--for
 'motionshards[litert]'. The exported graphs are compared with the networks; the largest difference, the
 root mean square relative to the output's contrast, and the time per frame are printed. `jobs.animate --backend onnx|litert`
 runs them. `trainers.fomm.graphs` describes inputs and outputs.
-Exit status: 0 exported, 1 a graph differs from the networks, 2 unusable arguments, 130 interrupted.
+Exit status: 0 exported, 1 a graph differs from the networks, 2 invalid arguments, 130 interrupted.
 """
 
 if __name__ == "__main__":

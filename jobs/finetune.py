@@ -4,7 +4,7 @@
     python -m jobs.finetune --checkpoint RUN/last.pt --images a.jpg b.jpg c.jpg --output person.pt
 
 jobs.drive animates the person. With --steps 0 the networks stay unchanged, and the person is the mean embedding of the frames.
-The same input and --seed give the same person. Exit status: 0 written, 1 failed, 2 unusable arguments or input, 130 interrupted.
+The same input and --seed give the same person. Exit status: 0 written, 1 failed, 2 invalid arguments or input, 130 interrupted.
 The output is written atomically.
 """
 

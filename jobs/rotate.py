@@ -3,7 +3,7 @@
     python -m jobs.rotate --checkpoint RUN/last.pt --image face.png --pose yaw=10,pitch=-5 --output out.png
 
 Angles are relative to the pose in the image. --sheet writes a grid of poses instead of one. The output has the networks' size,
-and is transparent where the image is. Exit status: 0 written, 1 failed, 2 unusable arguments or input, 130 interrupted.
+and is transparent where the image is. Exit status: 0 written, 1 failed, 2 invalid arguments or input, 130 interrupted.
 """
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train a model on a dataset: python -m jobs.train --model fomm --config vox-256 --data OUT --output RUN
 
 The same command resumes a run that was stopped or killed. On several GPUs: torchrun --nproc-per-node 8 -m jobs.train ….
-Exit status: 0 trained, 1 a loss or weight became NaN or infinite, or reading failed, 2 unusable arguments, 130 stopped and saved.
+Exit status: 0 trained, 1 a loss or weight became NaN or infinite, or reading failed, 2 invalid arguments, 130 stopped and saved.
 """
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Requires face descriptors (`--identity-embedding`, `--add identity`). Writes people.parquet beside the index, with a row per clip,
 for `ClipStream(where="person == 3")`, `motionshards sql` and the report; `dataset.remove` deletes it. Exit status: 0 done,
-2 unusable arguments or dataset, 130 interrupted.
+2 invalid arguments or dataset, 130 interrupted.
 """
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from motionshards.dataset.query.where_values import CONDITION, NUMBER, TEXT, TEX
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.tables import INDEX
 
-# Arrow processes conditions recursively: it gets slow at a few thousand parts and crashes beyond.
+# Arrow processes conditions recursively: it becomes slow at a few thousand parts and crashes beyond.
 _MOST_PARTS, _DEEPEST, _LONGEST = 2000, 100, 1_000_000
 _ADVICE = {
     ast.BitAnd: "`&` is not part of this language; write `and`",

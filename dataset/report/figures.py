@@ -89,13 +89,13 @@ def _measures(clips: Clips) -> dict[str, Distribution]:
 
 
 def _moving(clips: Clips) -> Moving | None:
-    frames, fps, heard = (clips.measures[name].astype(np.float64) for name in ("video_frames", "fps", "has_audio"))
-    stored, heard = np.isfinite(frames), heard == 1
+    frames, fps, has_sound = (clips.measures[name].astype(np.float64) for name in ("video_frames", "fps", "has_audio"))
+    stored, has_sound = np.isfinite(frames), has_sound == 1
     if not stored.any():
         return None
     seconds = np.nan_to_num(frames / fps)
     frames_stored = int(frames[stored].sum())
-    return Moving(int(stored.sum()), frames_stored, float(seconds.sum()), int(heard.sum()), float(seconds[heard].sum()))
+    return Moving(int(stored.sum()), frames_stored, float(seconds.sum()), int(has_sound.sum()), float(seconds[has_sound].sum()))
 
 
 def _clips_each(clips: NDArray[np.int64]) -> Distribution:

@@ -28,9 +28,9 @@ URL = "s3://data/faces"
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with s3_here() as made:
-        use(made.environment, monkeypatch)
-        yield made
+    with s3_here() as started:
+        use(started.environment, monkeypatch)
+        yield started
 
 
 def use(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,29 +36,29 @@ AnyStore = Store | CloudStore
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Store]:
-    with s3_here() as made:
-        yield made
+    with s3_here() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def gs() -> Iterator[CloudStore]:
-    with gs_here() as made:
-        yield made
+    with gs_here() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def abfs() -> Iterator[CloudStore]:
-    with abfs_here() as made:
-        yield made
+    with abfs_here() as started:
+        yield started
 
 
 @pytest.fixture(params=["s3", "gs", "abfs"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnyStore]:
-    made: AnyStore = request.getfixturevalue(request.param)
-    use(made.environment, monkeypatch)
-    yield made
-    use(made.environment, monkeypatch)
-    made.empty()
+    started: AnyStore = request.getfixturevalue(request.param)
+    use(started.environment, monkeypatch)
+    yield started
+    use(started.environment, monkeypatch)
+    started.empty()
 
 
 def use(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +134,8 @@ def test_one_of_several_that_create_at_once_succeeds(store: AnyStore, tmp_path: 
         file.write_text(file.name)
     with ThreadPoolExecutor(len(files)) as pool:
         for turn in range(3):
-            made = list(pool.map(lambda file, name=f"{turn}": bucket.create(file, name), files))
-            assert sum(made) == 1 and store.read(f"faces/{turn}") == files[made.index(True)].read_bytes()
+            created = list(pool.map(lambda file, name=f"{turn}": bucket.create(file, name), files))
+            assert sum(created) == 1 and store.read(f"faces/{turn}") == files[created.index(True)].read_bytes()
 
 
 def test_creating_an_object_succeeds_if_the_response_is_lost(

@@ -11,7 +11,7 @@ from typing import Any
 import imageio.v2 as imageio
 import numpy as np
 import pytest
-from made import make_dataset
+from exported import make_dataset
 from moving import SIZE, image, make_moving_dataset, mp4_of, seen_in
 from stored_clips import first_clip
 
@@ -161,9 +161,9 @@ def test_videos_that_cannot_be_cut_are_re_encoded_and_missing_ones_skipped(
     mp4 = mp4_of([image(0, frame) for frame in range(40)], options={"crf": "12", "x264-params": "keyint=100:bframes=0"})
     assert len(key_frames(mp4)) == 1
     with fomm.FORMAT.shard(ExportDirectory(tmp_path), clip.row["shard"], "val", Settings(SIZE, "mp4", 18)) as write:
-        made = write(replace(clip, video=replace(clip.video, mp4=mp4)))
+        exported = write(replace(clip, video=replace(clip.video, mp4=mp4)))
         with pytest.raises(ClipSkipped, match="no_video"):
             write(replace(clip, video=None))
-    read = np.concatenate([frames_in(tmp_path / name) for name in made.files])
-    assert made.files[0].startswith("test/") and len(made.files) == 2
+    read = np.concatenate([frames_in(tmp_path / name) for name in exported.files])
+    assert exported.files[0].startswith("test/") and len(exported.files) == 2
     assert [seen_in(frame)[1] for frame in read] == list(range(40))

@@ -54,9 +54,9 @@ def moving_face(rows: int) -> NDArray[np.float32]:
 
 def write(clip: StoredClip, to: Path) -> Path:
     with latentsync.FORMAT.shard(ExportDirectory(to), clip.row["shard"], "train", SETTINGS) as written:
-        made = written(clip)
-    assert made.frames == len(clip)
-    return to / made.files[0]
+        exported = written(clip)
+    assert exported.frames == len(clip)
+    return to / exported.files[0]
 
 
 def test_faces_are_aligned_to_the_template_also_between_measured_frames(spoken: Path, tmp_path: Path) -> None:

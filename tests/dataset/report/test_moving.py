@@ -23,10 +23,10 @@ CLIPS = 6
 @pytest.fixture(scope="module", params=["video", "both"])
 def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six clips of 40, 45 and 50 frames; every third has no sound."""
-    made = make_moving_dataset(
+    dataset = make_moving_dataset(
         tmp_path_factory.mktemp("report") / request.param, CLIPS, store=request.param, sound=lambda clip: clip % 3
     )
-    return reject(made, [])
+    return reject(dataset, [])
 
 
 def videos_in(page: str) -> list[list[tuple[int, int]]]:
