@@ -5,8 +5,8 @@
 
 Frames of each clip are reconstructed from others: fomm takes the first frame, talking_heads K frames and the landmarks of the
 target, ganimation a frame and the action units of the target, face_rotator the most frontal frame and the pose of the target.
-Writes evaluation.json, with a row for each clip, and evaluation.jpg to DIR. Exit status: 0 evaluated, 1 failed, 2 invalid arguments
-or data, 130 interrupted.
+Writes evaluation.json, with a row for each clip, and evaluation.jpg to DIR. Exit status: 0 evaluated, 1 failed, 2 invalid
+arguments or data, 130 interrupted.
 """
 
 if __name__ == "__main__":
