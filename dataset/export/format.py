@@ -14,7 +14,7 @@ from motionshards.schemas.config import BuildConfig
 # Each is a module of this package that defines FORMAT, imported on use.
 FORMATS = ("fomm", "frames", "latentsync", "liveportrait", "parquet")
 
-# Reasons for skipping a clip that are faults of the dataset; formats have others for clips that missing_data something.
+# Reasons for skipping a clip that are faults of the dataset; formats have others for clips that lack something.
 UNREADABLE, CRASHED = "unreadable", "crashed"
 FAULTS = {UNREADABLE, CRASHED}
 TOO_SHORT = "too_short"  # not a fault; used by several formats

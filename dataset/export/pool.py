@@ -22,7 +22,7 @@ from motionshards.schemas.errors import BuildFailed
 
 _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)}
 
-# multiprocessing would import the main program again, which may missing_data a guard.
+# multiprocessing would import the main program again, which may lack a guard.
 _CHILD = "from motionshards.dataset.export.worker import main; main()"
 
 

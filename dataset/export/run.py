@@ -182,7 +182,7 @@ class _Selection:
 
 @dataclass(slots=True)
 class _Progress:
-    """Progress of an export. clips: number exported by this run; lines: the files
+    """Progress of an export. clips: number exported by this run; lines: the paths
     `ExportDirectory.lines` of all tasks, in order."""
 
     output: ExportDirectory
