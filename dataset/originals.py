@@ -146,7 +146,7 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def _reader_here(self) -> Reader:
         """The reader of this process: open files must not be used across a fork."""
         if self._reader is None or self._reader[0] != os.getpid():
-            self._reader = os.getpid(), self._stream.reader(Shards(self._stream.place))
+            self._reader = os.getpid(), self._stream.reader(Shards(self._stream.shard_source))
         return self._reader[1]
 
 

@@ -122,7 +122,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         self._units = Units.of(self.catalog, self.seed, view.per_identity)
         mode = mode or ("shard" if opened.remote else "global")
         self._order = self._units.order(self.catalog, view, self.seed, mode, repeats, window)
-        self.place = opened.place(
+        self.shard_source = opened.shard_source(
             self.catalog.shards,
             random=self._order.shuffle == "global",
             cache=(Path(cache) if cache else default_cache()) if opened.remote and fetch == "shards" else None,
@@ -130,7 +130,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             retry=retry,
             storage_options=storage_options,
         )
-        files = dict(zip(self.catalog.shards, self.place.shards, strict=True))
+        files = dict(zip(self.catalog.shards, self.shard_source.shards, strict=True))
         self._watch = Watch(opened.root, files, opened.stamp, retry, storage_options)
         self.faults = Faults(None if quarantine is None else Path(quarantine))
         self._passes = Passes()
@@ -144,7 +144,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         order = (
             f"{self.steps(0):,} batches of {self.global_batch_size} per epoch, shuffle {self._order.shuffle}, seed {self.seed}"
         )
-        return f"ClipStream({printable(shown(self.place.root))}, {self.view}, split {self._split}: {clips}, {order})"
+        return f"ClipStream({printable(shown(self.shard_source.root))}, {self.view}, split {self._split}: {clips}, {order})"
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         return position.epoch, self._order.window_of(position.epoch, position.slot)
 
     def window_shards(self, epoch: int, window: int) -> list[int]:
-        """The shards of a window, as indices into `place.shards`; empty unless `shuffle="shard"`."""
+        """The shards of a window, as indices into `shard_source.shards`; empty unless `shuffle="shard"`."""
         return self._order.shards(epoch, window).tolist() if self._order.shuffle == "shard" else []
 
     def layout(self) -> Layout:
@@ -239,7 +239,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
 
     def _pass(self, start: Progress, worker: int, workers: int) -> Iterator[Batch]:
         self.check_unchanged()
-        reader, position = self.reader(Shards(self.place)), start
+        reader, position = self.reader(Shards(self.shard_source)), start
         for step in range(worker + start.yielded * workers, self.steps(start.slot), workers):
             batch = self._read(reader, start.epoch, start.slot + step * self.global_batch_size)
             self._progress = position = self._after(position, workers)

@@ -53,7 +53,7 @@ def read_embeddings(opened: Opened, on_progress: Callable[[int], object] = lambd
     config = opened.manifest.config
     view = Singles(target=False)
     catalog = read_catalog(opened.rows(), None, select_kind(config, view))
-    reader = Reader(catalog, view, 0, Shards(opened.place(catalog.shards, random=False)), warm=False)
+    reader = Reader(catalog, view, 0, Shards(opened.shard_source(catalog.shards, random=False)), warm=False)
     values = np.empty((len(catalog), IDENTITY_NUMBERS), np.float32)
     with ThreadPoolExecutor(AT_ONCE if opened.remote else 1) as pool:
         for start in range(0, len(catalog), _CLIPS_AT_ONCE):

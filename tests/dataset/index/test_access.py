@@ -127,5 +127,5 @@ def test_streams_loaders_and_batches_have_a_one_line_repr(data: Path) -> None:
 
 def test_a_url_is_shown_without_its_password(data: Path) -> None:
     stream = ClipStream(data, Pairs(2), global_batch_size=6)
-    object.__setattr__(stream.place, "root", "https://me:secret@host/data?token=secret")
+    object.__setattr__(stream.shard_source, "root", "https://me:secret@host/data?token=secret")
     assert "https://host/data" in repr(stream) and "secret" not in repr(stream)
