@@ -32,7 +32,7 @@ from motionshards.dataset.checks.files import check_card, check_files, check_man
 from motionshards.dataset.checks.ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
 from motionshards.dataset.checks.removals import check_removals
 from motionshards.dataset.checks.shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
-from motionshards.dataset.checks.tables import UNREADABLE, RowsByShard, why
+from motionshards.dataset.checks.tables import UNREADABLE, RowsByShard, cause_of
 from motionshards.dataset.commandline import FAILED, OK, DatasetArgument, OutputOptions, command, show
 from motionshards.dataset.storage.bucket import contents, directory_of
 from motionshards.schemas.bucket import Bucket
@@ -160,7 +160,7 @@ def _read_manifest(out: Path) -> Manifest:
     try:
         return Manifest.read(out)
     except DatasetError as error:
-        raise DatasetError(why(error).removeprefix(f"{path} ")) from error
+        raise DatasetError(cause_of(error).removeprefix(f"{path} ")) from error
 
 
 def _warnings(out: Path, manifest: Manifest) -> Iterator[str]:
@@ -199,7 +199,9 @@ def _check_one(run: _Run, claim: ShardClaim, config: BuildConfig, tar: bool) -> 
         except StoreFailed:
             raise
         except Exception as error:  # a crafted file can have values of types that no build writes
-            return ShardFindings([f"{places[0].relative_to(run.out)}: cannot be checked: {type(error).__name__}: {why(error)}"])
+            return ShardFindings(
+                [f"{places[0].relative_to(run.out)}: cannot be checked: {type(error).__name__}: {cause_of(error)}"]
+            )
 
 
 def _noted(run: _Run, entry: ShardEntry, checked: Future[ShardFindings]) -> list[str]:
@@ -249,7 +251,7 @@ class _Claims:
     def _lose(self, name: str, error: Exception) -> None:
         self._tables[name] = None
         missing = isinstance(error, FileNotFoundError)
-        self.faults.append(f"{name}: {'is missing' if missing else f'cannot be read: {why(error)}'}")
+        self.faults.append(f"{name}: {'is missing' if missing else f'cannot be read: {cause_of(error)}'}")
 
 
 def _check_ledger(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from motionshards.dataset.checks.tables import why
+from motionshards.dataset.checks.tables import cause_of
 from motionshards.dataset.reading.people_table import read_people
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.errors import DatasetError
@@ -63,5 +63,5 @@ def _difference(path: Path, sha256: str) -> str | None:
     try:
         found = sha256_of(path)
     except OSError as error:
-        return f"cannot be read: {why(error)}"
+        return f"cannot be read: {cause_of(error)}"
     return None if found == sha256 else f"sha256 is {found}, dataset.json records {sha256 or 'none'}"

@@ -185,14 +185,14 @@ def _draw_motion(image: Image.Image, row: dict[str, Any], sample: Sample, motion
     """Draw a line about stored video and sound, and the waveform."""
     top = layout.head + layout.rows(len(sample.frames)) * layout.cell
     words, place = f"video: {len(motion)} frames at {float(motion.video.rate):.4g} fps", (layout.left, top + layout.letters)
-    overlay.text_line(image, place, f"{words}  ·  {_heard(row)}", layout.letters, overlay.FAINT)
+    overlay.text_line(image, place, f"{words}  ·  {_sound_text(row)}", layout.letters, overlay.FAINT)
     if sound := motion.sound():
         strip = waveform(sound.samples, (layout.width - layout.left - layout.gap, layout.frame_px // 4))
         shown = zip(sample.meta["span"], sample.meta["frame_index"], strict=True)
         image.paste(marked_at(strip, [motion.share_of(*one) for one in shown]), (layout.left, top + 2 * layout.letters))
 
 
-def _heard(row: dict[str, Any]) -> str:
+def _sound_text(row: dict[str, Any]) -> str:
     hz, level_db, silence = (row[f"audio_{name}"] for name in ("hz", "level_db", "silence"))
     if None in (hz, level_db, silence):
         return f"no sound: {row['audio_lost']}" if row["audio_lost"] else "no sound"

@@ -6,7 +6,7 @@ from motionshards.dataset.report.charts import histogram, pose_map, share_bar
 from motionshards.dataset.report.clips import POSE_EDGES_DEG
 from motionshards.dataset.report.content import Content
 from motionshards.dataset.report.distribution import Distribution
-from motionshards.dataset.report.figures import Moving, Share
+from motionshards.dataset.report.figures import GroupTotals, VideoTotals
 from motionshards.dataset.report.formatting import hours, number, percent, plural, whole
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
@@ -73,7 +73,7 @@ def _confidence(content: Content) -> Markup:
     return element("div", note(words), element("div", charts, class_="charts"))
 
 
-def _moving(content: Content, moving: Moving) -> Markup:
+def _moving(content: Content, moving: VideoTotals) -> Markup:
     words = [
         f"{hours(moving.seconds)} of stored video, {plural(moving.frames, 'frame')} in {plural(moving.clips, 'clip')}. ",
         f"{percent(moving.heard_clips, moving.clips)} of these clips have sound, {hours(moving.heard_seconds)} in total.",
@@ -153,23 +153,23 @@ def _outliers(spread: Distribution, unit: str) -> str:
 
 def _people(content: Content) -> Markup:
     figures = content.figures
-    rows = [_split_row(share, figures.total) for share in [*figures.splits, figures.total]]
+    rows = [_split_row(split, figures.total) for split in [*figures.splits, figures.total]]
     splits = table("Splits", ["split", "clips", "share", "", "video", "identities", "frames"], rows, [1, 2, 4, 5, 6])
     if not figures.total.clips:
         return element("div", splits)
     chart = _chart(figures.clips_each, "Clips per identity", "", "", "identities")
     most, least = (
-        _identities(caption, shares) for caption, shares in (("Longest", figures.longest), ("Shortest", figures.shortest))
+        _identities(caption, groups) for caption, groups in (("Longest", figures.longest), ("Shortest", figures.shortest))
     )
     return element("div", splits, element("div", chart, most, least, class_="charts top"))
 
 
-def _split_row(share: Share, total: Share) -> list[str | Markup]:
-    bar = share_bar(share.clips, total.clips, "kept")
-    counts = [whole(share.clips), percent(share.clips, total.clips), bar, hours(share.seconds), whole(share.identities)]
-    return [share.name, *counts, whole(share.frames)]
+def _split_row(group: GroupTotals, total: GroupTotals) -> list[str | Markup]:
+    bar = share_bar(group.clips, total.clips, "kept")
+    counts = [whole(group.clips), percent(group.clips, total.clips), bar, hours(group.seconds), whole(group.identities)]
+    return [group.name, *counts, whole(group.frames)]
 
 
-def _identities(caption: str, shares: tuple[Share, ...]) -> Markup:
-    rows = [[element("code", share.name), whole(share.clips), hours(share.seconds)] for share in shares]
+def _identities(caption: str, groups: tuple[GroupTotals, ...]) -> Markup:
+    rows = [[element("code", group.name), whole(group.clips), hours(group.seconds)] for group in groups]
     return element("div", table(f"{caption} identities", ["identity", "clips", "video"], rows, [1, 2]), class_="chart-card")

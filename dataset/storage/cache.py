@@ -25,8 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from motionshards.dataset.storage.cache_eviction import LOCK, PART, SHARD, make_room
 from motionshards.dataset.storage.cache_files import SHARED, exclusive_lock, is_file_at, open_locked, release, reserve
-from motionshards.dataset.storage.cache_room import LOCK, PART, SHARD, make_room
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError
 

@@ -14,7 +14,7 @@ from reports import plain, reject, report
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.report import samples
 from motionshards.dataset.report.clips import read_clips
-from motionshards.dataset.report.figures import Moving, figures
+from motionshards.dataset.report.figures import VideoTotals, figures
 from motionshards.schemas.layout import INDEX
 
 CLIPS = 6
@@ -81,7 +81,7 @@ def test_statistics_of_video_and_sound_match_the_index(out: Path) -> None:
     found = figures(read_clips(out / INDEX))
     seconds = [row["video_frames"] / row["fps"] for row in rows]
     heard = [length for length, row in zip(seconds, rows, strict=True) if row["has_audio"]]
-    assert found.moving == Moving(CLIPS, 270, pytest.approx(sum(seconds)), 4, pytest.approx(sum(heard)))
+    assert found.moving == VideoTotals(CLIPS, 270, pytest.approx(sum(seconds)), 4, pytest.approx(sum(heard)))
     assert found.measures["audio_level_db"].present == 4
     assert found.measures["audio_speech"].present == 0
     page = plain(report(out))

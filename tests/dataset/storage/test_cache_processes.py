@@ -14,8 +14,8 @@ from typing import BinaryIO
 from cached_shards import SIZE, content, hold, names, read
 
 from motionshards.dataset.storage.cache import ShardCache
+from motionshards.dataset.storage.cache_eviction import PART, SHARD
 from motionshards.dataset.storage.cache_files import exclusive_lock
-from motionshards.dataset.storage.cache_room import PART, SHARD
 
 FORK = multiprocessing.get_context("fork")
 
