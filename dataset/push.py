@@ -148,9 +148,9 @@ class _File:
     path: Path
     sha256: str | None = None
 
-    def is_in(self, there: Mapping[str, HubFile]) -> bool:
+    def is_in(self, on_hub: Mapping[str, HubFile]) -> bool:
         """Whether the Hub has this file with the same content."""
-        return self.name in there and there[self.name].has_content_of(self.path, self.sha256)
+        return self.name in on_hub and on_hub[self.name].has_content_of(self.path, self.sha256)
 
 
 def _checked_files(data: Dataset, descriptions: Iterable[str]) -> dict[str, _File]:
@@ -173,11 +173,11 @@ def _checked_files(data: Dataset, descriptions: Iterable[str]) -> dict[str, _Fil
     return {file.name: file for file in files}
 
 
-def _refuse_strangers(name: str, there: Iterable[str], files: Container[str]) -> None:
+def _refuse_strangers(name: str, on_hub: Iterable[str], files: Container[str]) -> None:
     """Raises ConfigError: the repository contains something other than a dataset or an interrupted push of this one."""
-    if DATASET_JSON in there or INDEX in there:
+    if DATASET_JSON in on_hub or INDEX in on_hub:
         return
-    for path in sorted(set(there) - {CARD, *_OF_A_NEW_REPOSITORY}):
+    for path in sorted(set(on_hub) - {CARD, *_OF_A_NEW_REPOSITORY}):
         if PurePosixPath(path).with_suffix(".parquet").as_posix() not in files:  # a removal deletes tars, never their markers
             raise ConfigError(f"{name} is not empty and contains no dataset (found {path!r}). Use another repository")
 
@@ -201,8 +201,8 @@ def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mappi
 def _commit(hub: HubRepository, files: Mapping[str, _File], deleted: Iterable[str]) -> None:
     """Upload and delete, then compare the Hub's digests with those of dataset.json. Raises StoreFailed."""
     hub.commit({name: file.path for name, file in files.items()}, deleted)
-    there = hub.files() if files else {}
-    if wrong := sorted(name for name, file in files.items() if not file.is_in(there)):
+    on_hub = hub.files() if files else {}
+    if wrong := sorted(name for name, file in files.items() if not file.is_in(on_hub)):
         raise StoreFailed(
             f"{hub.name}: {len(wrong)} uploaded files do not match dataset.json, first {wrong[0]}: they are damaged on "
             "this disk, or changed during the upload. Run `motionshards verify`, then push again"

@@ -156,10 +156,10 @@ def _count_miss(answer: Answer, was_last: bool, give_up: int, run: _Run) -> None
 
 def _update_rows(order: DownloadOrder, listed: list[ListedVideo]) -> dict[str, Row]:
     """Return the rows of earlier runs and of all listed videos, updated to the files on disk."""
-    rows, there = read_report(order.out), _videos_there(order)
+    rows, on_disk = read_report(order.out), _videos_on_disk(order)
     for item in listed:
         row = rows.get(item.video) or pending_row(item.video, item.url)
-        path, size_bytes = there.get(item.video, ("", 0))
+        path, size_bytes = on_disk.get(item.video, ("", 0))
         if not size_bytes:
             rows[item.video] = pending_row(item.video, item.url) if row["status"] == "available" else row
         elif (row["status"], row["path"], row["bytes"]) != ("available", path, size_bytes):
@@ -167,7 +167,7 @@ def _update_rows(order: DownloadOrder, listed: list[ListedVideo]) -> dict[str, R
     return rows
 
 
-def _videos_there(order: DownloadOrder) -> dict[str, tuple[str, int]]:
+def _videos_on_disk(order: DownloadOrder) -> dict[str, tuple[str, int]]:
     """Return (path relative to the output, bytes) by video."""
     if order.source == download_cut.SOURCE:
         return download_cut.cut_videos(order.out)

@@ -161,11 +161,11 @@ class _Selection:
 
     def why_empty(self, order: ExportOrder) -> str:
         """A message on why no clip is selected. Raises DatasetError."""
-        there = sorted(set(self.data.index(["split"])["split"].to_pylist()))
-        if not there:
+        splits = sorted(set(self.data.index(["split"])["split"].to_pylist()))
+        if not splits:
             return f"{self.data.out} has no clips"
-        if self.splits and not set(self.splits) & set(there):
-            return f"the dataset has no --split {' or '.join(self.splits)}, only {', '.join(there)}"
+        if self.splits and not set(self.splits) & set(splits):
+            return f"the dataset has no --split {' or '.join(self.splits)}, only {', '.join(splits)}"
         return f"none matches --where {order.where}" + (f" in {', '.join(self.splits)}" if self.splits else "")
 
     def tasks(self) -> Iterator[Task]:

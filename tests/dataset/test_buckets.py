@@ -82,8 +82,10 @@ def test_builds_from_videos_in_a_bucket_have_the_bytes_of_local_ones(
     names = ["--source", source, *OPTIONS]
     assert motionshards.dataset.build.main([*names, "--input", "s3://data/videos", "--output", str(tmp_path / "there")]) == 0
     assert motionshards.dataset.build.main([*names, "--input", str(half), "--output", str(tmp_path / "here")]) == 0
-    there, here = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("t*/*")} for name in ("there", "here"))
-    assert there == here and len(there) > 2
+    from_bucket, from_disk = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("t*/*")} for name in ("there", "here")
+    )
+    assert from_bucket == from_disk and len(from_bucket) > 2
     for name in [name for name in store.names() if name.startswith("videos/")][:2]:
         store.client.delete_object(Bucket="data", Key=name)
     capsys.readouterr()

@@ -185,8 +185,8 @@ def test_an_upgrade_keeps_tars_plan_and_rows(out: Path, old: Path) -> None:
 def test_an_upgrade_interrupted_before_any_rename_stays_readable_and_is_finished_by_the_next_run(
     out: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    whole = unpack_format1(out.parent / "whole")
-    upgraded(whole, Manifest.read(whole), lambda text: None)
+    upgraded_copy = unpack_format1(out.parent / "whole")
+    upgraded(upgraded_copy, Manifest.read(upgraded_copy), lambda text: None)
     calls, replace = [0], Path.replace
 
     def maybe(path: Path, target: Path) -> Path:
@@ -204,4 +204,4 @@ def test_an_upgrade_interrupted_before_any_rename_stays_readable_and_is_finished
     # croissant.json describes the index, which has more columns in this version.
     assert {fault.partition(":")[0] for fault in verify.verify(out).faults} <= {"croissant.json"}
     upgraded(out, Manifest.read(out), lambda text: None)
-    assert tree(out) == tree(whole)
+    assert tree(out) == tree(upgraded_copy)

@@ -148,10 +148,10 @@ def test_removed_files_are_deleted_from_the_repository(hub: Hub, out: Path, caps
     status, line, output = run(capsys, out)
     assert status == 0 and "deleted 1:" in line
     assert "earlier commits of ada/vox may still contain removed data" in output[-1]
-    there = files_at(hub)
-    assert (there.pop("LICENSE"), there.pop("test/a.txt")) == (b"my", b"a"), "files of the user are kept"
-    assert there == files_of(out) and shard not in there
-    assert not [name for name, content in there.items() if b"id00002" in content]
+    pushed = files_at(hub)
+    assert (pushed.pop("LICENSE"), pushed.pop("test/a.txt")) == (b"my", b"a"), "files of the user are kept"
+    assert pushed == files_of(out) and shard not in pushed
+    assert not [name for name, content in pushed.items() if b"id00002" in content]
 
 
 def test_an_update_that_was_interrupted_leaves_no_outdated_dataset_json(
@@ -179,12 +179,12 @@ def damage(path: Path) -> None:
 
 def test_a_shard_damaged_on_disk_is_detected(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tar = next(out.glob("train/*.tar"))
-    whole = tar.read_bytes()
+    intact = tar.read_bytes()
     damage(tar)
     status, _, output = run(capsys, out)
     assert status == 1 and f"1 uploaded files do not match dataset.json, first train/{tar.name}" in output[-1]
     assert DATASET_JSON not in hub.repositories[NAME].files
-    tar.write_bytes(whole)
+    tar.write_bytes(intact)
     status, line, _ = run(capsys, out)
     assert status == 0 and line.startswith("uploaded 6 files") and files_at(hub) == files_of(out)
 
@@ -285,13 +285,13 @@ def test_a_pushed_dataset_is_streamed_from_the_hub(
     hub: Hub, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, out)[0] == 0
-    there, here = (
+    streamed, local = (
         [
             (list(batch.keys), batch.frames)
             for batch in ClipStream(place, Singles(target=False), global_batch_size=2, cache=tmp_path / "cache")
         ]
         for place in (f"hf://datasets/{NAME}", out)
     )
-    assert len(there) == 3
-    for (keys, frames), (local_keys, local_frames) in zip(there, here, strict=True):
+    assert len(streamed) == 3
+    for (keys, frames), (local_keys, local_frames) in zip(streamed, local, strict=True):
         assert keys == local_keys and np.array_equal(frames, local_frames)

@@ -65,11 +65,11 @@ def test_order_and_frames_depend_on_seed_and_epoch(tars: list[Path]) -> None:
 @pytest.mark.parametrize("cut", ["in a member", "between members", "in the end mark", "empty"])
 def test_a_truncated_tar_is_detected(tars: list[Path], tmp_path: Path, cut: str) -> None:
     """Plain webdataset does not report any of these cases."""
-    whole = tars[0].read_bytes()
-    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    intact = tars[0].read_bytes()
+    end = len(intact.rstrip(b"\0")) // 512 * 512 + 512
     places = {"in a member": end // 2 + 100, "between members": end, "in the end mark": end + 100, "empty": 0}
     short = tmp_path / "short.tar"
-    short.write_bytes(whole[: places[cut]])
+    short.write_bytes(intact[: places[cut]])
     with pytest.raises(DatasetError, match=r"short\.tar.*truncated"):
         list(TarStream([short, tars[1]], Pairs(2), batch_size=2))
     stream = TarStream([short, tars[1]], Pairs(2), batch_size=1, on_error="skip")

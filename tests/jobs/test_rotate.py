@@ -190,8 +190,8 @@ def test_angles_out_of_range_are_refused_in_one_line(rotate: Rotate, angle: str)
 def test_invalid_arguments_are_refused_in_one_line(
     rotate: Rotate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, str], message: str
 ) -> None:
-    there = {name: inputs / value if (inputs / value).exists() else value for name, value in changes.items()}
-    status, _, output = rotate(*flags, **there)
+    arguments = {name: inputs / value if (inputs / value).exists() else value for name, value in changes.items()}
+    status, _, output = rotate(*flags, **arguments)
     assert (status, message in output, output.count("\n")) == (2, True, 1), output
     assert not (tmp_path / "out.png").exists()
 

@@ -160,8 +160,14 @@ def test_two_processes_equal_one_with_two_parts(data: Path, config: Path, tmp_pa
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     arguments = order(data, config, tmp_path / "two")
-    there = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    ranks = [started(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **there) for rank in range(2)]
+    environment = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+    }
+    ranks = [started(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **environment) for rank in range(2)]
     for rank in ranks:
         stderr = rank.communicate(timeout=120)[1]
         assert rank.returncode == 0, stderr

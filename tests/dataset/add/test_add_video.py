@@ -142,13 +142,13 @@ def test_speech_is_measured_as_in_a_build(
 def test_an_interrupted_addition_resumes(
     spoken: Path, spoken_stills: Path, spoken_both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, whole, done = copied(spoken_stills, tmp_path), add_shard.replace_shard, [0]
+    out, unpatched, done = copied(spoken_stills, tmp_path), add_shard.replace_shard, [0]
 
     def counted(*arguments: Any) -> None:
         if done[0] == 1:
             raise KeyboardInterrupt
         done[0] += 1
-        whole(*arguments)
+        unpatched(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(add_shard, "replace_shard", counted)

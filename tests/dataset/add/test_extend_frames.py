@@ -117,10 +117,10 @@ def test_the_result_equals_a_build_with_as_many_frames(original: Path, extended:
 
 def test_only_new_frames_are_decoded(out: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
-    whole = reread.read_frames
+    unpatched = reread.read_frames
 
     def counted(*arguments: Any, **options: Any) -> Any:
-        read = whole(*arguments, **options)
+        read = unpatched(*arguments, **options)
         counts.append(len(read.crop))
         return read
 

@@ -28,13 +28,13 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 def stopped_after(monkeypatch: pytest.MonkeyPatch, out: Path, shards: int) -> None:
     """Run an addition that is interrupted after this number of shards."""
-    done, whole = [0], add_shard.replace_shard
+    done, unpatched = [0], add_shard.replace_shard
 
     def counted(*arguments: Any) -> None:
         if done[0] == shards:
             raise KeyboardInterrupt
         done[0] += 1
-        whole(*arguments)
+        unpatched(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(add_shard, "replace_shard", counted)
@@ -85,13 +85,13 @@ def test_a_crash_between_the_renames_of_a_shard_is_recovered(
     out: Path, added: Path, monkeypatch: pytest.MonkeyPatch, renamed: str
 ) -> None:
     """The process ends just before this file is renamed."""
-    whole = Path.replace
+    unpatched = Path.replace
     name = {"marker.next": ".parquet.next", "tar": ".tar", "marker": ".parquet"}[renamed]
 
     def crash(self: Path, target: Path) -> Path:
         if target.parent.name == "train" and target.name.endswith(name):
             raise KeyboardInterrupt
-        return whole(self, target)
+        return unpatched(self, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", crash)
@@ -112,13 +112,13 @@ def test_a_leftover_marker_is_a_stray_file(added: Path, tmp_path: Path) -> None:
 def test_a_damaged_shard_stops_the_addition_with_one_line(out: Path, added: Path, capsys: Any) -> None:
     row = next(iter(rows(out).values()))
     path = tar_path(out, row["split"], row["shard"])
-    whole = path.read_bytes()
-    damaged = bytearray(whole)
+    intact = path.read_bytes()
+    damaged = bytearray(intact)
     damaged[row["members"][0]["offset"] + 50] ^= 1
     path.write_bytes(damaged)
     assert build.main(add_args(out)) == 2
     assert f"{row['key']}.000.jpg is damaged" in capsys.readouterr().err
-    path.write_bytes(whole)
+    path.write_bytes(intact)
     assert build.main(add_args(out)) == 0
     assert tree(out) == tree(added)
 

@@ -57,10 +57,10 @@ def test_the_sheet_shows_source_and_frames_of_a_clip(faces: Path, tmp_path: Path
     place = (sample.meta["span"][4], sample.meta["frame_index"][4])
     (source,) = source_frames(faces.parent, row["spans"], [place], 224)
     side = LOOK.source_px
-    there = sheet[LOOK.head : LOOK.head + side, LOOK.gap : LOOK.gap + side]
+    shown = sheet[LOOK.head : LOOK.head + side, LOOK.gap : LOOK.gap + side]
     expected = np.asarray(Image.fromarray(source).resize((side, side), Image.Resampling.LANCZOS)).astype(int)
-    assert np.median(np.abs(there - expected)) == 0  # except for the outlines; the crop is the whole frame
-    assert has_color(there[:6], overlay.CROP)
+    assert np.median(np.abs(shown - expected)) == 0  # except for the outlines; the crop is the whole frame
+    assert has_color(shown[:6], overlay.CROP)
     drawn = tmp_path / "drawn.png"
     assert run(faces, "--key", row["key"], "--output", drawn) == 0
     assert 0.02 < (np.abs(frame_at(pixels(drawn), 0) - sample.frames[0]).max(-1) > 20).mean() < 0.4

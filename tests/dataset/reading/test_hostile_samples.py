@@ -164,9 +164,9 @@ def test_a_sparse_member_is_not_expanded(tmp_path: Path) -> None:
 def test_mutated_tars_are_read_skipped_or_refused(tmp_path: Path, trials: int, peak_kb: Callable[[], int]) -> None:
     tar = next(make_dataset(tmp_path, 3, per_shard=3, aus=True).glob("train/*.tar"))
     slowest = 0.0
-    random, whole, assert_size = np.random.default_rng(0), tar.read_bytes(), (1, 2, SIZE, SIZE, 3)
+    random, intact, assert_size = np.random.default_rng(0), tar.read_bytes(), (1, 2, SIZE, SIZE, 3)
     for _ in range(trials):
-        content = bytearray(whole)
+        content = bytearray(intact)
         for place in random.integers(0, len(content), random.integers(1, 40)):
             content[place] = random.integers(256)
         start = time.process_time()

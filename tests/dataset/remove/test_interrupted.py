@@ -27,13 +27,13 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, module: Any, name: str) -> None:
     """Make call number `step` of a function raise KeyboardInterrupt instead."""
-    calls, whole = [0], getattr(module, name)
+    calls, unpatched = [0], getattr(module, name)
 
     def interrupted(*arguments: Any, **more: Any) -> Any:
         calls[0] += 1
         if calls[0] == step:
             raise KeyboardInterrupt
-        return whole(*arguments, **more)
+        return unpatched(*arguments, **more)
 
     monkeypatch.setattr(module, name, interrupted)
 

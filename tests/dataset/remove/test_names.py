@@ -119,13 +119,13 @@ def test_a_renamed_archive_can_be_used_to_extend_frames(out: Path, build_args: l
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_an_interrupted_removal_leaves_no_name(out: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    names, calls, whole = names_of(out), [0], remove_clips.replace_shard
+    names, calls, unpatched = names_of(out), [0], remove_clips.replace_shard
 
     def interrupted(*arguments: Any) -> None:
         calls[0] += 1
         if calls[0] == step:
             raise KeyboardInterrupt
-        whole(*arguments)
+        unpatched(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(remove_clips, "replace_shard", interrupted)

@@ -26,9 +26,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def flips(path: Path, count: int) -> Iterator[tuple[int, bytes]]:
     """Yield `count` copies of a file's content with one flipped bit each, and the number of the bit."""
-    whole, dice = path.read_bytes(), random.Random(path.name)
-    for bit in sorted(dice.sample(range(len(whole) * 8), count)):
-        damaged = bytearray(whole)
+    intact, dice = path.read_bytes(), random.Random(path.name)
+    for bit in sorted(dice.sample(range(len(intact) * 8), count)):
+        damaged = bytearray(intact)
         damaged[bit // 8] ^= 1 << bit % 8
         yield bit, bytes(damaged)
 
@@ -45,7 +45,7 @@ def reads_the_same(path: Path, damaged: bytes) -> bool:
 def test_every_flip_is_reported(sound: Path, count: int) -> None:
     tried, unseen = 0, []
     for path in sorted(path for path in sound.rglob("*") if path.is_file()):
-        whole = path.read_bytes()
+        intact = path.read_bytes()
         for bit, damaged in flips(path, count):
             same = reads_the_same(path, damaged)
             path.write_bytes(damaged)
@@ -54,6 +54,6 @@ def test_every_flip_is_reported(sound: Path, count: int) -> None:
             assert path.name != CARD or (report.faults == () and report.warnings[0].startswith(f"{CARD}: sha256 is"))
             if not (report.faults or same or path.name == CARD):
                 unseen.append((path.relative_to(sound), bit))
-        path.write_bytes(whole)
+        path.write_bytes(intact)
     assert tried == 12 * count and unseen == []
     assert verify.verify(sound).faults == ()

@@ -89,13 +89,13 @@ def test_a_clip_that_was_planned_again_counts_once(
 def test_flipped_bytes_never_raise_exceptions(copy: Path) -> None:
     dice = random.Random(0)
     for path in sorted(path for path in copy.rglob("*") if path.suffix in (".tar", ".parquet", ".json")):
-        whole = path.read_bytes()
+        intact = path.read_bytes()
         for _ in range(4):
-            damaged = bytearray(whole)
+            damaged = bytearray(intact)
             for _ in range(dice.choice((1, 8))):
                 damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
             path.write_bytes(damaged)
             report = verify.verify(copy, fast=True, workers=1)
             assert report.faults or path.suffix != ".tar"
-        path.write_bytes(whole)
+        path.write_bytes(intact)
     assert verify.verify(copy).faults == ()
