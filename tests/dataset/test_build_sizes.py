@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from additions import adding
+from additions import add_args
 from moving_builds import VIDEO, build_args, build_into, same_shards
 
 from motionshards.dataset import build, remove, verify
@@ -58,11 +58,11 @@ def test_additions_and_removals_keep_each_size(several: Path, spoken: Path, tmp_
     out = build_into(spoken, tmp_path / "data", "--landmarks", "none", "--size", "64,32", "--frames", "2", "--min-frames", "2")
     more = ["--output", str(out), "--extend-frames", "3", "--workers", "1", "--quiet", "--input", str(spoken)]
     assert build.main(more) == 0
-    assert build.main(adding(out, "video", "--input", str(spoken), *VIDEO)) == 0
+    assert build.main(add_args(out, "video", "--input", str(spoken), *VIDEO)) == 0
     assert {key: tuple(members.items()) for key, members in samples(out).items()} == {
         key: tuple(members.items()) for key, members in samples(several).items()
     }
-    assert build.main(adding(out, "quality")) == 0
+    assert build.main(add_args(out, "quality")) == 0
     removed = next(iter(samples(several)))
     assert remove.main([str(out), "--key", removed, "--quiet"]) == 0
     assert verify.verify(out).faults == ()

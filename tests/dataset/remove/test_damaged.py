@@ -139,14 +139,14 @@ def test_a_removal_succeeds_once_a_damaged_marker_is_deleted(
 
 
 def test_a_damaged_plan_is_regenerated_once_deleted(data: Path, videos: Path, capsys: Any) -> None:
-    before, adding = tree(data), ["--output", str(data), "--add", "quality", "--quiet"]
+    before, add_quality = tree(data), ["--output", str(data), "--add", "quality", "--quiet"]
     flip(plan_path(data, 0))
     for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(build_args(videos, data))):
         assert command() in (1, 2)
         output = capsys.readouterr().err
         assert "plan/plan-000000.parquet is damaged: restore it from a copy, or delete it" in output and output.count("\n") == 1
     plan_path(data, 0).unlink()
-    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(adding)):
+    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(add_quality)):
         assert command() in (1, 2)
         assert "plan/plan-000000.parquet is missing: restore it from a copy, or run the same build" in capsys.readouterr().err
     assert build.main(build_args(videos, data)) == 0 and tree(data) == before
