@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from checkout import ROOT
-from created import make_dataset
+from made import make_dataset
 from markdown_code import code
 from moving import SIZE, click_at, make_moving_dataset, seen_in
 

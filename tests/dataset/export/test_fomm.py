@@ -11,7 +11,7 @@ from typing import Any
 import imageio.v2 as imageio
 import numpy as np
 import pytest
-from exported import make_dataset
+from made import make_dataset
 from moving import SIZE, image, make_moving_dataset, mp4_of, seen_in
 from stored_clips import first_clip
 

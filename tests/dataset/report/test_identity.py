@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import make_dataset
 from reports import plain, reject, report
 
 import motionshards.dataset.people.__main__
-from dataset import make_dataset
 from motionshards.dataset.report.separation import separation
 
 
