@@ -166,7 +166,7 @@ def test_spellings_of_action_units(text: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "--au or --strip is required"),
+        ((), "pass --au or --strip"),
         (("--au", "AU13=1"), "unknown action unit AU13; choose from AU01, AU02, AU04"),
         (("--au", "AU12"), "--au AU12 must be of the form AU12=1.0"),
         (("--au", "AU12=5"), "'5' must be an intensity from 0 to 1, which is OpenFace's 0 to 5 divided by 5"),

@@ -33,14 +33,14 @@ def flink() -> list[str]:
 
 @pytest.mark.parametrize("words", [flink, dataflow])
 def test_options_belong_to_the_build_or_to_beam(words: Any) -> None:
-    options = words()[words().index("dataset.build") + 1 :]
-    parsed = build.main.parse(["--source", "demo", "--output", "o", *options])
+    arguments = words()[words().index("dataset.build") + 1 :]
+    parsed = build.main.parse(["--source", "demo", "--output", "o", *arguments])
     assert parsed is not None
     beam = list(parsed.rest)
     options = PipelineOptions(beam)
     known, everything = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
     assert beam and not [name for name in everything if name not in known]
-    assert not [word for word in options if word.split("=")[0] in OURS and word in beam]
+    assert not [word for word in arguments if word.split("=")[0] in OURS and word in beam]
 
 
 def test_beam_has_one_version_everywhere() -> None:
