@@ -29,7 +29,7 @@ from cyclopts.types import PositiveFloat
 from benchmarks.clock import device_and_name
 from benchmarks.gpu_rows import MODULES, Goal, Row, names, prepare
 from benchmarks.report import ROOT, Report, WorkOptions, benchmark
-from motionshards.dataset.commandline import OnDevice
+from motionshards.dataset.commandline import DeviceOption
 from motionshards.schemas.errors import ConfigError
 
 _RESULTS = ROOT / "benchmarks" / "results" / "gpu.md"
@@ -40,7 +40,7 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GpuOptions(WorkOptions, OnDevice):
+class GpuOptions(WorkOptions, DeviceOption):
     """Options of the benchmark."""
 
     only: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.report import WorkOptions
-from motionshards.dataset.commandline import OnDevice
+from motionshards.dataset.commandline import DeviceOption
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.shards.tar import ShardWriter, size_and_hash
 from motionshards.pipeline.sources.demo_render import demo_image, demo_motion, render_frame
@@ -47,7 +47,7 @@ Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FramesOptions(WorkOptions, OnDevice):
+class FramesOptions(WorkOptions, DeviceOption):
     """Options of a benchmark that computes on frames."""
 
     input: Path | None = None

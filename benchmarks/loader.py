@@ -22,7 +22,7 @@ from benchmarks.build import replicate
 from benchmarks.loader_forms import SLOW_CLIPS
 from benchmarks.loader_run import Order, run_side
 from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus
-from motionshards.dataset.commandline import OnDevice
+from motionshards.dataset.commandline import DeviceOption
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import is_main_frame
 from motionshards.trainers.parallel import choose_device
@@ -32,7 +32,7 @@ _SLOW_BATCH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoaderOptions(CorpusOptions, OnDevice):
+class LoaderOptions(CorpusOptions, DeviceOption):
     """Options of the benchmark."""
 
     data: Path | None = None

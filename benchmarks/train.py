@@ -22,7 +22,7 @@ from cyclopts.types import PositiveInt
 
 from benchmarks.clock import device_and_name
 from benchmarks.report import Report, ReportOptions, benchmark
-from motionshards.dataset.commandline import OfDataset, OnDevice, choice
+from motionshards.dataset.commandline import DatasetArgument, DeviceOption, choice
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.world import World
@@ -34,7 +34,7 @@ _UNFED = "ours, without the loader"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(ReportOptions, OfDataset, OnDevice):
+class TrainOptions(ReportOptions, DatasetArgument, DeviceOption):
     """Options of the benchmark. The frames of the dataset must have the size of the config."""
 
     model: Annotated[str, choice(sorted(MODELS))] = "fomm"

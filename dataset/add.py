@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.dataset.build_options import AddOptions, places, refuse_settings
-from motionshards.dataset.commandline import Command, Say, command, sayer, show
+from motionshards.dataset.commandline import Command, Log, command, show, stderr_log
 from motionshards.dataset.reading.people_table import read_people, store_people
 from motionshards.pipeline.add import add
 from motionshards.pipeline.add_order import AddOrder, count_lacking, count_with_audio, count_without_aus
@@ -41,10 +41,10 @@ RESUME = "Committed shards are kept; run the same command again to resume"
 @command("build --add quality", after=lambda options: RESUME, rewrite=refuse_settings, takes_rest="Apache Beam")
 def main(options: AddOptions) -> None:
     """Add to a finished dataset, or drop face descriptors; its other settings stay as they are."""
-    say = sayer(options)
+    log = stderr_log(options)
     manifest = Manifest.read(options.output)
     _check(options, manifest)
-    changes = _changes(options, manifest.config, say)
+    changes = _changes(options, manifest.config, log)
     landmarks = changes.get("landmarks", manifest.config.landmarks if options.extend_frames or options.add == "video" else "none")
     source = SOURCES[manifest.config.source]
     order = AddOrder(
@@ -58,7 +58,7 @@ def main(options: AddOptions) -> None:
         runner=options.running.runner_for(landmarks, options.rest),
         quiet=options.quiet,
     )
-    ledger = add(order, datetime.now(UTC).isoformat(timespec="seconds"), say)
+    ledger = add(order, datetime.now(UTC).isoformat(timespec="seconds"), log)
     if options.drop:
         _keep_people(options.output, manifest, ledger.manifest)
     show(_as_json(ledger, order) if options.json else _as_line(ledger, order))
@@ -85,7 +85,7 @@ def _check(options: AddOptions, manifest: Manifest) -> None:
         raise ConfigError(f"--add {options.add} with --aus {options.aus}: to add action units, use --add aus --aus {EXPECTED}")
 
 
-def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, Any]:
+def _changes(options: AddOptions, config: BuildConfig, log: Log) -> dict[str, Any]:
     """Fields of the config that the addition changes."""
     if options.extend_frames:
         return {"frames": options.extend_frames, "min_frames": config.required_frames}
@@ -101,7 +101,7 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
     if options.drop or options.add == "identity":
         return {"identity_embedding": not options.drop}
     name, why = models.resolve(options.landmarks)
-    say(f"landmarks: {name} ({why})")
+    log(f"landmarks: {name} ({why})")
     no_face = default_no_face(config.source, name, config.recipe)  # what a build of the same source would use
     return {"landmarks": name, "detector": options.detector, "precision": options.precision, "no_face": no_face}
 
@@ -109,17 +109,17 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
 def _keep_people(out: Path, before: Manifest, after: Manifest) -> None:
     """Make people.parquet valid for the new index: it does not depend on the dropped descriptors.
 
-    It stays outdated if it was outdated before, or if another command is writing.
+    If it was outdated before, or another command is writing, it is left outdated.
     """
     with suppress(ConfigError, DatasetError):
         store_people(out, read_people(out / PEOPLE, before.files.get(INDEX, "")), after.files.get(INDEX, ""))
 
 
 _LACKING = {
-    "frames": "keep their old frames, as their source video is unreadable or has changed",
-    "frames-of-video": "have fewer, as stored video does not show all of them; pass --input to add the rest",
-    "video": "stay without, as their source video is unreadable or has changed",
-    "audio": "stay without, as their source video is unreadable or has changed",
+    "frames": "keep their old frames, because their source video is unreadable or has changed",
+    "frames-of-video": "have fewer, because stored video does not show all of them; pass --input to add the others",
+    "video": "have none, because their source video is unreadable or has changed",
+    "audio": "have none, because their source video is unreadable or has changed",
 }
 
 

@@ -15,7 +15,7 @@ _VIEW_ATTRIBUTES = ("n", "per_identity", "in_time_order", "unusable", "pick")
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """The value as an int; numpy integers are accepted. Raises ConfigError: it is no integer, or below `least`."""
+    """The value as an int; numpy integers are accepted. Raises ConfigError: it is not an integer, or below `least`."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -26,7 +26,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
 
 
 def seed(value: Any) -> int:
-    """The value as a seed. Raises ConfigError: it is no integer in [0, 2**63)."""
+    """The value as a seed. Raises ConfigError: it is not an integer in [0, 2**63)."""
     if whole_number("seed", value, 0) >= 1 << 63:
         raise ConfigError(f"seed must be below 2**63, not {value!r}")
     return operator.index(value)
@@ -60,7 +60,7 @@ def names(name: str, values: Any) -> list[str] | None:
 
 
 def view(value: Any) -> View:
-    """The value as a view. Raises ConfigError: it is no view, or a class instead of an instance."""
+    """The value as a view. Raises ConfigError: it is not a view, or a class instead of an instance."""
     if isinstance(value, type):
         raise ConfigError(f"view must be an instance, not the class {value.__name__}: write {value.__name__}(…)")
     if missing := [name for name in _VIEW_ATTRIBUTES if not hasattr(value, name)]:
@@ -84,7 +84,7 @@ def shuffle(value: Any, modes: Iterable[str]) -> str | None:
 
 
 def world(value: Any) -> World:
-    """The value as a World. Raises ConfigError: it is none."""
+    """The value as a World. Raises ConfigError: it is not one."""
     if not isinstance(value, World):
         raise ConfigError(f"world must be World(rank, size), not {value!r}")
     return value

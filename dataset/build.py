@@ -18,8 +18,8 @@ import json
 from pathlib import Path
 
 from motionshards.dataset import add
-from motionshards.dataset.build_options import BuildOptions, beam_options_last, input_of, output_of, sizes_apart
-from motionshards.dataset.commandline import FAILED, OK, Say, command, sayer, show
+from motionshards.dataset.build_options import BuildOptions, beam_options_last, input_of, output_of, split_sizes
+from motionshards.dataset.commandline import FAILED, OK, Log, command, show, stderr_log
 from motionshards.dataset.estimate import as_text as estimate_as_text
 from motionshards.dataset.storage.bucket import directory_of
 from motionshards.pipeline.build import Ledger, build
@@ -46,7 +46,7 @@ def _after(options: BuildOptions) -> str:
 
 
 def _rewrite(words: list[str]) -> list[str]:
-    return beam_options_last(main.app(), sizes_apart(words))
+    return beam_options_last(main.app(), split_sizes(words))
 
 
 @command("build", after=_after, takes_rest="Apache Beam", rewrite=_rewrite, variant=add.variant)
@@ -68,26 +68,26 @@ def main(options: BuildOptions) -> int:
 
 
 def _build(options: BuildOptions, videos: Places) -> Ledger:
-    say, output = sayer(options), output_of(options)
+    log, output = stderr_log(options), output_of(options)
     if not is_bucket(output):
-        return build(*_resolve(options, videos, Path(output.removeprefix("file://")), say), say)
+        return build(*_resolve(options, videos, Path(output.removeprefix("file://")), log), log)
     with mirrored(output) as (out, bucket):
-        order, config = _resolve(options, videos, out, say)
-        return build(dataclasses.replace(order, bucket=bucket), config, say)
+        order, config = _resolve(options, videos, out, log)
+        return build(dataclasses.replace(order, bucket=bucket), config, log)
 
 
 def _estimate(options: BuildOptions, videos: Places, clips: int) -> str:
-    """The estimate as text. Of an object store, only names are read: the markers show what has been built already."""
+    """The estimate as text. In an object store, only names are listed: markers show what has been built already."""
     from motionshards.pipeline.estimate.estimate import estimate  # imported here: scipy takes half a second
 
     if options.retry:
         raise ConfigError("--estimate and --retry cannot be combined")
-    say, output = sayer(options), output_of(options)
+    log, output = stderr_log(options), output_of(options)
     with directory_of(output) as (out, bucket):
-        order, config = _resolve(options, videos, out, say)
+        order, config = _resolve(options, videos, out, log)
         if bucket and not order.runner.is_local:
             raise ConfigError("--estimate on a cluster needs an --output on a disk shared by all workers")
-        found = estimate(order, config, clips, say)
+        found = estimate(order, config, clips, log)
     return json.dumps({**found, "output": output}) if options.json else estimate_as_text(found, output)
 
 
@@ -105,7 +105,7 @@ def as_line(ledger: Ledger, out: str) -> str:
         else "nothing new to build"
     )
     left_out = sum(ledger.manifest.left_out.values())
-    others = f"; {left_out} file{'' if left_out == 1 else 's'} left out ({as_text(ledger.manifest.left_out)})" if left_out else ""
+    others = f"; {left_out} file{'' if left_out == 1 else 's'} skipped ({as_text(ledger.manifest.left_out)})" if left_out else ""
     tubes = counts["kept"] + sum(counts["rejected"].values()) - counts["planned"]
     planned = f"{counts['planned']} planned" + (f" and {tubes} further tube{'' if tubes == 1 else 's'}" if tubes else "")
     line = f"{planned} = {counts['kept']} kept + {rejected}{others}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
@@ -126,17 +126,17 @@ def as_json(ledger: Ledger, out: str) -> str:
     return json.dumps(report)
 
 
-def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tuple[BuildOrder, BuildConfig]:
-    """What to build, with all defaults resolved that depend on the source, the input or the machine."""
+def _resolve(options: BuildOptions, videos: Places, out: Path, log: Log) -> tuple[BuildOrder, BuildConfig]:
+    """What to build, with the defaults that depend on the source, the input or the machine resolved."""
     source = SOURCES[options.source]
     if options.metadata is not None and not source.reads_csv:
         readers = ", ".join(name for name, each in SOURCES.items() if each.reads_csv)
         raise ConfigError(f"--metadata cannot be used with --source {options.source}, only with {readers}")
     opened = open_input(videos, source.splits, takes_videos=source.takes_videos)
     landmarks, why = models.resolve(options.landmarks)
-    say(f"landmarks: {landmarks} ({why})")
+    log(f"landmarks: {landmarks} ({why})")
     aus = options.running.au_source(options.aus)
-    recipe = options.recipe or _usual_recipe(options, opened, landmarks, out, say)
+    recipe = options.recipe or _usual_recipe(options, opened, landmarks, out, log)
     config = options.config(recipe, landmarks, aus)
     order = BuildOrder(
         input=opened,
@@ -153,7 +153,7 @@ def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tupl
     return order, config
 
 
-def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Path, say: Say) -> str:
+def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Path, log: Log) -> str:
     """The default recipe; for a partly built dataset, the recipe it was started with."""
     try:
         recipe = SOURCES[options.source].recipe(opened.tree, options.metadata)
@@ -169,5 +169,5 @@ def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Pat
         recipe, why = choose_recipe(clips, resolved(opened.root), dlib, options.config("resize", landmarks, None))
     except OSError as error:
         raise ConfigError(f"cannot read --input {shown(opened.root)}: {error.strerror}") from error
-    say(f"recipe: {recipe} ({why})")
+    log(f"recipe: {recipe} ({why})")
     return recipe

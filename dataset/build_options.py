@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.types import PositiveInt
 from cyclopts.validators import Number
 
-from motionshards.dataset.commandline import Reporting, choice, warn_of_old_spelling
+from motionshards.dataset.commandline import OutputOptions, choice, warn_of_old_spelling
 from motionshards.pipeline.clips.device import gpus
 from motionshards.pipeline.runners.choose import DASK, LOCAL, WORKERS_TIMEOUT_S, Runner, unknown_to_beam
 from motionshards.pipeline.sources import SOURCES, default_no_face
@@ -36,8 +36,8 @@ _HOW = Group("Execution", sort_key=3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
-    """Options of where a build runs and which programs it uses."""
+class ExecutionOptions:
+    """Options that choose where a build runs and which programs it uses."""
 
     runner: str = LOCAL
     """`local`, `dask`, `portable`, or the name of a Beam runner, whose own options follow after `--`."""
@@ -83,7 +83,7 @@ def _check_source(_: object, name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildOptions(Reporting):
+class BuildOptions(OutputOptions):
     """Options of a build."""
 
     source: Annotated[str, Parameter(validator=_check_source, help=f"The corpus: {', '.join(SOURCES)}.")]
@@ -112,12 +112,12 @@ class BuildOptions(Reporting):
     """Retry clips that were rejected for this reason; may be repeated."""
     estimate: Annotated[PositiveInt | None, Parameter(group=_WHICH)] = None
     """Build nothing; estimate the time, disk space and yield of the build from this many randomly drawn clips."""
-    running: Annotated[Running, Parameter(name="*", group=_HOW)] = Running()
+    running: Annotated[ExecutionOptions, Parameter(name="*", group=_HOW)] = ExecutionOptions()
     rest: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
     """Options of Apache Beam: the words after `--`."""
 
     def config(self, recipe: str, landmarks: str, aus: AuSource | None) -> BuildConfig:
-        """The settings of the build, given the resolved ones. Raises ConfigError: they cannot be combined."""
+        """The settings of the build, with the given ones resolved. Raises ConfigError: they cannot be combined."""
         resolved: dict[str, Any] = {each.name: getattr(self.settings, each.name) for each in fields(Settings)}
         resolved |= {"source": self.source, "recipe": recipe, "landmarks": landmarks, "aus": aus.name if aus else "none"}
         resolved["no_face"] = self.no_face or default_no_face(self.source, landmarks, recipe)
@@ -128,7 +128,7 @@ class BuildOptions(Reporting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddOptions(Reporting):
+class AddOptions(OutputOptions):
     """Options of an addition to a finished dataset."""
 
     output: Path
@@ -170,23 +170,23 @@ class AddOptions(Reporting):
     """With `--add video` or `--add audio`: mono at --audio-hz, rate and channels of the source, or none."""
     audio_hz: int = 16_000
     """Sample rate of mono sound, in Hz."""
-    running: Annotated[Running, Parameter(name="*", group=_HOW)] = Running()
+    running: Annotated[ExecutionOptions, Parameter(name="*", group=_HOW)] = ExecutionOptions()
     rest: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
     """Options of Apache Beam: the words after `--`."""
 
 
 def places(words: Sequence[str]) -> list[Path | str]:
-    """Paths as `Path`, URLs of object stores unchanged."""
+    """Local paths as `Path`; URLs of object stores unchanged."""
     return [word if is_bucket(word) else Path(word.removeprefix("file://")) for word in words]
 
 
 def output_of(options: BuildOptions) -> str:
-    """Where the dataset goes."""
+    """Where to write the dataset: a path or URL."""
     return options.output or f"shards/{options.source}"
 
 
 def input_of(options: BuildOptions) -> list[Path | str]:
-    """Where the videos are. Raises ConfigError: the default does not exist."""
+    """Where to read the videos: paths or URLs. Raises ConfigError: the default does not exist."""
     if options.input:
         return places(options.input)
     source, output = options.source, output_of(options)
@@ -219,8 +219,8 @@ def beam_options_last(app: App, words: list[str]) -> list[str]:
     return [*own, "--", *unused, *words[at + 1 :]]
 
 
-def sizes_apart(words: list[str]) -> list[str]:
-    """Rewrite `--size 512,256` as `--size 512 --smaller-sizes 256`, largest first whatever the order given."""
+def split_sizes(words: list[str]) -> list[str]:
+    """Rewrite `--size 512,256` as `--size 512 --smaller-sizes 256`, largest first, whatever their order."""
     apart = list[str]()
     for before, word in zip(["", *words], words, strict=False):
         several = _SEVERAL_SIZES.fullmatch(word)
@@ -234,7 +234,7 @@ def sizes_apart(words: list[str]) -> list[str]:
 
 def refuse_settings(words: list[str]) -> list[str]:
     """The words of an addition, unchanged. Raises ConfigError: one is an option of builds only."""
-    of_an_addition = {each.name for kind in (AddOptions, Running) for each in fields(kind)}
+    of_an_addition = {each.name for kind in (AddOptions, ExecutionOptions) for each in fields(kind)}
     of_a_build = {each.name for kind in (BuildOptions, Settings) for each in fields(kind)}
     for word in words:
         name = word.partition("=")[0]

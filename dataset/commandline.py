@@ -1,7 +1,7 @@
 """The command line shared by all commands: options from a dataclass, one-line errors, exit statuses, signals.
 
     @dataclass(frozen=True, kw_only=True)
-    class VerifyOptions(Reporting, OfDataset):
+    class VerifyOptions(OutputOptions, DatasetArgument):
         fast: bool = False
         '''Check digests only.'''
 
@@ -47,11 +47,11 @@ OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 COMPUTATION, OUTPUT = Group("Computation", sort_key=8), Group("Output", sort_key=9)
 
 Options = TypeVar("Options")
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfDataset:
+class DatasetArgument:
     """Options of a command that reads a dataset. List it as the last base class, so that `data` is the first positional."""
 
     data: str = field(kw_only=False)
@@ -59,15 +59,15 @@ class OfDataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfLocalDataset:
-    """Like `OfDataset`, for a command that needs the dataset on a local disk."""
+class LocalDatasetArgument:
+    """Like `DatasetArgument`, for a command that needs the dataset on a local disk."""
 
     data: Path = field(kw_only=False)
     """The dataset: its directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reporting:
+class OutputOptions:
     """Options of a command's output."""
 
     quiet: Annotated[bool, Parameter(group=OUTPUT)] = False
@@ -91,7 +91,7 @@ class Reporting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDevice:
+class DeviceOption:
     """Options of a command that computes with torch; see `trainers.parallel.choose_device`."""
 
     device: Annotated[str, Parameter(group=COMPUTATION)] = "auto"
@@ -160,7 +160,7 @@ class Command(Generic[Options]):
         return f". {advice}" if (advice := self.after(options)) else ""
 
     def parse(self, words: Sequence[str]) -> Options | None:
-        """The options; None if the words asked for help, which is then printed.
+        """The options; None if help was requested, which is then printed.
 
         Raises:
             CycloptsError: an option is unknown or missing, or a value is invalid
@@ -234,7 +234,7 @@ def warn_of_old_spelling(old: str, new: str) -> None:
 
 
 def end(status: int, message: str) -> int:
-    """Print the reason for a command's end to stderr; returns its exit status."""
+    """Print why a command ends to stderr; returns the exit status."""
     show(message, sys.stderr)
     return status
 
@@ -244,7 +244,7 @@ def show(what: object, stream: TextIO | None = None) -> None:
     print(printable_lines(str(what)), file=stream, flush=True)
 
 
-def sayer(options: Reporting) -> Say:
+def stderr_log(options: OutputOptions) -> Log:
     """A function that prints a line to stderr, unless `--quiet` is given."""
     return (lambda text: None) if options.quiet else (lambda text: show(printable(text), sys.stderr))
 

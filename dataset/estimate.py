@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from motionshards.dataset.query.formatting import aligned, figure
+from motionshards.dataset.query.formatting import aligned, format_value
 
 Bounds = dict[str, float | None]
 
@@ -41,7 +41,7 @@ def _disk(found: dict[str, Any]) -> str:
     most = disk["total"]["high"] or disk["total"]["value"]
     short = " - NOT ENOUGH" if most + disk["unfinished"] > disk["free"] else ""
     return (
-        f"disk    {_bytes(disk['total'])}: shards {size(disk['shards']['value'])}, remainder index, markers and plan\n"
+        f"disk    {_bytes(disk['total'])}: shards {size(disk['shards']['value'])}, the rest is index, markers and plan\n"
         f"        plus {size(disk['unfinished'])} of unfinished shards during the build; {size(disk['free'])} free{short}"
     )
 
@@ -50,7 +50,7 @@ def _time(time: dict[str, Any]) -> str:
     with_ = f" with {time['workers']} worker{'s'[: time['workers'] != 1]} here" if time["workers"] else " on these workers"
     start = f", start {time['start_s']:.0f} s" if time["start_s"] is not None else ""
     lines = [
-        f"time    {_lasting(time['hours'])}{with_}: {_seconds(time['clip_s'])} a clip",
+        f"time    {_duration(time['hours'])}{with_}: {_seconds(time['clip_s'])} a clip",
         f"        planning {time['planning_s']:.0f} s{start}, once; the trial took {time['sample_s']:.0f} s",
     ]
     if time["start_s"] is None:
@@ -58,7 +58,7 @@ def _time(time: dict[str, Any]) -> str:
             "        the time per clip includes the start of workers, which could not be measured separately: it is too high"
         )
     if time["core_hours"] is not None:
-        lines.append(f"        {_few(time['core_hours'])} core-hours of all processes")
+        lines.append(f"        {_rounded(time['core_hours'])} core-hours of all processes")
     if time["gpu_hours"] is not None:
         lines.append(f"        {_gpu_hours(time['gpu_hours'])} on {time['gpus']} GPU{'s'[: time['gpus'] != 1]}")
     return "\n".join(lines)
@@ -77,7 +77,7 @@ def _by_workers(time: dict[str, Any]) -> str:
 def _caution(found: dict[str, Any]) -> str:
     if found["sample"] == found["clips"]:
         return ""
-    return "In brackets: 90% intervals. They cover the choice of clips, not other load on this machine."
+    return "In parentheses: 90% intervals. They cover the choice of clips, not other load on this machine."
 
 
 def _percent(share: Bounds) -> str:
@@ -94,16 +94,16 @@ def _bytes(count: Bounds) -> str:
     return size(_value(count)) + _bracket(count, size)
 
 
-def _lasting(hours: Bounds) -> str:
+def _duration(hours: Bounds) -> str:
     return duration(_value(hours)) + _bracket(hours, duration)
 
 
 def _gpu_hours(hours: Bounds) -> str:
-    return f"{_few(_value(hours))} GPU-hours" + _bracket(hours, _few)
+    return f"{_rounded(_value(hours))} GPU-hours" + _bracket(hours, _rounded)
 
 
 def _seconds(seconds: Bounds) -> str:
-    return f"{_few(_value(seconds))} s" + _bracket(seconds, _few)
+    return f"{_rounded(_value(seconds))} s" + _bracket(seconds, _rounded)
 
 
 def _bracket(interval: Bounds, shown: Any) -> str:
@@ -119,16 +119,16 @@ def _value(interval: Bounds) -> float:
     return value
 
 
-def _few(value: float) -> str:
+def _rounded(value: float) -> str:
     """Three significant digits: an estimate has no more."""
-    return figure(float(f"{value:.3g}"))
+    return format_value(float(f"{value:.3g}"))
 
 
 def duration(hours: float) -> str:
     """`29.8 h`; short times in minutes or seconds."""
     if hours >= 1.5:
-        return f"{_few(hours)} h"
-    return f"{_few(hours * 60)} min" if hours * 60 >= 1.5 else f"{_few(hours * 3600)} s"
+        return f"{_rounded(hours)} h"
+    return f"{_rounded(hours * 60)} min" if hours * 60 >= 1.5 else f"{_rounded(hours * 3600)} s"
 
 
 def size(count: float) -> str:

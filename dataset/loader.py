@@ -94,7 +94,7 @@ class Loader:
         for number, (batch, step) in enumerate(ready):
             if number == 0:
                 self._begin = Progress(begin.epoch + 1)
-            self._yielded = self.stream.onward(step.after)
+            self._yielded = self.stream.roll_over(step.after)
             yield batch
             if this != self._pass:  # checked before reading, which would consume the newer iterator's batches
                 raise RuntimeError("this iterator was invalidated by a newer one over the same loader")
@@ -124,7 +124,7 @@ class Loader:
         progress = from_state(state, self.stream.sequence())
         if progress.yielded:
             raise ConfigError("this state was saved by a worker of a DataLoader; load it into that DataLoader")
-        self._begin = self._yielded = self.stream.onward(progress)
+        self._begin = self._yielded = self.stream.roll_over(progress)
 
     def _read(self, begin: Progress) -> Iterator[tuple[Batch, _Step]]:
         """Batches of an epoch from `begin` on, in host memory. Requests already in flight are reused if they match."""

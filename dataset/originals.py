@@ -82,7 +82,7 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
         chosen = f"split {'==' if is_train else '!='} 'train'"
         self._stream = ClipStream(
             root_dir,
-            Pairs(2) if is_train else _Whole(),
+            Pairs(2) if is_train else _AllFrames(),
             global_batch_size=1,
             split=None,
             where=chosen if where is None else f"({where}) and {chosen}",
@@ -146,7 +146,7 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def _reader_here(self) -> Reader:
         """The reader of this process: open files must not be used across a fork."""
         if self._reader is None or self._reader[0] != os.getpid():
-            self._reader = os.getpid(), self._stream.reader(Shards(self._stream.place))
+            self._reader = os.getpid(), self._stream.reader(Shards(self._stream.shard_source))
         return self._reader[1]
 
 
@@ -174,7 +174,7 @@ class FommBatches:
             yield {"source": frames[:, 0], "driving": frames[:, 1], "name": names}
 
 
-class _Whole:
+class _AllFrames:
     """The view of all frames of a clip, for one clip at a time."""
 
     n: ClassVar[int] = 1

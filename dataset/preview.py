@@ -6,7 +6,7 @@
     python -m dataset.preview OUT --key KEY --gif clip.gif
     python -m dataset.preview OUT --where "audio_level_db < -40" --count 6 --mp4 DIR
 
-`dataset.drawing.contact_sheet` describes the layout of a sheet. Files are written whole or not at all. Exit status: 0 written,
+`dataset.drawing.contact_sheet` describes the layout of a sheet. Files are written atomically. Exit status: 0 written,
 1 error, 2 invalid arguments, 130 interrupted.
 """
 
@@ -30,9 +30,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from PIL import Image
 
-from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
+from motionshards.dataset.commandline import LocalDatasetArgument, OutputOptions, command, show
 from motionshards.dataset.drawing.animation import in_shared_colors, of_stills, of_video
-from motionshards.dataset.drawing.contact_sheet import Look, draw_block
+from motionshards.dataset.drawing.contact_sheet import SheetLayout, draw_block
 from motionshards.dataset.drawing.motion import Motion, read_clip
 from motionshards.dataset.drawing.source_frames import Sources
 from motionshards.dataset.index import Dataset, Sample
@@ -60,7 +60,7 @@ def _between(low: int, high: int) -> Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class WrittenFile:
     """A file that was written. duration_s: length of a GIF or mp4"""
 
     output: str
@@ -78,7 +78,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreviewOptions(Reporting, OfLocalDataset):
+class PreviewOptions(OutputOptions, LocalDatasetArgument):
     """Options of `motionshards preview`."""
 
     output: Path | None = None
@@ -119,26 +119,26 @@ def main(options: PreviewOptions) -> None:
         show(json.dumps(asdict(done)) if options.json else done)
 
 
-def _preview(options: PreviewOptions) -> list[Drawn]:
+def _preview(options: PreviewOptions) -> list[WrittenFile]:
     """Write the requested files."""
-    data, drawn = _opened(options.data), []
-    rows = _chosen(data, options)
+    data, written = _opened(options.data), []
+    rows = _rows(data, options)
     if options.gif and len(rows) != 1:
         raise ConfigError(f"--gif shows one clip, but {len(rows)} are chosen: name one with --key, or use --count 1")
     if options.mp4 and not data.manifest.config.stores_video:
         raise ConfigError("--mp4 needs stored video, but this dataset has only stills (see dataset.build --store)")
-    # Read before anything is written, as it may be damaged.
+    # Read before writing anything, since the clip may be damaged.
     clip = read_clip(data, rows[0], None if data.manifest.config.stores_stills else 1) if options.gif else None
     if options.output:
         sheet = _sheet(data, rows, options)
         _write(options.output, sheet, quality=92)
         frames = sum(min(row["n_frames"], _most_frames(data, options)) for row in rows)
-        drawn.append(Drawn(str(options.output), len(rows), frames, sheet.width, sheet.height))
+        written.append(WrittenFile(str(options.output), len(rows), frames, sheet.width, sheet.height))
     if options.gif and clip:
-        drawn.append(_write_gif(options, options.gif, *clip))
+        written.append(_write_gif(options, options.gif, *clip))
     if options.mp4:
-        drawn += [_write_mp4(data, row, options.mp4) for row in rows]
-    return drawn
+        written += [_write_mp4(data, row, options.mp4) for row in rows]
+    return written
 
 
 def _opened(out: Path) -> Dataset:
@@ -148,18 +148,18 @@ def _opened(out: Path) -> Dataset:
         raise ConfigError(str(error)) from error
 
 
-def _chosen(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
+def _rows(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
     """Rows of the named clips, in that order, or of the chosen ones. Raises ConfigError."""
-    keys = list(dict.fromkeys(options.key)) or _some(data, options)
+    keys = list(dict.fromkeys(options.key)) or _choose(data, options)
     columns = dict.fromkeys([*_COLUMNS_READ, *([] if options.sort is None else [options.sort.removeprefix("-")])])
     rows = {row["key"]: row for row in data.index(list(columns), where=pc.field("key").isin(keys)).to_pylist()}
     for key in keys:
         if key not in rows:
-            raise ConfigError(_no_such(key, data))
+            raise ConfigError(_unknown_key(key, data))
     return [rows[key] for key in keys]
 
 
-def _some(data: Dataset, options: PreviewOptions) -> list[str]:
+def _choose(data: Dataset, options: PreviewOptions) -> list[str]:
     """Keys of clips that --where selects: the first by --sort, or random ones in the order of the index."""
     column = "key" if options.sort is None else options.sort.removeprefix("-")
     if options.sort is not None and column not in _SORTED_BY:
@@ -180,17 +180,17 @@ def _some(data: Dataset, options: PreviewOptions) -> list[str]:
     return [str(key) for key in found["key"].take(pa.array(numbers)).to_pylist()]
 
 
-def _no_such(key: str, data: Dataset) -> str:
+def _unknown_key(key: str, data: Dataset) -> str:
     """The message for an unknown key, with similar keys."""
     keys = data.index(["key"])["key"]
     if not len(keys):
         return "the dataset has no clips"
-    near, shown = _near(key[:_LONGEST_KEY], keys), key[:_LONGEST_KEY]
-    hint = f"similar keys: {', '.join(near)}" if near else f"the first of {len(keys)} is {keys[0]}"
+    similar, shown = _similar_keys(key[:_LONGEST_KEY], keys), key[:_LONGEST_KEY]
+    hint = f"similar keys: {', '.join(similar)}" if similar else f"the first of {len(keys)} is {keys[0]}"
     return f"there is no clip {shown!r}; {hint}"
 
 
-def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
+def _similar_keys(key: str, keys: pa.ChunkedArray) -> list[str]:
     """Keys that contain this one, else similar keys of the same video, the same identity, or among the first in the index."""
     whole: list[str] = keys.filter(pc.match_substring(keys, key)).slice(0, _NEAR).to_pylist() if len(key) > 2 else []
     if whole:
@@ -199,8 +199,8 @@ def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
     video = rest.partition("/")[0]
     for part in (f"{identity}/{video}/", f"{identity}/", f"/{video}/", ""):
         alike = keys.filter(pc.match_substring(keys, part)).slice(0, _COMPARED).to_pylist()
-        if near := difflib.get_close_matches(key, alike, _NEAR):
-            return near
+        if similar := difflib.get_close_matches(key, alike, _NEAR):
+            return similar
     return []
 
 
@@ -209,15 +209,15 @@ def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOption
     config, most = data.manifest.config, _most_frames(data, options)
     shown = [{**row, "n_frames": min(row["n_frames"], most)} for row in rows]
     kinds = {"drawn": not options.no_landmarks, "aus": config.aus != "none", "moving": config.stores_video}
-    look = Look.of(shown, frame_px=options.frame_px, columns=options.per_row, **kinds)
-    look = replace(look, measure=options.sort and options.sort.removeprefix("-"))
-    tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in shown)]).tolist()
-    if tops[-1] > _TALLEST_PX or tops[-1] * look.width > _MOST_PX:
-        raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: choose fewer clips, or a smaller --frame-px")
+    layout = SheetLayout.of(shown, frame_px=options.frame_px, columns=options.per_row, **kinds)
+    layout = replace(layout, measure=options.sort and options.sort.removeprefix("-"))
+    tops = np.cumsum([0, *(layout.height(row["n_frames"]) for row in shown)]).tolist()
+    if tops[-1] > _TALLEST_PX or tops[-1] * layout.width > _MOST_PX:
+        raise ConfigError(f"a sheet of {layout.width}x{tops[-1]} px is too large: choose fewer clips, or a smaller --frame-px")
     sources = Sources.found(options.input, data.manifest.input, data.manifest.config.hdr)
-    sheet = Image.new("RGB", (look.width, tops[-1]), BACKGROUND)
+    sheet = Image.new("RGB", (layout.width, tops[-1]), BACKGROUND)
     for top, row in zip(tops[:-1], rows, strict=True):
-        sheet.paste(draw_block(row, *read_clip(data, row, most), sources, look), (0, top))
+        sheet.paste(draw_block(row, *read_clip(data, row, most), sources, layout), (0, top))
     return sheet
 
 
@@ -225,16 +225,16 @@ def _most_frames(data: Dataset, options: PreviewOptions) -> int:
     return options.frames or (MAX_FRAMES if data.manifest.config.stores_stills else _FRAMES_OF_VIDEO)
 
 
-def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motion | None) -> Drawn:
+def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motion | None) -> WrittenFile:
     """Write the stored video with its waveform, or the stills. Raises ConfigError: it would be too large; DatasetError."""
-    look = (options.gif_px or sample.frames.shape[1], not options.no_landmarks)
-    animation = of_stills(sample, *look) if motion is None else of_video(motion, *look)
+    drawing = (options.gif_px or sample.frames.shape[1], not options.no_landmarks)
+    animation = of_stills(sample, *drawing) if motion is None else of_video(motion, *drawing)
     first, *others = in_shared_colors(animation.images)
     _write(gif, first, save_all=True, append_images=others, duration=animation.delays_ms, loop=0, disposal=1)
-    return Drawn(str(gif), 1, len(animation.images), first.width, first.height, sum(animation.delays_ms) / 1000)
+    return WrittenFile(str(gif), 1, len(animation.images), first.width, first.height, sum(animation.delays_ms) / 1000)
 
 
-def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
+def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> WrittenFile:
     """Write the stored video of a clip with its sound. Raises DatasetError."""
     _, motion = read_clip(data, row, 1)
     name = f"{row['key'].replace('/', '.')}.mp4"  # keys have no dots, so file names are unique
@@ -244,11 +244,13 @@ def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
     directory.mkdir(exist_ok=True)
     with beside(path) as temporary:
         temporary.write_bytes(motion.playable()[0])
-    return Drawn(str(path), 1, len(motion), motion.video.size_px, motion.video.size_px, float(len(motion) / motion.video.rate))
+    return WrittenFile(
+        str(path), 1, len(motion), motion.video.size_px, motion.video.size_px, float(len(motion) / motion.video.rate)
+    )
 
 
 def _write(path: Path, image: Image.Image, **how: Any) -> None:
-    """Write an image whole or not at all, in the format of its suffix."""
+    """Write an image atomically, in the format of its suffix."""
     content = io.BytesIO()
     image.save(content, {**_SHEETS, **_GIFS}[path.suffix.lower()], **how)
     with beside(path) as temporary:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
+from motionshards.dataset.commandline import LocalDatasetArgument, OutputOptions, command, show
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.storage.hub import HubFile, HubRepository, open_repository
 from motionshards.dataset.verify import verify
@@ -44,7 +44,7 @@ _OF_A_NEW_REPOSITORY = (".gitattributes", ".gitignore", "LICENSE")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Places(OfLocalDataset):
+class _Places(LocalDatasetArgument):
     """Source and target of a push, as positional arguments."""
 
     repository: str = field(kw_only=False)
@@ -52,7 +52,7 @@ class _Places(OfLocalDataset):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PushOptions(Reporting, _Places):
+class PushOptions(OutputOptions, _Places):
     """Options of `motionshards push`."""
 
     public: bool = False
@@ -85,10 +85,10 @@ def main(options: PushOptions) -> None:
     options.print_result(push(options, lambda line: show(line, sys.stderr)))
 
 
-def push(options: PushOptions, say: Callable[[str], object] = lambda line: None) -> Pushed:
+def push(options: PushOptions, log: Callable[[str], object] = lambda line: None) -> Pushed:
     """Make the dataset in the repository identical to this one; other files of the repository are left alone.
 
-    say: called with the licence before anything is uploaded, and with what remains for the user to do
+    log: called with the licence before anything is uploaded, and with what remains for the user to do
 
     Raises:
         ConfigError: the arguments, the token, or the visibility or content of the repository do not permit the push
@@ -97,7 +97,7 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
     """
     data = Dataset.open(options.data)
     corpus = corpus_of(data.manifest.config.source)
-    say(_terms(corpus))
+    log(_terms(corpus))
     if options.public and corpus.real and not options.rights_confirmed:
         raise ConfigError("--public publishes videos of real people: add --rights-confirmed if you have the right to do so")
     if data.manifest.config.identity_embedding and not options.with_identity_embeddings:
@@ -115,7 +115,7 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
         _refuse_strangers(hub.name, before, files)
         pushed = _synchronize(hub, before, files, private=not options.public)
     if (data.manifest.removals or _dropped_identities(data)) and pushed.uploaded and files.keys() & before.keys():
-        say(f"earlier commits of {hub.name} may still contain removed data: docs/publishing.md explains how to erase them")
+        log(f"earlier commits of {hub.name} may still contain removed data: docs/publishing.md explains how to erase them")
     return pushed
 
 
@@ -148,9 +148,9 @@ class _File:
     path: Path
     sha256: str | None = None
 
-    def is_in(self, there: Mapping[str, HubFile]) -> bool:
+    def is_in(self, on_hub: Mapping[str, HubFile]) -> bool:
         """Whether the Hub has this file with the same content."""
-        return self.name in there and there[self.name].has_content_of(self.path, self.sha256)
+        return self.name in on_hub and on_hub[self.name].has_content_of(self.path, self.sha256)
 
 
 def _checked_files(data: Dataset, descriptions: Iterable[str]) -> dict[str, _File]:
@@ -173,36 +173,36 @@ def _checked_files(data: Dataset, descriptions: Iterable[str]) -> dict[str, _Fil
     return {file.name: file for file in files}
 
 
-def _refuse_strangers(name: str, there: Iterable[str], files: Container[str]) -> None:
+def _refuse_strangers(name: str, on_hub: Iterable[str], files: Container[str]) -> None:
     """Raises ConfigError: the repository contains something other than a dataset or an interrupted push of this one."""
-    if DATASET_JSON in there or INDEX in there:
+    if DATASET_JSON in on_hub or INDEX in on_hub:
         return
-    for path in sorted(set(there) - {CARD, *_OF_A_NEW_REPOSITORY}):
+    for path in sorted(set(on_hub) - {CARD, *_OF_A_NEW_REPOSITORY}):
         if PurePosixPath(path).with_suffix(".parquet").as_posix() not in files:  # a removal deletes tars, never their markers
             raise ConfigError(f"{name} is not empty and contains no dataset (found {path!r}). Use another repository")
 
 
 def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mapping[str, _File], *, private: bool) -> Pushed:
-    """Upload what differs and delete what is gone. Raises StoreFailed: the Hub's content differs afterwards."""
+    """Upload what differs and delete what is missing here. Raises StoreFailed: the Hub's content differs afterwards."""
     changed = {name: file for name, file in files.items() if not file.is_in(before)}
-    gone = [name for name in before if (_NUMBERED.fullmatch(name) or name == PEOPLE) and name not in files]
+    deleted = [name for name in before if (_NUMBERED.fullmatch(name) or name == PEOPLE) and name not in files]
     shards = {name: file for name, file in changed.items() if _NUMBERED.fullmatch(name)}
     # A dataset.json in the repository always lists files that exist: it is uploaded last, with the tables, and the old one is
     # deleted together with the first replaced shard.
     outdated = {DATASET_JSON} & before.keys() if shards.keys() & before.keys() else set()
     last = {name: files[name] for name in files if name not in shards and (name in changed or name in outdated)}
     _commit(hub, shards, outdated)
-    _commit(hub, last, gone)
+    _commit(hub, last, deleted)
     sent = [*shards.values(), *last.values()]
     size = sum(file.path.stat().st_size for file in sent)
-    return Pushed(hub.url, private, len(sent), size, len(files) - len(sent), len(gone))
+    return Pushed(hub.url, private, len(sent), size, len(files) - len(sent), len(deleted))
 
 
-def _commit(hub: HubRepository, files: Mapping[str, _File], gone: Iterable[str]) -> None:
+def _commit(hub: HubRepository, files: Mapping[str, _File], deleted: Iterable[str]) -> None:
     """Upload and delete, then compare the Hub's digests with those of dataset.json. Raises StoreFailed."""
-    hub.commit({name: file.path for name, file in files.items()}, gone)
-    there = hub.files() if files else {}
-    if wrong := sorted(name for name, file in files.items() if not file.is_in(there)):
+    hub.commit({name: file.path for name, file in files.items()}, deleted)
+    on_hub = hub.files() if files else {}
+    if wrong := sorted(name for name, file in files.items() if not file.is_in(on_hub)):
         raise StoreFailed(
             f"{hub.name}: {len(wrong)} uploaded files do not match dataset.json, first {wrong[0]}: they are damaged on "
             "this disk, or changed during the upload. Run `motionshards verify`, then push again"

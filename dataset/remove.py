@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from motionshards.dataset.commandline import FAILED, OK, OfLocalDataset, Reporting, command, show
+from motionshards.dataset.commandline import FAILED, OK, LocalDatasetArgument, OutputOptions, command, show
 from motionshards.dataset.verify import Report, verify
 from motionshards.pipeline.remove import RemovalRequest, RemovalResult, remove
 from motionshards.schemas.errors import ConfigError, DatasetError
@@ -29,7 +29,7 @@ from motionshards.schemas.removal import KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoveOptions(Reporting, OfLocalDataset):
+class RemoveOptions(OutputOptions, LocalDatasetArgument):
     """Options of `motionshards remove`."""
 
     identity: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ def _report(options: RemoveOptions, taken: RemovalResult, requests: int) -> int:
         _warn(f"{wish} not found")
     if len(taken.missing) == requests and not taken.removals:
         return FAILED
-    report = verify(options.data, only=taken.shards, say=_warn) if _whole(taken) else None
+    report = verify(options.data, only=taken.shards, log=_warn) if _whole(taken) else None
     show(_as_json(taken, report) if options.json else _as_line(taken, report))
     return FAILED if taken.missing or (report and report.faults) else OK
 

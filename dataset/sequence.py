@@ -76,9 +76,9 @@ class Sequence:
         if not catalog.of_video and repr(self) != f"Sequence(n={self.n})":
             raise ConfigError(f"{self} needs stored video: build with --store video, or use Sequence({self.n})")
         if self.audio:
-            heard = catalog.arrays["sound"][:, 1] > 0
-            self._check_alike(catalog, heard)
-            yield "no sound", ~heard
+            has_sound = catalog.arrays["sound"][:, 1] > 0
+            self._check_alike(catalog, has_sound)
+            yield "no sound", ~has_sound
         every = np.arange(len(catalog))
         at = f" at {self.fps} fps" if self.fps else f" with a stride of {self.stride}" if self.stride > 1 else ""
         yield f"fewer than {self.n} frames{at}", self._starts(catalog, every) < 1
@@ -98,10 +98,10 @@ class Sequence:
         rate, hz = catalog.arrays["rate"][0].tolist(), int(catalog.arrays["audio_hz"][0])
         return samples_at(self.n, Fraction(self.fps or Fraction(*rate) / self.stride), hz)
 
-    def _check_alike(self, catalog: Catalog, heard: NDArray[np.bool_]) -> None:
+    def _check_alike(self, catalog: Catalog, has_sound: NDArray[np.bool_]) -> None:
         """Raises ConfigError: audio windows of different clips would have different lengths."""
         for name, advice in (("audio_hz", "where='audio_hz == …'"), ("rate", "fps=")):
-            values = catalog.arrays[name][heard]
+            values = catalog.arrays[name][has_sound]
             if (name == "audio_hz" or self.fps is None) and (values != values[:1]).any():
                 found = ", ".join(
                     str(Fraction(*one)) if name == "rate" else str(one) for one in np.unique(values, axis=0)[:4].tolist()

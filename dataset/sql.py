@@ -28,10 +28,10 @@ import pyarrow.parquet as pq
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-from motionshards.dataset.commandline import OUTPUT, OfDataset, choice, command, show
+from motionshards.dataset.commandline import OUTPUT, DatasetArgument, choice, command, show
 from motionshards.dataset.index import Dataset, readable
 from motionshards.dataset.query.database import database
-from motionshards.dataset.query.formatting import aligned, figure
+from motionshards.dataset.query.formatting import aligned, format_value
 from motionshards.dataset.reading.people_table import read_people
 from motionshards.dataset.storage.bucket import directory_of
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
@@ -153,7 +153,7 @@ def _write_table(schema: pa.Schema, batches: Batches, top: int) -> None:
 
 def _cell(value: Any) -> str:
     if value is None or type(value) in (int, float, Decimal):
-        return figure(value)
+        return format_value(value)
     text = printable(str(value))
     return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
 
@@ -190,7 +190,7 @@ _FORMATS: dict[str, tuple[str, Callable[[pa.Schema, Batches, int], None]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SqlOptions(OfDataset):
+class SqlOptions(DatasetArgument):
     """Options of `motionshards sql`."""
 
     query: str = field(kw_only=False)

@@ -28,7 +28,7 @@ from cyclopts.types import PositiveInt
 from duckdb import DuckDBPyConnection
 from numpy.typing import NDArray
 
-from motionshards.dataset.commandline import OUTPUT, OfDataset, choice, command, show
+from motionshards.dataset.commandline import OUTPUT, DatasetArgument, choice, command, show
 from motionshards.dataset.index import Dataset, readable
 from motionshards.dataset.query.database import database
 from motionshards.dataset.query.formatting import as_text
@@ -70,7 +70,7 @@ def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class StatsQuery:
     """What to count and summarize. Raises ConfigError: options cannot be combined, or a measure is unknown."""
 
     where: str | None = None
@@ -97,31 +97,31 @@ class Question:
                 raise ConfigError(f"--columns: there is no measure {name[:40]!r}{meant}")
 
 
-def stats(out: Path, question: Question) -> dict[str, Any]:
+def stats(out: Path, query: StatsQuery) -> dict[str, Any]:
     """Counts and summaries as plain values, see docs/stats.md.
 
     Raises:
         ConfigError: the condition is invalid
         DatasetError: there is no finished dataset, or its tables cannot be read
     """
-    schema = REJECTIONS_SCHEMA if question.rejected else INDEX_SCHEMA
-    condition = pc.scalar(True) if question.where is None else parse(question.where, schema)
+    schema = REJECTIONS_SCHEMA if query.rejected else INDEX_SCHEMA
+    condition = pc.scalar(True) if query.where is None else parse(query.where, schema)
     config = Dataset.open(out).manifest.config
     absent = {*(MEANS if config.aus == "none" else ()), *(() if config.stores_video else OF_VIDEO)}
-    measures = question.columns or tuple(name for name in MEASURES if name not in absent)
-    counts = ", ".join([_CLIPS, *([] if question.rejected else [_LENGTHS, *([_VIDEO_LENGTHS] if config.stores_video else [])])])
-    columns = _columns(question, measures, condition, config.stores_video)
-    rows = _read(out / (REJECTIONS if question.rejected else INDEX), columns)
+    measures = query.columns or tuple(name for name in MEASURES if name not in absent)
+    counts = ", ".join([_CLIPS, *([] if query.rejected else [_LENGTHS, *([_VIDEO_LENGTHS] if config.stores_video else [])])])
+    columns = _columns(query, measures, condition, config.stores_video)
+    rows = _read(out / (REJECTIONS if query.rejected else INDEX), columns)
     with database() as connection:
         connection.register("everything", rows)
         connection.execute(f"CREATE VIEW matching AS FROM everything WHERE {_MATCH}")
-        return _answer(connection, question, measures, counts)
+        return _answer(connection, query, measures, counts)
 
 
-def _columns(question: Question, measures: Sequence[str], condition: pc.Expression, moving: bool) -> dict[str, pc.Expression]:
+def _columns(query: StatsQuery, measures: Sequence[str], condition: pc.Expression, moving: bool) -> dict[str, pc.Expression]:
     """The columns to read, and the expression to evaluate while reading."""
-    names = {"identity", "video", question.by or "video"}
-    if question.rejected:
+    names = {"identity", "video", query.by or "video"}
+    if query.rejected:
         names |= {*_BY_REJECTED, "retryable"}
     else:
         names |= {"n_frames", "duration_s", "source_frames", *measures} - {SOURCE_FPS}
@@ -135,19 +135,19 @@ def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
         return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
 
 
-def _answer(connection: DuckDBPyConnection, question: Question, measures: Sequence[str], counts: str) -> dict[str, Any]:
+def _answer(connection: DuckDBPyConnection, query: StatsQuery, measures: Sequence[str], counts: str) -> dict[str, Any]:
     matching, everything = (_rows(connection, f"SELECT {counts} FROM {rows}")[0] for rows in ("matching", "everything"))
-    answer: dict[str, Any] = {"where": question.where, "rejected": question.rejected}
+    answer: dict[str, Any] = {"where": query.where, "rejected": query.rejected}
     answer["counts"] = {"matching": matching, "all": everything}
-    if question.rejected:
+    if query.rejected:
         answer |= {by: {row["name"]: row["clips"] for row in _groups(connection, by, _CLIPS)} for by in _BY_REJECTED}
         answer |= _rows(connection, "SELECT count(*) FILTER (retryable) AS retryable FROM matching")[0]
     else:
-        people = _people(connection) if question.by == "identity" else None
+        people = _people(connection) if query.by == "identity" else None
         answer["measures"] = {name: _spread(connection, name) | _values(connection, name, people) for name in measures}
-    if question.by is not None:
-        medians = [f'median({_measure(name)}) AS "{name} p50"' for name in question.columns]
-        answer |= {"by": question.by, "groups": _groups(connection, question.by, ", ".join([counts, *medians]))}
+    if query.by is not None:
+        medians = [f'median({_measure(name)}) AS "{name} p50"' for name in query.columns]
+        answer |= {"by": query.by, "groups": _groups(connection, query.by, ", ".join([counts, *medians]))}
     return answer
 
 
@@ -200,7 +200,7 @@ def _rows(connection: DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatsOptions(Question, OfDataset):
+class StatsOptions(StatsQuery, DatasetArgument):
     """Options of `motionshards stats`."""
 
     top: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 20

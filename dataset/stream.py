@@ -122,7 +122,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         self._units = Units.of(self.catalog, self.seed, view.per_identity)
         mode = mode or ("shard" if opened.remote else "global")
         self._order = self._units.order(self.catalog, view, self.seed, mode, repeats, window)
-        self.place = opened.place(
+        self.shard_source = opened.shard_source(
             self.catalog.shards,
             random=self._order.shuffle == "global",
             cache=(Path(cache) if cache else default_cache()) if opened.remote and fetch == "shards" else None,
@@ -130,7 +130,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             retry=retry,
             storage_options=storage_options,
         )
-        files = dict(zip(self.catalog.shards, self.place.shards, strict=True))
+        files = dict(zip(self.catalog.shards, self.shard_source.shards, strict=True))
         self._watch = Watch(opened.root, files, opened.stamp, retry, storage_options)
         self.faults = Faults(None if quarantine is None else Path(quarantine))
         self._passes = Passes()
@@ -144,7 +144,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         order = (
             f"{self.steps(0):,} batches of {self.global_batch_size} per epoch, shuffle {self._order.shuffle}, seed {self.seed}"
         )
-        return f"ClipStream({printable(shown(self.place.root))}, {self.view}, split {self._split}: {clips}, {order})"
+        return f"ClipStream({printable(shown(self.shard_source.root))}, {self.view}, split {self._split}: {clips}, {order})"
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -168,9 +168,9 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         left = max(0, self.slots - slot)
         return left // self.global_batch_size if self.last == "drop" else -(-left // self.global_batch_size)
 
-    def onward(self, place: Progress) -> Progress:
-        """The place itself, or the start of the next epoch if no batch of this one is left."""
-        return place if self.steps(place.slot) else Progress(place.epoch + 1)
+    def roll_over(self, position: Progress) -> Progress:
+        """The position itself, or the start of the next epoch if this one has no batch left."""
+        return position if self.steps(position.slot) else Progress(position.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next pass this epoch, from its start or, if a state of the same epoch was loaded, from its position."""
@@ -187,16 +187,16 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         numbers = np.arange(slot, slot + steps * each).reshape(steps, each)[:, self.world.part(each)].ravel()
         padded, numbers = numbers >= self.slots, numbers % self.slots
         substitutes = _SUBSTITUTES if self.on_error == "substitute" else 0
-        columns = np.concatenate([numbers[:, None], self._order.near(epoch, numbers, substitutes)], axis=1)
+        columns = np.concatenate([numbers[:, None], self._order.substitutes(epoch, numbers, substitutes)], axis=1)
         slots = self._order.slots(epoch, columns.ravel())
         return Request(self._units.clip(slots).reshape(columns.shape), slots.turn.reshape(columns.shape)), padded
 
-    def window(self, place: Progress) -> tuple[int, int]:
-        """Epoch and number of the window of shards that contains a place."""
-        return place.epoch, self._order.window_of(place.epoch, place.slot)
+    def window(self, position: Progress) -> tuple[int, int]:
+        """Epoch and number of the window of shards that contains a position."""
+        return position.epoch, self._order.window_of(position.epoch, position.slot)
 
     def window_shards(self, epoch: int, window: int) -> list[int]:
-        """The shards of a window, as indices into `place.shards`; empty unless `shuffle="shard"`."""
+        """The shards of a window, as indices into `shard_source.shards`; empty unless `shuffle="shard"`."""
         return self._order.shards(epoch, window).tolist() if self._order.shuffle == "shard" else []
 
     def layout(self) -> Layout:
@@ -224,7 +224,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         info = torch.utils.data.get_worker_info()
         if info is None:
             return self._pass_without_workers()
-        # Join here, not with the first batch: a worker that is never asked for a batch must count the passes, too.
+        # Join here, not with the first batch: a worker from which no batch is requested must count the passes, too.
         start = self._passes.join(info.id, info.seed - info.id, self._resumed)
         self._resumed, self._progress = None, start
         return self._pass(start, info.id, info.num_workers)
@@ -234,15 +234,15 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         for number, batch in enumerate(self._pass(start, 0, 1)):
             if number == 0:
                 self._passes.begin(start)
-            self._progress = self.onward(self._progress)  # not in workers: torchdata's loader detects the end itself
+            self._progress = self.roll_over(self._progress)  # not in workers: torchdata's loader detects the end itself
             yield batch
 
     def _pass(self, start: Progress, worker: int, workers: int) -> Iterator[Batch]:
         self.check_unchanged()
-        reader, place = self.reader(Shards(self.place)), start
+        reader, position = self.reader(Shards(self.shard_source)), start
         for step in range(worker + start.yielded * workers, self.steps(start.slot), workers):
             batch = self._read(reader, start.epoch, start.slot + step * self.global_batch_size)
-            self._progress = place = self._after(place, workers)
+            self._progress = position = self._after(position, workers)
             yield batch
 
     def check_unchanged(self) -> None:
@@ -262,14 +262,14 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         return as_state(self._progress, self.sequence())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a state in the next pass. Raises ConfigError: it is of another sequence, or of a DataLoader's worker."""
+        """Resume from a state in the next pass. Raises ConfigError: it has other settings, or is of a DataLoader's worker."""
         self._progress = from_state(state, self.sequence())
         if torch.utils.data.get_worker_info() is not None:
             self._resumed = self._progress
         elif self._progress.yielded:
             raise ConfigError("this state was saved by a worker of a DataLoader; load it into that DataLoader")
         else:
-            self._progress = self.onward(self._progress)
+            self._progress = self.roll_over(self._progress)
             self._passes.set(self._progress)
 
     def sequence(self) -> dict[str, Any]:
@@ -305,11 +305,11 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             raise self.unreadable(error.faults) from error
         return as_batch(arrays, self.catalog, padded)
 
-    def _after(self, place: Progress, workers: int) -> Progress:
-        """The place one batch later; a single worker needs no count of batches."""
+    def _after(self, position: Progress, workers: int) -> Progress:
+        """The position one batch later; a single worker needs no count of batches."""
         if workers == 1:
-            return Progress(place.epoch, place.slot + self.global_batch_size)
-        return Progress(place.epoch, place.slot, place.yielded + 1)
+            return Progress(position.epoch, position.slot + self.global_batch_size)
+        return Progress(position.epoch, position.slot, position.yielded + 1)
 
     def _check_batches(self) -> None:
         if self.global_batch_size % self.world.size:

@@ -32,8 +32,8 @@ from motionshards.dataset.checks.files import check_card, check_files, check_man
 from motionshards.dataset.checks.ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
 from motionshards.dataset.checks.removals import check_removals
 from motionshards.dataset.checks.shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
-from motionshards.dataset.checks.tables import UNREADABLE, RowsByShard, why
-from motionshards.dataset.commandline import FAILED, OK, OfDataset, Reporting, command, show
+from motionshards.dataset.checks.tables import UNREADABLE, RowsByShard, cause_of
+from motionshards.dataset.commandline import FAILED, OK, DatasetArgument, OutputOptions, command, show
 from motionshards.dataset.storage.bucket import contents, directory_of
 from motionshards.schemas.bucket import Bucket
 from motionshards.schemas.config import BuildConfig
@@ -83,7 +83,7 @@ class _Run:
     out: Path
     fast: bool
     workers: int
-    seen: Callable[[int], object]
+    on_progress: Callable[[int], object]
     bucket: Bucket | None = None
     only: Set[str] | None = None
     shards: int = 0
@@ -98,8 +98,8 @@ def verify(
     workers: int = _CORES,
     only: Set[str] | None = None,
     bucket: Bucket | None = None,
-    say: Callable[[str], object] = lambda fault: None,
-    seen: Callable[[int], object] = lambda clips: None,
+    log: Callable[[str], object] = lambda fault: None,
+    on_progress: Callable[[int], object] = lambda clips: None,
 ) -> Report:
     """Check the dataset in the directory `out`; damage of any kind becomes a fault, never an exception.
 
@@ -108,16 +108,16 @@ def verify(
         workers: number of shards to check at a time
         only: names of the shards whose tars are read; None for all
         bucket: the object store that `out` mirrors, see `dataset.storage.bucket`
-        say: called with each fault as it is found, then with each warning
-        seen: called with the number of clips just checked
+        log: called with each fault as it is found, then with each warning
+        on_progress: called with the number of clips just checked
     """
-    run, faults = _Run(out, fast, workers, seen, bucket, only), []
+    run, faults = _Run(out, fast, workers, on_progress, bucket, only), []
     for fault in map(_one_line, _check(run)):
         faults.append(fault)
-        say(fault)
+        log(fault)
     warnings = tuple(map(_one_line, run.warnings))
     for warning in warnings:
-        say(f"warning: {warning}")
+        log(f"warning: {warning}")
     outcomes = pa.concat_tables([OUTCOMES.empty_table(), *run.outcomes])
     sums = ("kept", "n_frames", "video_frames", "has_audio")
     clips, frames, video_frames, sounds = (pc.sum(outcomes[name]).as_py() or 0 for name in sums)
@@ -160,7 +160,7 @@ def _read_manifest(out: Path) -> Manifest:
     try:
         return Manifest.read(out)
     except DatasetError as error:
-        raise DatasetError(why(error).removeprefix(f"{path} ")) from error
+        raise DatasetError(cause_of(error).removeprefix(f"{path} ")) from error
 
 
 def _warnings(out: Path, manifest: Manifest) -> Iterator[str]:
@@ -199,13 +199,15 @@ def _check_one(run: _Run, claim: ShardClaim, config: BuildConfig, tar: bool) -> 
         except StoreFailed:
             raise
         except Exception as error:  # a crafted file can have values of types that no build writes
-            return ShardFindings([f"{places[0].relative_to(run.out)}: cannot be checked: {type(error).__name__}: {why(error)}"])
+            return ShardFindings(
+                [f"{places[0].relative_to(run.out)}: cannot be checked: {type(error).__name__}: {cause_of(error)}"]
+            )
 
 
 def _noted(run: _Run, entry: ShardEntry, checked: Future[ShardFindings]) -> list[str]:
     findings = checked.result()
     run.shards += 1
-    run.seen(entry.clips + entry.rejected)
+    run.on_progress(entry.clips + entry.rejected)
     if findings.outcomes is not None:
         run.outcomes.append(findings.outcomes)
     return findings.faults
@@ -249,7 +251,7 @@ class _Claims:
     def _lose(self, name: str, error: Exception) -> None:
         self._tables[name] = None
         missing = isinstance(error, FileNotFoundError)
-        self.faults.append(f"{name}: {'is missing' if missing else f'cannot be read: {why(error)}'}")
+        self.faults.append(f"{name}: {'is missing' if missing else f'cannot be read: {cause_of(error)}'}")
 
 
 def _check_ledger(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
@@ -263,7 +265,7 @@ def _check_ledger(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(Reporting, OfDataset):
+class VerifyOptions(OutputOptions, DatasetArgument):
     """Options of `motionshards verify`."""
 
     fast: bool = False
@@ -286,8 +288,8 @@ def main(options: VerifyOptions) -> int:
 def _verify_and_print(options: VerifyOptions) -> Report:
     """Print faults as they are found, above a progress bar if stderr is a terminal."""
     with options.bar("clip") as bar:
-        say = partial(tqdm.write, file=sys.stdout)
+        log = partial(tqdm.write, file=sys.stdout)
         with directory_of(options.data) as (out, bucket):
             if not out.is_dir():
                 raise ConfigError(f"{options.data} is not a directory")
-            return verify(out, fast=options.fast, workers=options.workers, bucket=bucket, say=say, seen=bar.update)
+            return verify(out, fast=options.fast, workers=options.workers, bucket=bucket, log=log, on_progress=bar.update)

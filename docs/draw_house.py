@@ -1,7 +1,7 @@
-"""Draws docs/house.svg, the plan of the project, from its imports: python docs/draw_house.py
+"""Draws docs/house.svg, the packages of the project and their imports: python docs/draw_house.py
 
-A room is a folder inside one of the six top folders, or a module that lies directly in one. `PLAN` lists them from the ground up:
-a room may import only rooms that come before it, which tests/test_architecture.py checks.
+A package here is a folder in one of the six top-level folders (the layers), or a module directly in one. `PLAN` lists them bottom
+up: a package may import only packages listed before it, which tests/test_architecture.py checks.
 """
 
 import ast
@@ -20,33 +20,33 @@ PLAN = {
     "trainers": "",
     "jobs": "",
 }
-Room = tuple[str, str]
-Place = tuple[int, int, int]  # x, y and width, pixels
+Package = tuple[str, str]
+Rectangle = tuple[int, int, int]  # x, y and width, pixels
 _WIDTH, _BOX, _RISE, _MARGIN, _LABEL = 1180, 34, 30, 20, 90
 
 
-def rooms() -> list[Room]:
-    """All rooms from the ground up; the second name is empty where a top folder is not divided."""
-    return [(floor, room) for floor, inner in PLAN.items() for room in inner.split() or ("",)]
+def packages() -> list[Package]:
+    """All packages, bottom up; the second name is empty if the layer is not divided."""
+    return [(layer, package) for layer, inner in PLAN.items() for package in inner.split() or ("",)]
 
 
-def room_of(parts: tuple[str, ...]) -> Room:
-    """The room of a module, by its path below the package: ("pipeline", "clips", "read") lies in ("pipeline", "clips")."""
+def package_of(parts: tuple[str, ...]) -> Package:
+    """The package of a module, given its path: ("pipeline", "clips") for ("pipeline", "clips", "read")."""
     return parts[0], parts[1] if PLAN[parts[0]] and len(parts) > 1 else ""
 
 
-def modules() -> Iterator[tuple[Path, Room]]:
-    """The files of the package and their rooms; the docstring of a divided top folder is in none."""
-    for floor, inner in PLAN.items():
-        for path in sorted((ROOT / floor).rglob("*.py")):
+def modules() -> Iterator[tuple[Path, Package]]:
+    """All modules and their packages, except `__init__.py` of a divided layer."""
+    for layer, inner in PLAN.items():
+        for path in sorted((ROOT / layer).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            if not inner or parts != (floor, "__init__"):
-                yield path, room_of(parts)
+            if not inner or parts != (layer, "__init__"):
+                yield path, package_of(parts)
 
 
 @functools.cache
 def imports(path: Path) -> frozenset[str]:
-    """Dotted names that a file imports anywhere, also within functions; `from a.b import c` gives a.b and a.b.c."""
+    """Dotted names that a file imports, also within functions; `from a.b import c` counts as a.b and a.b.c."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -57,93 +57,95 @@ def imports(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def rooms_imported(path: Path) -> set[Room]:
-    """The rooms from which a file imports."""
-    known = set(rooms())
+def packages_imported(path: Path) -> set[Package]:
+    """The packages that a file imports."""
+    known = set(packages())
     ours = [tuple(name.split(".")[1:]) for name in imports(path) if name.startswith("motionshards.")]
-    return {room for parts in ours if parts and parts[0] in PLAN and (room := room_of(parts)) in known}
+    return {package for parts in ours if parts and parts[0] in PLAN and (package := package_of(parts)) in known}
 
 
-def arrows() -> dict[Room, set[Room]]:
-    """room -> the rooms that it imports, without those that it reaches through another."""
-    direct: dict[Room, set[Room]] = {room: set() for room in rooms()}
-    for path, room in modules():
-        direct[room] |= rooms_imported(path) - {room}
-    reached: dict[Room, set[Room]] = {}
-    for room in rooms():  # from the ground up, so that what it imports is known
-        reached[room] = direct[room].union(*(reached[other] for other in direct[room]))
-    return {room: {to for to in targets if not any(to in reached[via] for via in targets)} for room, targets in direct.items()}
+def arrows() -> dict[Package, set[Package]]:
+    """package -> the packages that it imports, without those that another of these imports, directly or not."""
+    direct: dict[Package, set[Package]] = {package: set() for package in packages()}
+    for path, package in modules():
+        direct[package] |= packages_imported(path) - {package}
+    reached: dict[Package, set[Package]] = {}
+    for package in packages():  # bottom up, so that its imports are known
+        reached[package] = direct[package].union(*(reached[other] for other in direct[package]))
+    return {
+        package: {to for to in targets if not any(to in reached[via] for via in targets)} for package, targets in direct.items()
+    }
 
 
 def svg() -> str:
-    """The plan as SVG: a band a floor, the ground at the bottom, arrows from a room to what it imports.
+    """The plan as SVG: one band per layer, the lowest at the bottom, and arrows from packages to their imports.
 
-    Arrows into `schemas` are left out, as nearly every room has one.
+    Arrows to `schemas` are omitted, since nearly every package has one.
     """
     places, bands, height = _places()
     lines = [_BEGIN.format(width=_WIDTH, height=height)]
-    for floor, (top, bottom) in bands.items():
+    for layer, (top, bottom) in bands.items():
         band = f'x="8" y="{top}" width="{_WIDTH - 16}" height="{bottom - top}" rx="8"'
         lines.append(f'<rect {band} fill="#f6f8fa" stroke="#d0d7de"/>')
-        lines.append(f'<text x="{_MARGIN}" y="{top + 22}" font-weight="650">{floor}/</text>')
-    for room, targets in arrows().items():
-        lines += [_arrow(places[room], places[to], room[0] == to[0]) for to in sorted(targets) if to[0] != "schemas"]
-    for (floor, room), (x, y, width) in places.items():
-        if room:
+        lines.append(f'<text x="{_MARGIN}" y="{top + 22}" font-weight="650">{layer}/</text>')
+    for package, targets in arrows().items():
+        lines += [_arrow(places[package], places[to], package[0] == to[0]) for to in sorted(targets) if to[0] != "schemas"]
+    for (layer, package), (x, y, width) in places.items():
+        if package:
             lines.append(f'<rect x="{x}" y="{y}" width="{width}" height="{_BOX}" rx="5" fill="#ddf4ff" stroke="#54aeff"/>')
-            name = f"{room}/" if (ROOT / floor / room).is_dir() else room
+            name = f"{package}/" if (ROOT / layer / package).is_dir() else package
             lines.append(f'<text x="{x + width / 2:g}" y="{y + 22}" text-anchor="middle">{name}</text>')
     return "\n".join([*lines, "</svg>", ""])
 
 
-def _places() -> tuple[dict[Room, Place], dict[str, tuple[int, int]], int]:
-    """Where each room is drawn, top and bottom of each floor, and the height of all."""
-    places: dict[Room, Place] = {}
+def _places() -> tuple[dict[Package, Rectangle], dict[str, tuple[int, int]], int]:
+    """The rectangle of each package, top and bottom of each layer, and the total height."""
+    places: dict[Package, Rectangle] = {}
     bands: dict[str, tuple[int, int]] = {}
     y = 10
-    for floor in reversed(PLAN):
-        rows = _rows(floor)
+    for layer in reversed(PLAN):
+        rows = _rows(layer)
         bottom = y + (20 + len(rows) * (_BOX + _RISE) if rows else 36)
         for level, row in enumerate(rows):
-            places |= _row(floor, row, bottom - _RISE // 2 - _BOX - level * (_BOX + _RISE))
+            places |= _row(layer, row, bottom - _RISE // 2 - _BOX - level * (_BOX + _RISE))
         if not rows:
-            places[floor, ""] = (_WIDTH // 2 - 40, y, 80)
-        bands[floor] = (y, bottom)
+            places[layer, ""] = (_WIDTH // 2 - 40, y, 80)
+        bands[layer] = (y, bottom)
         y = bottom + _RISE
     return places, bands, y - _RISE + 10
 
 
-def _rows(floor: str) -> list[list[str]]:
-    """The rooms of a floor by height: each stands above those of its floor that it imports."""
+def _rows(layer: str) -> list[list[str]]:
+    """The packages of a layer in rows, each above the packages of the layer that it imports."""
     levels: dict[str, int] = {}
     drawn = arrows()
-    for room in PLAN[floor].split():
-        levels[room] = 1 + max((levels[to] for top, to in drawn[floor, room] if top == floor), default=-1)
-    return [[room for room in levels if levels[room] == level] for level in range(1 + max(levels.values(), default=-1))]
+    for package in PLAN[layer].split():
+        levels[package] = 1 + max((levels[to] for top, to in drawn[layer, package] if top == layer), default=-1)
+    return [[package for package in levels if levels[package] == level] for level in range(1 + max(levels.values(), default=-1))]
 
 
-def _row(floor: str, row: list[str], y: int) -> dict[Room, Place]:
-    """A row of rooms, spread over the width."""
-    widths = [9 * len(room) + 30 for room in row]
+def _row(layer: str, row: list[str], y: int) -> dict[Package, Rectangle]:
+    """Rectangles of a row of packages, spread over the width."""
+    widths = [9 * len(package) + 30 for package in row]
     gap = min(90, (_WIDTH - 2 * _LABEL - sum(widths)) // len(row))
     x = (_WIDTH - sum(widths) - gap * (len(row) - 1)) // 2
-    places: dict[Room, Place] = {}
-    for room, width in zip(row, widths, strict=True):
-        places[floor, room] = (x, y, width)
+    places: dict[Package, Rectangle] = {}
+    for package, width in zip(row, widths, strict=True):
+        places[layer, package] = (x, y, width)
         x += width + gap
     return places
 
 
-def _arrow(start: Place, end: Place, same_floor: bool) -> str:
+def _arrow(start: Rectangle, end: Rectangle, same_layer: bool) -> str:
     (x0, y0, w0), (x1, y1, w1) = start, end
-    stroke = 'stroke="#57606a" stroke-width="1.3"' if same_floor else 'stroke="#c4cad1"'
+    stroke = 'stroke="#57606a" stroke-width="1.3"' if same_layer else 'stroke="#c4cad1"'
     path = f"M{x0 + w0 / 2:g} {y0 + _BOX}L{x1 + w1 / 2:g} {y1 - 1}"
     return f'<path d="{path}" {stroke} fill="none" marker-end="url(#tip)"/>'
 
 
 _BEGIN = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" \
 font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" font-size="13" fill="#1f2328" role="img" \
-aria-label="Rooms of the project and their imports, which run downwards only">
+aria-label="Packages of the project and their imports, which run downwards only">
 <rect width="{width}" height="{height}" rx="10" fill="#ffffff"/>
 <defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">\
 <path d="M0 0L10 5L0 10z" fill="#57606a"/></marker></defs>"""

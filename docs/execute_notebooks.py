@@ -15,7 +15,7 @@ from PIL import Image
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent / "notebooks").glob("*.ipynb"))
 MOST_BYTES = 300_000
-"""Of a notebook with its outputs: git keeps every version of its images."""
+"""Size limit of a notebook with its outputs: git keeps every version of its images."""
 _TIMEOUT_S = 1500
 
 
@@ -49,7 +49,7 @@ def _jpeg(png: str) -> str:
 
 
 def main() -> None:
-    """Execute the notebooks that are named, or all, in the current directory and replace them."""
+    """Execute the named notebooks, or all, in the current directory, and replace them."""
     for path in map(Path, sys.argv[1:] or NOTEBOOKS):
         notebook = with_jpegs(execute(path, Path.cwd()))
         text = nbformat.writes(notebook) + "\n"

@@ -4,7 +4,7 @@
 
 --relative (the default) adds the video's motion to the pose of the image. The two may show different people, but should start in
 a similar pose: --best-frame finds where they do. --absolute copies the video's poses. The driving video may be of any length;
-its frame rate and sound are kept. Exit status: 0 written, 1 failed, 2 unusable arguments or input, 130 interrupted. The output
+its frame rate and sound are kept. Exit status: 0 written, 1 failed, 2 invalid arguments or input, 130 interrupted. The output
 is written atomically.
 """
 
@@ -27,8 +27,8 @@ import torch
 from cyclopts import Group, Parameter, validators
 from tqdm import tqdm
 
-from motionshards.dataset.commandline import Reporting, command, read_by
-from motionshards.jobs.options import BACKGROUND_HELP, InBatches, OfMotionModel, check_output, named_in
+from motionshards.dataset.commandline import OutputOptions, command, read_by
+from motionshards.jobs.options import BACKGROUND_HELP, AlignCornersOption, BatchOption, check_output, named_in
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement, Networks
 from motionshards.trainers.fomm.best_frame import Best, find_best_frame
@@ -64,9 +64,9 @@ class Done:
 
     def __str__(self) -> str:
         sound = f"with sound ({', '.join(self.audio)})" if self.audio else "without sound"
-        begun = f", measured from frame {self.first}" if self.first else ""
+        offset = f", measured from frame {self.first}" if self.first else ""
         speed = f"{self.frames / self.seconds:.3g} frames/s"
-        return f"{self.output}: {self.frames} frames of {self.size_px} px at {self.rate_hz:g} Hz, {sound}{begun}; {speed}"
+        return f"{self.output}: {self.frames} frames of {self.size_px} px at {self.rate_hz:g} Hz, {sound}{offset}; {speed}"
 
 
 def _rate(text: str) -> Fraction | None:
@@ -82,13 +82,13 @@ def _rate(text: str) -> Fraction | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnimateOptions(Reporting, InBatches, OfMotionModel):
+class AnimateOptions(OutputOptions, BatchOption, AlignCornersOption):
     """Options of `motionshards animate`."""
 
     checkpoint: Path
     """Checkpoint of `motionshards train` or of the original repository."""
     backend: Literal["torch", "onnx", "litert"] = "torch"
-    """What runs the networks; with onnx and litert, --checkpoint is a directory of `motionshards export-model`."""
+    """Inference engine; with onnx and litert, --checkpoint is a directory of `motionshards export-model`."""
     config: Annotated[str | None, named_in(CONFIGS)] = None
     image: Path
     """The image to animate; it is scaled to the square of the networks."""
@@ -118,7 +118,7 @@ class AnimateOptions(Reporting, InBatches, OfMotionModel):
             raise ConfigError("--adapt-scale and --best-frame apply to relative motion, not to --absolute")
         if self.backend != "torch" and self.align_corners is not None:
             raise ConfigError(
-                f"--align-corners is part of exported graphs: give it to export-model, not with --backend {self.backend}"
+                f"--align-corners is part of exported graphs: pass it to export-model, not with --backend {self.backend}"
             )
 
 
@@ -141,17 +141,17 @@ def _animate(options: AnimateOptions) -> Done:
     shown, start = driving.shown(rate), time.monotonic()
     first = cut_window(best.image, (0, 0, best.image.shape[1], best.image.shape[0]), size) if best else None
     with options.bar("frame", int((shown > 0).sum())) as bar:
-        # Frames that a lower rate drops are not animated.
+        # Do not animate frames that a lower rate drops.
         requested = _seen(compress(driving.frames(size), shown > 0), bar)
         beside: Iterator[Rgb] | None = None
         if options.side_by_side:
-            requested, beside = tee(requested)  # which holds the frames of one batch
-        made = animator.animate(requested, first=first, batch=options.batch_size(device))
+            requested, beside = tee(requested)  # holds the frames of one batch
+        animated = animator.animate(requested, first=first, batch=options.batch_size(device))
         if beside is not None:
-            made = (np.hstack((source, frame, result)) for result, frame in zip(made, beside, strict=True))
+            animated = (np.hstack((source, frame, result)) for result, frame in zip(animated, beside, strict=True))
         sound = None if options.no_audio else driving
         columns = 3 if options.side_by_side else 1
-        count = write(options.output, _repeated(made, shown[shown > 0].tolist()), size, rate, sound, columns=columns)
+        count = write(options.output, _repeated(animated, shown[shown > 0].tolist()), size, rate, sound, columns=columns)
     audio = () if options.no_audio else driving.audio
     seconds = max(round(time.monotonic() - start, 3), 1e-3)  # speed is computed from it
     return Done(str(options.output), count, float(rate), size, audio, best.frame if best else 0, seconds)
@@ -168,12 +168,12 @@ def _networks(options: AnimateOptions, device: torch.device) -> tuple[int, Netwo
         size, channels = config.architecture.size, config.architecture.channels
         networks = FoldedNetworks(detector, generator, device)
     if channels != 3:
-        raise ConfigError(f"{options.checkpoint} is for images with {channels} channels; those of files have 3")
+        raise ConfigError(f"{options.checkpoint} is for images with {channels} channels; image files have 3")
     return size, networks
 
 
 def _best(options: AnimateOptions, driving: Driving) -> Best:
-    """Search whole images: in the networks' square a face may be too small to be found."""
+    """Search whole images: scaled to the networks' square, a face may be too small to be found."""
     model = models.load("dlib")
     assert model is not None
     with options.bar("frame", len(driving), desc="best frame") as bar:

@@ -6,8 +6,8 @@
 DIR/videos/<video>.<suffix>   whole videos; a partial one is in DIR/.work, and is resumed
 DIR/download.parquet          the status of each listed video, see `jobs.download_report`
 
-Exit status: 0 done, 1 no video is available or the run stopped, 2 unusable arguments, 130 interrupted. Fetched videos are kept,
-and the same command resumes from there.
+Exit status: 0 done, 1 no video is available or the run stopped, 2 invalid arguments, 130 interrupted. Fetched videos are kept;
+the same command resumes.
 """
 
 if __name__ == "__main__":
@@ -27,13 +27,13 @@ from cyclopts import Group, Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 from cyclopts.validators import Number
 
-from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end, read_by, sayer, show
+from motionshards.dataset.commandline import FAILED, OK, OutputOptions, choice, command, end, read_by, show, stderr_log
 from motionshards.jobs.download_list import SOURCES, build_command
 from motionshards.jobs.download_order import DownloadOrder, FetchSettings, Totals
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import SPLITS
 
-_RESUMES = "Fetched videos are kept; the same command resumes from there"
+_RESUMES = "Fetched videos are kept; the same command resumes"
 _SELECTION, _CONTENT, _SERVER = Group("Selection", sort_key=1), Group("Content", sort_key=2), Group("Server load", sort_key=3)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -51,7 +51,7 @@ def _shown_rate(rate: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DownloadOptions(Reporting):
+class DownloadOptions(OutputOptions):
     """Options of `motionshards download`."""
 
     source: Annotated[str, choice(SOURCES)]
@@ -119,7 +119,7 @@ def main(options: DownloadOptions) -> int:
             raise
         raise ConfigError("yt-dlp is not installed; pip install 'motionshards[download]', or yt-dlp alone") from error
     order = options.order()
-    totals = download(order, sayer(options), random.Random(), time.sleep)
+    totals = download(order, stderr_log(options), random.Random(), time.sleep)
     show(as_json(totals, order) if options.json else as_line(totals, order))
     if totals.stopped:
         return end(FAILED, f"error: {totals.stopped}. {_RESUMES}")
@@ -130,7 +130,9 @@ def as_line(totals: Totals, order: DownloadOrder) -> str:
     """Format the totals, and the command to run next."""
     parts = " + ".join(f"{count} {status}" for status, count in totals.counts.items() if count or status == "available")
     requested = (
-        f"requested {totals.asked} in {totals.seconds:.0f} s, {totals.bytes / 1e6:.1f} MB" if totals.asked else "none requested"
+        f"requested {totals.requested} in {totals.seconds:.0f} s, {totals.bytes / 1e6:.1f} MB"
+        if totals.requested
+        else "none requested"
     )
     build = f"; build with: {build_command(order)}" if totals.counts["available"] else ""
     return f"{sum(totals.counts.values())} listed = {parts}; {requested}{build}"
@@ -141,7 +143,7 @@ def as_json(totals: Totals, order: DownloadOrder) -> str:
     report = {
         "listed": sum(totals.counts.values()),
         **totals.counts,
-        "asked": totals.asked,
+        "asked": totals.requested,
         "bytes": totals.bytes,
         "seconds": round(totals.seconds, 3),
         "stopped": totals.stopped,

@@ -52,8 +52,8 @@ def cut(video: Path, out: Path) -> tuple[str, int]:
 
 def whole_videos(out: Path, listed: Iterable[str]) -> list[Path]:
     """List the listed videos in `out/videos` that are not cut yet."""
-    there = videos_by_id(DirectoryTree(out))
-    return [out / there[video].path for video in listed if video in there]
+    on_disk = videos_by_id(DirectoryTree(out))
+    return [out / on_disk[video].path for video in listed if video in on_disk]
 
 
 def cut_videos(out: Path) -> dict[str, tuple[str, int]]:

@@ -74,7 +74,7 @@ def list_videos(order: DownloadOrder, left_out: list[str]) -> list[ListedVideo]:
     return list(found.values())
 
 
-def chosen(listed: list[ListedVideo], limit: int | None) -> list[ListedVideo]:
+def sample_videos(listed: list[ListedVideo], limit: int | None) -> list[ListedVideo]:
     """Sample at most `limit` videos at random, in their order. A larger limit contains the sample of a smaller one."""
     by_hash = sorted(listed, key=lambda one: hashlib.sha256(one.video.encode()).digest())
     taken = set(by_hash[:limit])

@@ -59,7 +59,7 @@ class DownloadOrder:
         if template is not None and ("{id}" not in template or not template.startswith(("http://", "https://"))):
             raise ConfigError(f"--url-template is {template!r}, must be an http(s) URL that contains {{id}}")
         if "silent" in self.retry and not self.settings.audio:
-            raise ConfigError("--retry silent fetches sound, and --no-audio disables it")
+            raise ConfigError("--retry silent cannot be combined with --no-audio")
         if cookies is not None and not cookies.is_file():
             raise ConfigError(f"--cookies {cookies} is not a file")
 
@@ -69,14 +69,14 @@ class Totals:
     """Result of a run.
 
     counts: number of listed videos of each status
-    asked: number of videos requested in this run
+    requested: number of videos requested in this run
     bytes: total size of the videos that this run added
     stopped: why the run ended before all videos were requested; empty if it did not
     left_out: number of metadata lines without a usable video
     """
 
     counts: dict[str, int]
-    asked: int
+    requested: int
     bytes: int
     seconds: float
     stopped: str

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from motionshards.jobs import download_cut
-from motionshards.jobs.download_list import ListedVideo, chosen, list_videos
+from motionshards.jobs.download_list import ListedVideo, list_videos, sample_videos
 from motionshards.jobs.download_order import DownloadOrder, Totals
 from motionshards.jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
-from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch, has_audio
+from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Log, check_cookies, discard_parts, fetch, has_audio
 from motionshards.pipeline.inputs.files import videos_by_id
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.schemas.errors import ConfigError
@@ -31,7 +31,7 @@ class _Run:
     """A run in progress.
 
     rows: rows of the report by video, of this run and earlier ones
-    left_out, asked, bytes: see Totals
+    left_out, requested, bytes: see Totals
     misses: number of consecutive refusals and connection failures
     stopped: why the run must end; empty while it continues
     warned: warnings that were printed
@@ -40,7 +40,7 @@ class _Run:
 
     rows: dict[str, Row]
     left_out: int = 0
-    asked: int = 0
+    requested: int = 0
     bytes: int = 0
     misses: int = 0
     stopped: str = ""
@@ -48,7 +48,7 @@ class _Run:
     saved_s: float = field(default_factory=time.monotonic)
 
 
-def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -> Totals:
+def download(order: DownloadOrder, log: Log, rng: random.Random, sleep: Sleep) -> Totals:
     """Request each listed video that is not available, and update the report.
 
     rng: jitters the pauses, so that several machines do not send requests at the same time
@@ -61,19 +61,19 @@ def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -
     start = time.monotonic()
     _make_directories(order.out)
     with only_writer(order.out):
-        listed, run = _prepare(order, say)
+        listed, run = _prepare(order, log)
         if "silent" in order.retry:
-            _look_for_sound((run.rows[one.video] for one in chosen(listed, order.limit)), order.out)
-        todo = [one for one in chosen(listed, order.limit) if _is_due(run.rows[one.video], order)]
+            _detect_sound((run.rows[one.video] for one in sample_videos(listed, order.limit)), order.out)
+        todo = [one for one in sample_videos(listed, order.limit) if _is_due(run.rows[one.video], order)]
         try:
-            _request_all(todo, order, run, say, rng, sleep)
+            _request_all(todo, order, run, log, rng, sleep)
         finally:
             write_report(order.out, run.rows)
             _remove_if_empty(order.out)
     statuses = [run.rows[one.video]["status"] for one in listed]
     return Totals(
         counts={status: statuses.count(status) for status in STATUSES},
-        asked=run.asked,
+        requested=run.requested,
         bytes=run.bytes,
         seconds=time.monotonic() - start,
         stopped=run.stopped,
@@ -81,41 +81,41 @@ def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -
     )
 
 
-def _prepare(order: DownloadOrder, say: Say) -> tuple[list[ListedVideo], _Run]:
-    """List the videos and load their status. Unusable metadata leave no directories behind."""
+def _prepare(order: DownloadOrder, log: Log) -> tuple[list[ListedVideo], _Run]:
+    """List the videos and load their status. Invalid metadata leave no directories behind."""
     left_out: list[str] = []
     try:
         check_cookies(order.settings.cookies)
         listed = list_videos(order, left_out)
-        _cut_what_is_there(order, listed, say)
-        rows = _take_stock(order, listed)
+        _cut_existing_videos(order, listed, log)
+        rows = _update_rows(order, listed)
     except ConfigError:
         _remove_if_empty(order.out)
         raise
     for line in left_out[:_LEFT_OUT_SHOWN]:
-        say(f"skipped {line}")
+        log(f"skipped {line}")
     if len(left_out) > _LEFT_OUT_SHOWN:
-        say(f"skipped {len(left_out) - _LEFT_OUT_SHOWN} more lines")
+        log(f"skipped {len(left_out) - _LEFT_OUT_SHOWN} more lines")
     return listed, _Run(rows, left_out=len(left_out))
 
 
-def _request_all(todo: list[ListedVideo], order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep) -> None:
+def _request_all(todo: list[ListedVideo], order: DownloadOrder, run: _Run, log: Log, rng: random.Random, sleep: Sleep) -> None:
     """Request videos one after the other until all are done or the run is stopped."""
     for number, item in enumerate(todo, 1):
         if run.stopped:
             return
         if number > 1:
             sleep(_jittered(order.settings.pause_s, rng))
-        answer, attempts = _request_with_retries(item, order, run, say, rng, sleep)
+        answer, attempts = _request_with_retries(item, order, run, log, rng, sleep)
         row = {**pending_row(item.video, item.url), "status": answer.verdict.status, "detail": answer.detail}
         row = _cut({**row, **(answer.file or {}), "attempts": attempts, "checked_at": now()}, order)
         before = run.rows[item.video]
         if before["status"] != "available" or row["status"] == "available":  # else the silent video is kept
             run.rows[item.video] = row
             _remove_replaced(before, row, order.out)
-        run.asked += 1
+        run.requested += 1
         run.bytes += row["bytes"] or 0
-        say(f"{number} of {len(todo)}: {_as_line(row)}")
+        log(f"{number} of {len(todo)}: {_as_line(row)}")
         if answer.verdict.status in ("available", "dead", "private"):
             discard_parts(item, order.out)
         if time.monotonic() - run.saved_s > _SAVE_EVERY_S:
@@ -124,42 +124,42 @@ def _request_all(todo: list[ListedVideo], order: DownloadOrder, run: _Run, say: 
 
 
 def _request_with_retries(
-    item: ListedVideo, order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep
+    item: ListedVideo, order: DownloadOrder, run: _Run, log: Log, rng: random.Random, sleep: Sleep
 ) -> tuple[Answer, int]:
     """Retry temporary errors until they are exhausted or the run is stopped. Returns (last answer, number of attempts)."""
     settings, attempts = order.settings, 0
     while True:
         attempts += 1
-        answer = fetch(item, order.out, settings, lambda text: _say_once(text, run, say))
-        was_last = not answer.verdict.passing or attempts > settings.retries
+        answer = fetch(item, order.out, settings, lambda text: _log_once(text, run, log))
+        was_last = not answer.verdict.temporary or attempts > settings.retries
         _count_miss(answer, was_last, settings.give_up, run)
         if was_last or run.stopped:
             return answer, attempts
         backoff_s = min(settings.backoff_s * 2.0 ** (attempts - 1), _LONGEST_WAIT_S)
         wait_s = max(answer.wait_s, _jittered(backoff_s, rng))
-        say(f"{item.video}: {answer.detail}; retrying in {wait_s:.0f} s")
+        log(f"{item.video}: {answer.detail}; retrying in {wait_s:.0f} s")
         sleep(wait_s)
 
 
 def _count_miss(answer: Answer, was_last: bool, give_up: int, run: _Run) -> None:
     """Count consecutive misses, and stop the run if the server refuses requests or asks for a long pause."""
     verdict = answer.verdict
-    if verdict.refused or (verdict.passing and was_last):
+    if verdict.refused or (verdict.temporary and was_last):
         run.misses += 1
-    elif not verdict.passing:
+    elif not verdict.temporary:
         run.misses = 0
     if run.misses >= give_up:
         run.stopped = f"stopped after {run.misses} consecutive refusals or connection failures, the last: {answer.detail}"
-    elif verdict.passing and answer.wait_s > _LONGEST_WAIT_S:
-        run.stopped = f"stopped because the server asks to wait {answer.wait_s:.0f} s ({answer.detail})"
+    elif verdict.temporary and answer.wait_s > _LONGEST_WAIT_S:
+        run.stopped = f"stopped because the server requests a pause of {answer.wait_s:.0f} s ({answer.detail})"
 
 
-def _take_stock(order: DownloadOrder, listed: list[ListedVideo]) -> dict[str, Row]:
+def _update_rows(order: DownloadOrder, listed: list[ListedVideo]) -> dict[str, Row]:
     """Return the rows of earlier runs and of all listed videos, updated to the files on disk."""
-    rows, there = read_report(order.out), _videos_there(order)
+    rows, on_disk = read_report(order.out), _videos_on_disk(order)
     for item in listed:
         row = rows.get(item.video) or pending_row(item.video, item.url)
-        path, size_bytes = there.get(item.video, ("", 0))
+        path, size_bytes = on_disk.get(item.video, ("", 0))
         if not size_bytes:
             rows[item.video] = pending_row(item.video, item.url) if row["status"] == "available" else row
         elif (row["status"], row["path"], row["bytes"]) != ("available", path, size_bytes):
@@ -167,7 +167,7 @@ def _take_stock(order: DownloadOrder, listed: list[ListedVideo]) -> dict[str, Ro
     return rows
 
 
-def _videos_there(order: DownloadOrder) -> dict[str, tuple[str, int]]:
+def _videos_on_disk(order: DownloadOrder) -> dict[str, tuple[str, int]]:
     """Return (path relative to the output, bytes) by video."""
     if order.source == download_cut.SOURCE:
         return download_cut.cut_videos(order.out)
@@ -185,16 +185,16 @@ def _cut(row: Row, order: DownloadOrder) -> Row:
     return {**row, "path": path, "bytes": size_bytes}
 
 
-def _cut_what_is_there(order: DownloadOrder, listed: list[ListedVideo], say: Say) -> None:
+def _cut_existing_videos(order: DownloadOrder, listed: list[ListedVideo], log: Log) -> None:
     """Cut whole videos that the user or a killed run left, if the source lists chunks."""
     if order.source != download_cut.SOURCE:
         return
     for video in download_cut.whole_videos(order.out, (one.video for one in listed)):
         try:
             download_cut.cut(video, order.out)
-            say(f"{video.name}: cut into chunks")
+            log(f"{video.name}: cut into chunks")
         except ValueError as error:
-            say(f"{video.name}: {error}")
+            log(f"{video.name}: {error}")
 
 
 def _is_due(row: Row, order: DownloadOrder) -> bool:
@@ -203,7 +203,7 @@ def _is_due(row: Row, order: DownloadOrder) -> bool:
     return "silent" in order.retry and row["has_audio"] is False
 
 
-def _look_for_sound(rows: Iterable[Row], out: Path) -> None:
+def _detect_sound(rows: Iterable[Row], out: Path) -> None:
     """Set `has_audio` in the rows of available videos where it is unknown."""
     for row in rows:
         if row["status"] == "available" and row["has_audio"] is None:
@@ -243,10 +243,10 @@ def _remove_if_empty(out: Path) -> None:
         out.rmdir()
 
 
-def _say_once(text: str, run: _Run, say: Say) -> None:
+def _log_once(text: str, run: _Run, log: Log) -> None:
     if text not in run.warned:
         run.warned.add(text)
-        say(text)
+        log(text)
 
 
 def _as_line(row: Row) -> str:

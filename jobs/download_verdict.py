@@ -18,24 +18,24 @@ class Verdict:
     """Outcome of a request.
 
     status: see `jobs.download_report.STATUSES`
-    passing: the error may be temporary, so a retry is worthwhile
+    temporary: the error may be temporary, so a retry is worthwhile
     refused: the server refuses this client, whatever the video
     """
 
     status: str
-    passing: bool = False
+    temporary: bool = False
     refused: bool = False
 
 
 AVAILABLE = Verdict("available")
 FAILED = Verdict("failed")
-_PASSING = Verdict("failed", passing=True)
+_TEMPORARY = Verdict("failed", temporary=True)
 _REFUSED = Verdict("blocked", refused=True)
 
 # The first match decides. The text begins with the types of the error and its causes: `<A B> message`.
 _TABLE = (
     (r"not a bot\b|(session|account) has been rate.limited| try again later|captcha challenge", _REFUSED),
-    (r"HTTP Error 429", Verdict("blocked", passing=True, refused=True)),
+    (r"HTTP Error 429", Verdict("blocked", temporary=True, refused=True)),
     (r"private video\b.*(sign in|granted)|video is private|\bis a private video", Verdict("private")),
     (r"^<[^>]*\bGeoRestrictedError\b|in your country|from your location|geo restrict", Verdict("blocked")),
     (r"confirm your age|is age.restricted|inappropriate for some users", Verdict("blocked")),
@@ -45,7 +45,7 @@ _TABLE = (
     ),
     (r"Music Premium members|HTTP Error 40[12]|HTTP Error 451|sign in to (confirm|view)", Verdict("blocked")),
     # YouTube often refuses a data URL once that it has just issued, and accepts the next one.
-    (r"unable to download video data: HTTP Error 403", Verdict("blocked", passing=True)),
+    (r"unable to download video data: HTTP Error 403", Verdict("blocked", temporary=True)),
     (r"HTTP Error 403", Verdict("blocked")),
     (r"HTTP Error (404|410)", Verdict("dead")),
     (r"^<[^>]*\bCertificateVerifyError\b", FAILED),
@@ -55,9 +55,9 @@ _TABLE = (
         Verdict("dead"),
     ),
     (r"video does not exist|Incomplete YouTube ID", Verdict("dead")),
-    (r"HTTP Error (408|425|5\d\d)", _PASSING),
-    (r"^<[^>]*\b(TransportError|IncompleteRead|SSLError|ProxyError|ContentTooShortError|TimeoutError)\b", _PASSING),
-    (r"\bGot error: |timed out|Connection (reset|refused|aborted)|bytes read, \d+ more|content too short \(", _PASSING),
+    (r"HTTP Error (408|425|5\d\d)", _TEMPORARY),
+    (r"^<[^>]*\b(TransportError|IncompleteRead|SSLError|ProxyError|ContentTooShortError|TimeoutError)\b", _TEMPORARY),
+    (r"\bGot error: |timed out|Connection (reset|refused|aborted)|bytes read, \d+ more|content too short \(", _TEMPORARY),
 )
 
 

@@ -31,12 +31,12 @@ from motionshards.transforms.extract.timeline import Timeline, timeline_from_pac
 
 VIDEOS = "videos"
 _SOCKET_TIMEOUT_S = 30
-_LOOK_TIMEOUT_S = 600
+_PROBE_TIMEOUT_S = 600
 # Errors of the disk rather than the video, which stop the run.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 _EXPECTED_WARNING = re.compile(r"generic information extractor|could be a direct video link")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Answer:
     file: dict[str, Any] | None = None
 
 
-def fetch(item: ListedVideo, out: Path, settings: FetchSettings, warn: Say) -> Answer:
+def fetch(item: ListedVideo, out: Path, settings: FetchSettings, warn: Log) -> Answer:
     """Make one attempt, resuming the partial file of an earlier one. Only complete videos are moved to videos/.
 
     warn: called with the warnings of yt-dlp, in which VIDEO replaces the name, so that equal warnings can be recognized
@@ -66,19 +66,19 @@ def fetch(item: ListedVideo, out: Path, settings: FetchSettings, warn: Say) -> A
         with YoutubeDL(_options(item, out, settings, warn)) as yt_dlp:
             info = yt_dlp.extract_info(item.url)
     except Exception as error:
-        _raise_if_the_disk_failed(error)
+        _reraise_disk_errors(error)
         return Answer(judge(error), _message(error), retry_after_s(error))
     files = [Path(one["filepath"]) for one in (info or {}).get("requested_downloads") or []]
     if len(files) != 1:
         return Answer(FAILED, f"expected one video, got {len(files)} files")
-    return _take(item, out, files[0], f"format {info.get('format_id')}")
+    return _accept(item, out, files[0], f"format {info.get('format_id')}")
 
 
 def has_audio(video: Path) -> bool | None:
     """Return whether a video has decodable sound; None if the video cannot be read."""
     media = Media.at(video)
     try:
-        return _has_audio(media, timeline_from_packets(media, _LOOK_TIMEOUT_S))
+        return _has_audio(media, timeline_from_packets(media, _PROBE_TIMEOUT_S))
     except ClipRejected:
         return None
 
@@ -86,7 +86,7 @@ def has_audio(video: Path) -> bool | None:
 def _has_audio(media: Media, line: Timeline) -> bool:
     start_s = float(line.raw_s[0]) if len(line.raw_s) else 0.0
     try:
-        return read_sound(media, start_s, 1, Fraction(25), None, True, _LOOK_TIMEOUT_S) is not None
+        return read_sound(media, start_s, 1, Fraction(25), None, True, _PROBE_TIMEOUT_S) is not None
     except ClipRejected:
         return False
 
@@ -114,7 +114,7 @@ def _stem(item: ListedVideo) -> str:
     return f"{item.video}.{hashlib.sha256(item.url.encode()).hexdigest()[:8]}"
 
 
-def _options(item: ListedVideo, out: Path, settings: FetchSettings, warn: Say) -> dict[str, Any]:
+def _options(item: ListedVideo, out: Path, settings: FetchSettings, warn: Log) -> dict[str, Any]:
     """Options of yt-dlp. Names of partial files include the format, so that two formats are not mixed."""
     return {
         "format": "bv*+ba/bv*[acodec!=?none]/bv*" if settings.audio else "bv*",
@@ -145,7 +145,7 @@ def _options(item: ListedVideo, out: Path, settings: FetchSettings, warn: Say) -
     }
 
 
-def _logger(warn: Say) -> SimpleNamespace:
+def _logger(warn: Log) -> SimpleNamespace:
     """Logger for yt-dlp that forwards warnings; errors are raised as exceptions."""
 
     def silent(text: str) -> None:
@@ -166,11 +166,11 @@ def _require_one_video(info: dict[str, Any], *, incomplete: bool) -> None:
         raise ExtractorError("the page contains several videos", expected=True)
 
 
-def _take(item: ListedVideo, out: Path, fetched: Path, note: str) -> Answer:
+def _accept(item: ListedVideo, out: Path, fetched: Path, note: str) -> Answer:
     """Move a download to videos/ if its packets can be read to the end."""
     try:
         check_file(str(fetched))
-        timeline = timeline_from_packets(Media.at(fetched), _LOOK_TIMEOUT_S)
+        timeline = timeline_from_packets(Media.at(fetched), _PROBE_TIMEOUT_S)
     except ClipRejected as error:
         fetched.unlink()
         return Answer(
@@ -193,7 +193,7 @@ def _message(error: Exception) -> str:
     return detail(error) if isinstance(error, YoutubeDLError) else f"yt-dlp failed: {type(error).__name__}: {detail(error)}"
 
 
-def _raise_if_the_disk_failed(error: Exception) -> None:
+def _reraise_disk_errors(error: Exception) -> None:
     chain = list(causes(error))
     if not any(isinstance(one, RequestError) for one in chain):  # firewalls cause EPERM, too
         for one in chain:

@@ -4,7 +4,7 @@
 
 Only landmarks are taken from the video. They also carry the facial proportions of the driver: --adapt moves and scales them to
 the person's face. The video may be of any length; its frame rate and sound are kept. Exit status: 0 written, 1 failed,
-2 unusable arguments or input, 130 interrupted. The output is written atomically.
+2 invalid arguments or input, 130 interrupted. The output is written atomically.
 """
 
 if __name__ == "__main__":
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from motionshards.dataset.commandline import Reporting, choice, command
-from motionshards.jobs.options import InBatches, check_output
+from motionshards.dataset.commandline import OutputOptions, choice, command
+from motionshards.jobs.options import BatchOption, check_output
 from motionshards.trainers.parallel import choose_device
 from motionshards.trainers.talking_heads.adapt import Adaptation
 from motionshards.trainers.talking_heads.episodes import draw
@@ -58,7 +58,7 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriveOptions(Reporting, InBatches):
+class DriveOptions(OutputOptions, BatchOption):
     """Options of `motionshards drive`."""
 
     checkpoint: Path
@@ -70,7 +70,7 @@ class DriveOptions(Reporting, InBatches):
     adapt: bool = False
     """Move and scale the landmarks to the person's face."""
     crop: Annotated[str, choice(CROPS)] = "face"
-    """face cuts the face out as in VoxCeleb; none is for videos that are cut out already."""
+    """face crops the face as in VoxCeleb; none is for videos that are already cropped."""
     landmarks: Annotated[str, choice(LANDMARKS)] = "dlib"
     """The landmark model; use that of the training data."""
     no_audio: bool = False
@@ -104,7 +104,7 @@ def _drive(options: DriveOptions) -> Done:
 
 @torch.inference_mode()
 def paint(person: Person, landmarks_px: Iterable[Points], size_px: int, batch: int) -> Iterator[Rgb]:
-    """The person in each pose, uint8 [size,size,3]; `batch` of them go through the generator together, and no more are held."""
+    """Yield the person in each pose, uint8 [size,size,3], generated in batches of `batch` images."""
     device, landmarks_px = person.style.device, iter(landmarks_px)
     while part := [*islice(landmarks_px, batch)]:
         painted = person(draw(torch.from_numpy(np.stack(part)).to(device), size_px))

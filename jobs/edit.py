@@ -4,7 +4,7 @@
     python -m jobs.edit --checkpoint RUN/last.pt --image face.jpg --strip AU12 --output strip.png
 
 Intensities are from 0 to 1: OpenFace's 0 to 5 divided by 5. Action units that are not named are taken from --current, or are 0
-without it: a face that smiles then stops smiling. Exit status: 0 written, 1 failed, 2 unusable arguments or input,
+without it: a face that smiles then stops smiling. Exit status: 0 written, 1 failed, 2 invalid arguments or input,
 130 interrupted.
 """
 
@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from motionshards.dataset.commandline import OnDevice, Reporting, command
+from motionshards.dataset.commandline import DeviceOption, OutputOptions, command
 from motionshards.jobs.options import BACKGROUND_HELP, check_output, named_in
 from motionshards.schemas.action_units import INTENSITIES
 from motionshards.schemas.errors import ConfigError
@@ -36,8 +36,8 @@ from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.landmarks import models
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_SHADES = 7
-_MOST_SHADES = 50
+_STEPS = 7
+_MOST_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditOptions(Reporting, OnDevice):
+class EditOptions(OutputOptions, DeviceOption):
     """Options of `motionshards edit`."""
 
     checkpoint: Path
@@ -87,18 +87,17 @@ class EditOptions(Reporting, OnDevice):
         str | None,
         Parameter(
             metavar="NAME[=FIRST:LAST:STEPS]",
-            help="Write a strip of several intensities of one action unit, with their attention masks; "
-            f"by default 0:1:{_SHADES}.",
+            help=f"Write a strip of several intensities of one action unit, with their attention masks; by default 0:1:{_STEPS}.",
         ),
     ] = None
     output: Annotated[Path, Parameter(help=f"The image to write: {', '.join(_SUFFIXES)}.")]
     crop: Literal["face", "none"] = "face"
-    """face finds the face in the image; none is for images of nothing but a face."""
+    """face crops the face in the image; none is for images that show only a face."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for options that ask for nothing."""
+        """Raise ConfigError if no change is requested."""
         if not self.au and self.strip is None:
-            raise ConfigError("--au or --strip is required: it says what to change")
+            raise ConfigError("pass --au or --strip to choose what to change")
 
 
 @command("edit")
@@ -116,12 +115,12 @@ def _edit(options: EditOptions) -> Done:
     image, start, size = read_image(options.image, options.background), time.monotonic(), config.architecture.size
     window = _window(options, image, size)
     editor = Editor(generator, size, device)
-    made = editor.edit(image, window, target) if strip is None else editor.strip(image, window, strip, target)
-    write_image(options.output, made)
+    edited = editor.edit(image, window, target) if strip is None else editor.strip(image, window, strip, target)
+    write_image(options.output, edited)
     requested = {name: round(float(value), 4) for name, value in zip(INTENSITIES, target, strict=True)}
     if strip is not None:
         del requested[strip.au]
-    return Done(str(options.output), made.shape[1], made.shape[0], window, requested, round(time.monotonic() - start, 3))
+    return Done(str(options.output), edited.shape[1], edited.shape[0], window, requested, round(time.monotonic() - start, 3))
 
 
 def _target(options: EditOptions, strip: Strip | None) -> Intensities:
@@ -143,12 +142,12 @@ def _strip(text: str) -> Strip:
     """Parse `AU12`, or `AU12=0:1:7` for first, last and number of values."""
     name, is_given, values = text.partition("=")
     if not is_given:
-        return Strip(au_name(name), tuple(np.linspace(0, 1, _SHADES).tolist()))
+        return Strip(au_name(name), tuple(np.linspace(0, 1, _STEPS).tolist()))
     parts = values.split(":")
     count = int(parts[2]) if len(parts) == 3 and parts[2].isdecimal() else 0
-    if not 2 <= count <= _MOST_SHADES:
+    if not 2 <= count <= _MOST_STEPS:
         raise ConfigError(
-            f"--strip {text} must be of the form AU12=0:1:7: first and last intensity, and 2 to {_MOST_SHADES} steps"
+            f"--strip {text} must be of the form AU12=0:1:7: first and last intensity, and 2 to {_MOST_STEPS} steps"
         )
     return Strip(au_name(name), tuple(np.linspace(intensity(parts[0]), intensity(parts[1]), count).tolist()))
 

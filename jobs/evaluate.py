@@ -5,8 +5,8 @@
 
 Frames of each clip are reconstructed from others: fomm takes the first frame, talking_heads K frames and the landmarks of the
 target, ganimation a frame and the action units of the target, face_rotator the most frontal frame and the pose of the target.
-DIR gets evaluation.json, with a row for each clip, and evaluation.jpg. Exit status: 0 evaluated, 1 failed, 2 unusable arguments
-or data, 130 interrupted.
+Writes evaluation.json, with a row for each clip, and evaluation.jpg to DIR. Exit status: 0 evaluated, 1 failed, 2 invalid
+arguments or data, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -25,9 +25,9 @@ import torch
 from cyclopts import Group, Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
 
-from motionshards.dataset.commandline import Command, OfLocalDataset, Reporting, choice, command
+from motionshards.dataset.commandline import Command, LocalDatasetArgument, OutputOptions, choice, command
 from motionshards.dataset.index import Dataset
-from motionshards.jobs.options import InBatches, OfMotionModel, writing
+from motionshards.jobs.options import AlignCornersOption, BatchOption, writing
 from motionshards.schemas.atomic import sha256_of, write_whole
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import DATASET_JSON
@@ -60,7 +60,7 @@ _METRICS = Group("Metrics", sort_key=2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Reporting, InBatches, OfMotionModel, OfLocalDataset):
+class EvaluateOptions(OutputOptions, BatchOption, AlignCornersOption, LocalDatasetArgument):
     """Options of `motionshards evaluate`."""
 
     model: Annotated[str, choice(sorted(MODELS))] = "fomm"
@@ -76,7 +76,7 @@ class EvaluateOptions(Reporting, InBatches, OfMotionModel, OfLocalDataset):
     limit: PositiveInt | None = None
     """Evaluate only this number of clips, evenly spaced in the index."""
     k: PositiveInt | None = None
-    """Frames of a clip that talking_heads sees; by default those of its training."""
+    """Number of frames of a clip that talking_heads receives; by default as in its training."""
     frontal_deg: PositiveFloat | None = None
     """Largest yaw, pitch and roll of the frames from which face_rotator starts; by default 3, as in its training."""
     landmarks: Annotated[Literal["dlib", "fan", "none"], Parameter(group=_METRICS)] = "dlib"
@@ -109,13 +109,13 @@ class EvaluateOptions(Reporting, InBatches, OfMotionModel, OfLocalDataset):
         if self.config is not None and self.model == "face_rotator":
             raise ConfigError("--config is not for face_rotator: its checkpoints contain their settings")
         if self.arcface is not None and self.landmarks == "none":
-            raise ConfigError("--arcface needs landmarks, and --landmarks is none")
+            raise ConfigError("--arcface cannot be combined with --landmarks none")
         if self.vgg is not None and self.lpips is None:
-            raise ConfigError("--vgg is for --lpips")
+            raise ConfigError("--vgg needs --lpips")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Reporting):
+class CompareOptions(OutputOptions):
     """Options of `motionshards evaluate --compare`."""
 
     compare: tuple[Path, Path]
@@ -152,7 +152,7 @@ def compare_main(options: CompareOptions) -> None:
 
 
 def _variant(words: Sequence[str]) -> Command[CompareOptions] | None:
-    """The command for words that ask for a comparison."""
+    """The command for a comparison if the words request one, else None."""
     return compare_main if any(word.partition("=")[0] == "--compare" for word in words) else None
 
 
@@ -178,7 +178,7 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
                 bar.update()
 
     batch = options.batch_size(device)
-    # Also shows before hours of work that the directory can be written.
+    # Fail before hours of computation if the directory cannot be written.
     with writing(options.output):
         options.output.mkdir(parents=True, exist_ok=True)
     with only_writer(options.output):
@@ -212,7 +212,7 @@ def _model(options: EvaluateOptions, device: torch.device, data: Dataset) -> Rec
 
 
 def _measures(options: EvaluateOptions, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
-    """What is to be measured, and the versions and digests that decide the values. Raises ConfigError: weights are missing."""
+    """The metrics to compute, with the versions and digests behind their values. Raises ConfigError: weights are missing."""
     measures: list[Measure] = [PixelMeasure()]
     provenance: dict[str, str] = {}
     if options.lpips is not None:

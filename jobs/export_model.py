@@ -6,7 +6,7 @@ ONNX (--format onnx) needs the packages of 'motionshards[export]', LiteRT (--for
 'motionshards[litert]'. The exported graphs are compared with the networks; the largest difference, the
 root mean square relative to the output's contrast, and the time per frame are printed. `jobs.animate --backend onnx|litert`
 runs them. `trainers.fomm.graphs` describes inputs and outputs.
-Exit status: 0 exported, 1 a graph differs from the networks, 2 unusable arguments, 130 interrupted.
+Exit status: 0 exported, 1 a graph differs from the networks, 2 invalid arguments, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end
-from motionshards.jobs.options import OfMotionModel, named_in, writing
+from motionshards.dataset.commandline import FAILED, OK, OutputOptions, choice, command, end
+from motionshards.jobs.options import AlignCornersOption, named_in, writing
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_foreign_files
 from motionshards.trainers.fomm.config import CONFIGS
@@ -29,7 +29,7 @@ from motionshards.trainers.fomm.restore import restore
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Reporting, OfMotionModel):
+class ExportOptions(OutputOptions, AlignCornersOption):
     """Options of `motionshards export-model`."""
 
     checkpoint: Path

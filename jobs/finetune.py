@@ -4,7 +4,7 @@
     python -m jobs.finetune --checkpoint RUN/last.pt --images a.jpg b.jpg c.jpg --output person.pt
 
 jobs.drive animates the person. With --steps 0 the networks stay unchanged, and the person is the mean embedding of the frames.
-The same input and --seed give the same person. Exit status: 0 written, 1 failed, 2 unusable arguments or input, 130 interrupted.
+The same input and --seed give the same person. Exit status: 0 written, 1 failed, 2 invalid arguments or input, 130 interrupted.
 The output is written atomically.
 """
 
@@ -23,8 +23,8 @@ import torch
 from cyclopts import Group, Parameter, validators
 from cyclopts.types import NonNegativeInt, PositiveInt
 
-from motionshards.dataset.commandline import OnDevice, Reporting, choice, command
-from motionshards.jobs.options import BACKGROUND_HELP, TRAINING, PerceptualLosses, check_output, named_in
+from motionshards.dataset.commandline import DeviceOption, OutputOptions, choice, command
+from motionshards.jobs.options import BACKGROUND_HELP, TRAINING, PerceptualLossOptions, check_output, named_in
 from motionshards.schemas.errors import TrainingFailed
 from motionshards.trainers.images import BACKGROUND
 from motionshards.trainers.parallel import choose_device
@@ -59,11 +59,11 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneOptions(Reporting, OnDevice, PerceptualLosses):
+class FinetuneOptions(OutputOptions, DeviceOption, PerceptualLossOptions):
     """Options of `motionshards finetune`."""
 
     input: Annotated[Path | None, Parameter(group=_PERSON)] = None
-    """A video of the person, of which --t evenly spaced frames are used."""
+    """A video of the person; --t evenly spaced frames of it are used."""
     images: Annotated[tuple[Path, ...], Parameter(group=_PERSON, consume_multiple=1)] = ()
     """One or more images of the person."""
     checkpoint: Path
@@ -73,9 +73,9 @@ class FinetuneOptions(Reporting, OnDevice, PerceptualLosses):
     output: Path
     """The file to write the person to, for `motionshards drive`."""
     t: PositiveInt = 8
-    """Number of frames used of a video."""
+    """Number of frames to use from a video."""
     crop: Annotated[str, choice(CROPS)] = "face"
-    """face cuts faces out as in VoxCeleb; none is for images that are cut out already."""
+    """face crops faces as in VoxCeleb; none is for images that are already cropped."""
     landmarks: Annotated[str, choice(LANDMARKS)] = "dlib"
     """The landmark model; use that of the training data."""
     steps: Annotated[NonNegativeInt, Parameter(group=TRAINING)] = 40
@@ -98,7 +98,7 @@ def _finetune(options: FinetuneOptions) -> Done:
     trained = restore(options.checkpoint, options.config, device)
     portraits = _portraits(options, trained.config.architecture.size)
     start = time.monotonic()
-    person, losses = _taught(options, trained, portraits, device)
+    person, losses = _trained(options, trained, portraits, device)
     landmarks = torch.from_numpy(portraits.landmarks_px)
     how = {"frames": len(landmarks), "steps": options.steps, "batch": options.batch, "seed": options.seed, "crop": options.crop}
     save_person(options.output, Acquainted(config=trained.config, person=person.cpu(), landmarks_px=landmarks), how)
@@ -113,10 +113,10 @@ def _portraits(options: FinetuneOptions, size_px: int) -> Portraits:
     return of_images(options.images, model, size_px, options.crop, options.background)
 
 
-def _taught(
+def _trained(
     options: FinetuneOptions, trained: Trained, portraits: Portraits, device: torch.device
 ) -> tuple[Person, list[dict[str, float]]]:
-    """Train the person, and collect the losses of each step. Raises TrainingFailed: one became NaN or infinite."""
+    """Train the person; returns it with the losses of each step. Raises TrainingFailed: a loss became NaN or infinite."""
     goals = portraits.goals(device)
     person = acquaint(trained, goals)
     if options.steps == 0:

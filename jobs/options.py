@@ -10,7 +10,7 @@ import torch
 from cyclopts import Group, Parameter
 from cyclopts.types import PositiveInt
 
-from motionshards.dataset.commandline import COMPUTATION, OnDevice
+from motionshards.dataset.commandline import COMPUTATION, DeviceOption
 from motionshards.schemas.errors import ConfigError
 
 TRAINING = Group("Training", sort_key=7)
@@ -18,7 +18,7 @@ BACKGROUND_HELP = Parameter(metavar="COLOR", help="Color behind transparent pixe
 
 
 @dataclass(frozen=True, kw_only=True)
-class InBatches(OnDevice):
+class BatchOption(DeviceOption):
     """Options of a job that computes images in batches."""
 
     batch: Annotated[PositiveInt | None, Parameter(group=COMPUTATION)] = None
@@ -30,7 +30,7 @@ class InBatches(OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfMotionModel:
+class AlignCornersOption:
     """Option of a job that runs a trained First Order Motion Model."""
 
     align_corners: Literal["true", "false"] | None = None
@@ -43,7 +43,7 @@ class OfMotionModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PerceptualLosses:
+class PerceptualLossOptions:
     """Options of a job that trains with perceptual losses."""
 
     vgg: Annotated[str | None, Parameter(group=TRAINING, metavar="FILE|none")] = None

@@ -3,7 +3,7 @@
     python -m jobs.rotate --checkpoint RUN/last.pt --image face.png --pose yaw=10,pitch=-5 --output out.png
 
 Angles are relative to the pose in the image. --sheet writes a grid of poses instead of one. The output has the networks' size,
-and is transparent where the image is. Exit status: 0 written, 1 failed, 2 unusable arguments or input, 130 interrupted.
+and is transparent where the image is. Exit status: 0 written, 1 failed, 2 invalid arguments or input, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -22,7 +22,7 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 from PIL import Image
 
-from motionshards.dataset.commandline import OnDevice, Reporting, command, read_by
+from motionshards.dataset.commandline import DeviceOption, OutputOptions, command, read_by
 from motionshards.jobs.options import check_output
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.face_rotator.pose import DEFAULT_EXPRESSION, MOST_DEG, expression
@@ -36,7 +36,7 @@ from motionshards.transforms.extract.landmarks import models
 
 _SHEET_DEG = tuple(np.linspace(-MOST_DEG, MOST_DEG, 5).tolist())
 _ANGLES = ("yaw", "pitch", "roll")
-_AS_IT_IS = Pose()
+_UNCHANGED = Pose()
 _POSE_HELP = f"Degrees of up to {MOST_DEG:g}, such as yaw=10,pitch=-5,roll=0."
 
 
@@ -82,29 +82,29 @@ def _pose(text: str) -> Pose:
     return Pose(**numbers)
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     try:
-        share = float(text)
+        fraction = float(text)
     except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
+        fraction = -1.0
+    if not 0 <= fraction <= 1:
         raise ValueError(f"{text!r} must be from 0 to 1")
-    return share
+    return fraction
 
 
 def _eyes(text: str) -> tuple[float, float]:
-    shares = [_share(part) for part in text.split(",")]
-    if len(shares) != 2:
+    fractions = [_fraction(part) for part in text.split(",")]
+    if len(fractions) != 2:
         raise ValueError(f"{text!r} must be two numbers from 0 to 1, such as 0,1")
-    return shares[0], shares[1]
+    return fractions[0], fractions[1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RotateOptions(Reporting, OnDevice):
+class RotateOptions(OutputOptions, DeviceOption):
     """Options of `motionshards rotate`."""
 
     checkpoint: Annotated[tuple[Path, ...], Parameter(consume_multiple=1)]
-    """Checkpoints of `motionshards train --model face_rotator`, or published files; of networks in several, the last count."""
+    """Checkpoints of `motionshards train --model face_rotator`, or published files; the last file with a network is used."""
     image: Path
     """An image of one head that faces the viewer."""
     background: str | None = None
@@ -112,10 +112,10 @@ class RotateOptions(Reporting, OnDevice):
     pose: Annotated[
         Pose,
         read_by(_pose, "DEGREES", help=_POSE_HELP, show_default=False),
-    ] = _AS_IT_IS
+    ] = _UNCHANGED
     eyes: Annotated[tuple[float, float] | None, read_by(_eyes, "L,R")] = None
     """The person's left and right eye, from 0 (open) to 1 (closed), such as 0,1."""
-    mouth: Annotated[float | None, read_by(_share, "M")] = None
+    mouth: Annotated[float | None, read_by(_fraction, "M")] = None
     """From 0 (closed) to 1 (open)."""
     crop: Literal["face", "none"] | None = None
     """face crops the face as datasets do (the default for images without transparency); none uses the whole image."""
@@ -127,7 +127,7 @@ class RotateOptions(Reporting, OnDevice):
     def __post_init__(self) -> None:
         """Raise ConfigError for options that contradict each other."""
         if self.sheet and (self.pose.yaw or self.pose.pitch):
-            raise ConfigError("--sheet has its own yaws and pitches; only the roll of --pose applies to it")
+            raise ConfigError("--sheet has its own yaws and pitches; pass only the roll to --pose")
 
 
 @command("rotate")
@@ -141,9 +141,9 @@ def _rotate(options: RotateOptions) -> Done:
     device, restored, start = choose_device(options.device), _restored(options), time.monotonic()
     subject = _subject(options, restored.architecture.size)
     puppet = Puppet(restored, subject.image, _expression(options, subject), device)
-    made = _sheet(puppet, options.pose.roll) if options.sheet else puppet.posed(options.pose)
-    write_image(options.output, made)
-    height, width, channels = made.shape
+    rotated = _sheet(puppet, options.pose.roll) if options.sheet else puppet.posed(options.pose)
+    write_image(options.output, rotated)
+    height, width, channels = rotated.shape
     return Done(str(options.output), width, height, channels == 4, round(time.monotonic() - start, 3))
 
 

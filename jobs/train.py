@@ -1,7 +1,7 @@
 """Train a model on a dataset: python -m jobs.train --model fomm --config vox-256 --data OUT --output RUN
 
 The same command resumes a run that was stopped or killed. On several GPUs: torchrun --nproc-per-node 8 -m jobs.train ….
-Exit status: 0 trained, 1 a loss or weight became NaN or infinite, or reading failed, 2 unusable arguments, 130 stopped and saved.
+Exit status: 0 trained, 1 a loss or weight became NaN or infinite, or reading failed, 2 invalid arguments, 130 stopped and saved.
 """
 
 if __name__ == "__main__":
@@ -21,12 +21,12 @@ import torch.distributed as dist
 from cyclopts import Group, Parameter
 from cyclopts.types import PositiveInt
 
-from motionshards.dataset.commandline import COMPUTATION, OUTPUT, OfDataset, OnDevice, Reporting, choice, command
+from motionshards.dataset.commandline import COMPUTATION, OUTPUT, DatasetArgument, DeviceOption, OutputOptions, choice, command
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
-from motionshards.jobs.options import TRAINING, PerceptualLosses
+from motionshards.jobs.options import TRAINING, PerceptualLossOptions
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_foreign_files
 from motionshards.trainers.checkpoint import LAST, Place, resume
@@ -38,14 +38,14 @@ from motionshards.trainers.task import PRECISIONS, Means, Plan, Task
 from motionshards.transforms.weight_file import read
 
 _CONFIG = "config.json"
-# What a run leaves that was killed before its first checkpoint; pictures is what 0.1 called images.
+# Files of a run that was killed before its first checkpoint; release 0.1 wrote pictures instead of images.
 RUN_FILES = (_CONFIG, METRICS, LAST, "step-*", "epoch-*", "images", "pictures", "tensorboard")
 _DATA = Group("Data", sort_key=1)
 _CONFIGS = "; ".join(f"{name}: {', '.join(model.configs)}" for name, model in MODELS.items())
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(Reporting, OnDevice, PerceptualLosses, OfDataset):
+class TrainOptions(OutputOptions, DeviceOption, PerceptualLossOptions, DatasetArgument):
     """Options of `motionshards train`."""
 
     model: Annotated[str, Parameter(metavar="NAME", help=f"The model to train: {', '.join(sorted(MODELS))}.")]
@@ -69,7 +69,7 @@ class TrainOptions(Reporting, OnDevice, PerceptualLosses, OfDataset):
     batch: Annotated[PositiveInt | None, Parameter(group=TRAINING)] = None
     """Samples per step over all processes; by default those of the config."""
     seed: Annotated[int, Parameter(group=TRAINING)] = 0
-    """Random seed of the first weights, sample order, augmentation and whatever else is random."""
+    """Random seed of initial weights, sample order, augmentation and everything else that is random."""
     precision: Annotated[str, choice(PRECISIONS), Parameter(group=COMPUTATION)] = "fp32"
     """Precision of the forward passes."""
     compile: Annotated[bool, Parameter(group=COMPUTATION)] = False
@@ -94,7 +94,7 @@ class TrainOptions(Reporting, OnDevice, PerceptualLosses, OfDataset):
 class Done:
     """Where a run ended.
 
-    metrics: the last line of the log: epoch, mean losses, throughput; empty where none was written
+    metrics: the last line of the log: epoch, mean losses, throughput; empty if none was written
     seconds: of this call
     """
 
@@ -131,7 +131,7 @@ def _train(options: TrainOptions) -> Done | None:
     start_s = time.monotonic()
     if not (options.output / LAST).is_file():
         refuse_foreign_files(options.output, "training run", RUN_FILES)
-    torch.manual_seed(options.seed)  # of the first weights; all else is drawn from generators
+    torch.manual_seed(options.seed)  # for initial weights; everything else uses generators
     model_plan = plan(options.model, options.config, options.epochs, options.batch)
     world, device = start(options.device)
     stream = _stream(options, model_plan, world)
@@ -186,18 +186,18 @@ def _run(options: TrainOptions, model_plan: Plan[Any], stream: ClipStream, task:
         loader.load_state_dict(place.loader)
         if stream.world.rank == 0:
             what = f"{stream.slots:,} samples of {stream.size_px} px per epoch"
-            print(f"{what}, {len(loader):,} steps; at step {place.step:,}", file=sys.stderr)
+            print(f"{what}, {len(loader):,} steps; starting at step {place.step:,}", file=sys.stderr)
         return train(task, loader, _how(options, model_plan), place)
 
 
-def _place(options: TrainOptions, task: Task, device: torch.device, beginning: dict[str, object]) -> Place:
-    """Find where the run is: at its last checkpoint, or at the start, with given weights or random ones."""
+def _place(options: TrainOptions, task: Task, device: torch.device, initial_state: dict[str, object]) -> Place:
+    """The position of the run: its last checkpoint, or the start, with the weights of --init or random ones."""
     last = options.output / LAST
     if last.exists():
         return resume(last, task, device)
     if options.init is not None:
         task.begin(read(options.init, device), options.init)
-    return Place(0, 0, beginning)
+    return Place(0, 0, initial_state)
 
 
 def _how(options: TrainOptions, model_plan: Plan[Any]) -> Run:

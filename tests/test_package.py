@@ -1,4 +1,4 @@
-"""One package, however it is found: in a checkout, installed, as a wheel, and beside modules of the same names as our folders."""
+"""The package in a checkout, installed, as a wheel, and beside modules with the names of its folders."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
 
 @pytest.fixture
 def crowded(tmp_path: Path) -> Path:
-    """A research repository with modules named like our folders, each of which fails when imported."""
+    """A research repository whose modules are named like the project's folders and fail when imported."""
     for name in ("dataset/__init__.py", "jobs/__init__.py", "transforms.py", "schemas.py"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -36,7 +36,7 @@ def crowded(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_public_names_are_what_their_modules_define() -> None:
+def test_public_names_match_their_modules() -> None:
     for name in motionshards.__all__:
         assert getattr(motionshards, name) is not None
         assert name in dir(motionshards)
@@ -49,7 +49,7 @@ def test_importing_the_package_loads_nothing_heavy(tmp_path: Path) -> None:
     assert run("-c", program, cwd=tmp_path).stdout.strip() == "[]"
 
 
-def test_beside_modules_of_the_same_names(crowded: Path) -> None:
+def test_the_package_works_beside_modules_of_the_same_names(crowded: Path) -> None:
     program = "import motionshards; print(motionshards.ClipStream.__module__, motionshards.make_loader.__module__)"
     done = run("-c", program, cwd=crowded)
     assert done.stdout.split() == ["motionshards.dataset.stream", "motionshards.dataset.loader"], done.stderr
@@ -57,8 +57,8 @@ def test_beside_modules_of_the_same_names(crowded: Path) -> None:
         assert run("-m", *words, "nowhere", cwd=crowded).stderr == "error: nowhere is not a directory\n"
 
 
-def test_a_command_of_the_checkout_leaves_one_copy_of_every_module() -> None:
-    """Workers unpickle classes by their module's name, so `__main__` and `dataset` may define none."""
+def test_a_command_of_the_checkout_imports_each_module_once() -> None:
+    """Workers unpickle classes by module name, so `__main__` and `dataset` must not define any."""
     program = UNINSTALLED + (
         "import json, runpy\n"
         "sys.path[0] = ''; sys.argv[1:] = ['--help']\n"
@@ -72,7 +72,7 @@ def test_a_command_of_the_checkout_leaves_one_copy_of_every_module() -> None:
 
 
 def test_a_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
-    # From a copy: setuptools leaves build/lib beside its source, and takes what it finds there into later wheels.
+    # From a copy: setuptools leaves build/lib in the source tree, and adds its files to later wheels.
     source = tmp_path / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -121,6 +121,6 @@ def test_shells_complete_commands_and_options(capsys: pytest.CaptureFixture[str]
     assert main(["completion", "bash"]) == 0
     script = capsys.readouterr().out
     complete = 'COMP_WORDS=(motionshards {0}); COMP_CWORD={1}; _motionshards; echo "${{COMPREPLY[@]}}"\n'
-    asked = script + complete.format("ver", 1) + complete.format("build --est", 2) + complete.format("build --unit v", 3)
-    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    program = script + complete.format("ver", 1) + complete.format("build --est", 2) + complete.format("build --unit v", 3)
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["verify", "--estimate", "video"]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from motionshards.dataset.checks.tables import UNREADABLE, why
+from motionshards.dataset.checks.tables import UNREADABLE, cause_of
 from motionshards.schemas.layout import CROISSANT, INDEX, REJECTIONS, tar_path
 from motionshards.schemas.manifest import Manifest
 
@@ -18,7 +18,7 @@ def check_croissant(out: Path, manifest: Manifest) -> Iterator[str]:
     try:
         listed = {file["@id"]: file["sha256"] for file in json.loads(path.read_bytes())["distribution"] if "sha256" in file}
     except (*UNREADABLE, AttributeError, RecursionError) as error:
-        yield f"{CROISSANT}: cannot be parsed: {why(error)}"
+        yield f"{CROISSANT}: cannot be parsed: {cause_of(error)}"
         return
     found = {tar_path(Path(), entry.split, entry.name).as_posix(): entry.sha256 for entry in manifest.shards}
     for name in (INDEX, REJECTIONS):

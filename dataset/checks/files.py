@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from motionshards.dataset.checks.tables import why
+from motionshards.dataset.checks.tables import cause_of
 from motionshards.dataset.reading.people_table import read_people
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.errors import DatasetError
@@ -20,9 +20,9 @@ def check_manifest(out: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{DATASET_JSON}: {wrong}"
     others = [entry.name for entry in manifest.shards if entry.made_by not in (None, manifest.made_by)]
     if others:
-        yield f"{DATASET_JSON}: {len(others)} shards were built with a different config or provenance, first {others[0]}"
+        yield f"{DATASET_JSON}: {len(others)} shards were built with a different config or provenance, the first is {others[0]}"
     if manifest.format_version > 1 and (bare := [entry.name for entry in manifest.shards if entry.marker_sha256 is None]):
-        yield f"{DATASET_JSON}: has no digest of {len(bare)} markers, first that of {bare[0]}"
+        yield f"{DATASET_JSON}: has no digest of {len(bare)} markers, the first is {bare[0]}"
 
 
 def check_files(out: Path, manifest: Manifest) -> Iterator[str]:
@@ -63,5 +63,5 @@ def _difference(path: Path, sha256: str) -> str | None:
     try:
         found = sha256_of(path)
     except OSError as error:
-        return f"cannot be read: {why(error)}"
+        return f"cannot be read: {cause_of(error)}"
     return None if found == sha256 else f"sha256 is {found}, dataset.json records {sha256 or 'none'}"

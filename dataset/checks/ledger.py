@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from motionshards.dataset.checks.tables import UNREADABLE, repeated, why
+from motionshards.dataset.checks.tables import UNREADABLE, cause_of, repeated
 from motionshards.schemas.layout import (
     INDEX,
     PEOPLE,
@@ -79,7 +79,7 @@ def read_plan(out: Path) -> Plan:
         try:
             units = _read_units(path)
         except UNREADABLE as error:
-            plan.faults.append(f"{PLAN_DIR}/{path.name}: is not a readable plan: {why(error)}")
+            plan.faults.append(f"{PLAN_DIR}/{path.name}: is not a readable plan: {cause_of(error)}")
             continue
         for name, unit in units:
             if name in plan.units:
@@ -123,7 +123,7 @@ def check_built(plan: Plan, shards: dict[str, ShardEntry]) -> Iterator[str]:
     for file, names in waiting.items():
         clips = sum(len(plan.units[name].keys) for name in names)
         yield (
-            f"{PLAN_DIR}/{file}: {clips} planned clips ({len(names)} shards, first {names[0]}) are not in dataset.json: "
+            f"{PLAN_DIR}/{file}: {clips} planned clips ({len(names)} shards, the first is {names[0]}) are not in dataset.json: "
             "the build is unfinished; run it again to resume"
         )
     if plan.readable:
@@ -195,4 +195,4 @@ def stray_files(out: Path, shards: dict[str, ShardEntry], plan: Plan) -> Iterato
             planned = path.parent == out / PLAN_DIR and _PLAN_FILE.fullmatch(name)
             if path.suffix in _OURS and path not in known and not planned:
                 yield f"{path.relative_to(out)}: is a stray file that dataset.json does not list"
-    yield from (f"{Path(error.filename).relative_to(out)}: cannot be listed: {why(error)}" for error in refused)
+    yield from (f"{Path(error.filename).relative_to(out)}: cannot be listed: {cause_of(error)}" for error in refused)

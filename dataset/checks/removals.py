@@ -1,4 +1,4 @@
-"""Checks that clips removed on request are gone from plan, index and ledger, and that all of them are accounted for."""
+"""Checks that plan, index and ledger do not list clips removed on request, and that all of these are accounted for."""
 
 from collections.abc import Iterator
 from pathlib import Path

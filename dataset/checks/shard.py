@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from motionshards.dataset.checks.sample import DOUBT_COLUMNS, check_row, check_sample
 from motionshards.dataset.checks.sound import LEVELS
-from motionshards.dataset.checks.tables import UNREADABLE, compare_keys, compare_rows, why
+from motionshards.dataset.checks.tables import UNREADABLE, cause_of, compare_keys, compare_rows
 from motionshards.dataset.index import read_members
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import DatasetError
@@ -101,7 +101,7 @@ def _read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
         entry, rows = read_marker(path)
         rows.validate(full=True)
     except (DatasetError, *UNREADABLE) as error:
-        raise DatasetError(f"is not a readable marker: {why(error.__cause__ or error)}") from error
+        raise DatasetError(f"is not a readable marker: {cause_of(error.__cause__ or error)}") from error
     if any(rows[name].null_count for name in (*NEVER_NULL, "kept")) or any(
         rows.filter(rows["kept"])[name].null_count for name in NEVER_NULL_KEPT
     ):
@@ -168,7 +168,7 @@ def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: Buil
             if kept is not None:
                 faults += _check_content(stream, kept.select(_READ).to_pylist(), config, fast=fast, added=bool(entry.added))
     except OSError as error:
-        faults = ["is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {why(error)}"]
+        faults = ["is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {cause_of(error)}"]
     return [f"{path.relative_to(out)}: {fault}" for fault in faults]
 
 
@@ -207,8 +207,8 @@ def _walk(stream: BinaryIO, rows: list[dict[str, Any]]) -> tuple[list[str], set[
                 faults.append(f"{info.name}: {fault}")
                 damaged.add(key)
     except (tarfile.TarError, ValueError, EOFError) as error:
-        faults.append(f"is not completely readable as a tar: {why(error)}")
-    faults += _some(strange, "not in the index") + _some(list(left), "missing from the tar")
+        faults.append(f"is not completely readable as a tar: {cause_of(error)}")
+    faults += _summarized(strange, "not in the index") + _summarized(list(left), "missing from the tar")
     return faults, damaged | {key for key, _ in left.values()}
 
 
@@ -248,8 +248,8 @@ def _crc32(stream: BinaryIO, info: tarfile.TarInfo) -> int:
     return found
 
 
-def _some(names: list[str], what: str) -> list[str]:
-    """One or two lines for all missing or unexpected members, because damage in one place can affect thousands."""
+def _summarized(names: list[str], what: str) -> list[str]:
+    """At most two lines for all missing or unexpected members, because damage in one place can affect thousands."""
     if not names:
         return []
     return [f"{names[0]}: is {what}"] + ([f"{len(names) - 1} more members are {what}"] if len(names) > 1 else [])

@@ -37,8 +37,8 @@ def check_smaller(
     faults = [(number, fault) for number, still in stills.items() for fault in check_still(still, size_px)]
     if not faults:
         main, small = (map(simplejpeg.decode_jpeg, one.values()) for one in (stills_of(members, row, config), stills))
-        unlike = _unlike(main, small, meta, row, config, size_px)
-        faults = [(number, f"shows a different image than {frame_suffix(number)}") for number in unlike]
+        mismatched = _mismatched(main, small, meta, row, config, size_px)
+        faults = [(number, f"shows a different image than {frame_suffix(number)}") for number in mismatched]
     yield from (f"{frame_suffix(number, size_px)}: {fault}" for number, fault in faults)
     if VIDEO in members and not faults:
         suffix = video_suffix(size_px)
@@ -65,11 +65,11 @@ def _check_video(
     try:
         main = decoded(members[VIDEO], meta["mp4"], which, config, config.size)
         small = decoded(members[suffix], video, which, config, size_px)
-        unlike = _unlike(main, small, meta, row, config, size_px)
+        mismatched = _mismatched(main, small, meta, row, config, size_px)
     except ClipRejected as error:
         yield f"cannot be read: {error.detail or error.reason}"
         return
-    for place in unlike[:1]:
+    for place in mismatched[:1]:
         yield f"frame {which[place]} shows a different image than {VIDEO}"
 
 
@@ -89,7 +89,7 @@ def _content(meta: Mapping[str, Any], row: Mapping[str, Any], config: BuildConfi
     return left, top, left + width, top + height
 
 
-def _unlike(
+def _mismatched(
     main: Iterable[NDArray[np.uint8]],
     small: Iterable[NDArray[np.uint8]],
     meta: Mapping[str, Any],

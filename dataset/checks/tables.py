@@ -15,7 +15,7 @@ from motionshards.schemas.tables import completed, open_parquet
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError)
 
 
-def why(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """The cause of an error in one line, without the path, which messages contain anyway."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__).splitlines()[0]

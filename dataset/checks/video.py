@@ -102,7 +102,7 @@ def _check_source(
         or (new < 0).any()
         or ((new == 0) & ((ahead < 0) | (np.sign(ahead) != np.sign(later)))).any()
     ):
-        yield "its frames are not in the order of the spans and their frames"
+        yield "its frames are not sorted by span and frame number"
         return
     measured = np.column_stack([described[name] for name in ("span", "frame_index", "pts_s")])
     rows = source[:: meta["mp4"]["every"]]
@@ -144,11 +144,11 @@ def check_mp4(
         return
     coarse = video["crf"] is not None and video["crf"] > _COARSEST_COMPARED_CRF
     compared = {} if coarse else shown
-    which = sorted({near for number in compared for near in _beside(number) if 0 <= near < video["frames"]})
+    which = sorted({near for number in compared for near in _neighbors(number) if 0 <= near < video["frames"]})
     errors = dict[tuple[int, int], float]()
     try:
         for number, image in zip(which, decoded(mp4, video, which, config, size_px), strict=True):
-            for still in compared.keys() & _beside(number):
+            for still in compared.keys() & _neighbors(number):
                 errors[still, number - still] = _error(image, compared[still])
     except ClipRejected as error:
         yield f"cannot be read: {error.detail or error.reason}"
@@ -156,7 +156,7 @@ def check_mp4(
     yield from _check_stills(errors)
 
 
-def _beside(number: int) -> set[int]:
+def _neighbors(number: int) -> set[int]:
     return {number - 1, number, number + 1}
 
 

@@ -23,7 +23,7 @@ from motionshards.schemas.errors import ClipRejected, StoreFailed
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SheetLayout:
     """Layout of a sheet; all sizes are in pixels of the sheet.
 
     frame_px: side of a frame
@@ -44,7 +44,9 @@ class Look:
     measure: str | None = None
 
     @classmethod
-    def of(cls, clips: Sequence[dict[str, Any]], *, frame_px: int, columns: int, drawn: bool, aus: bool, moving: bool) -> "Look":
+    def of(
+        cls, clips: Sequence[dict[str, Any]], *, frame_px: int, columns: int, drawn: bool, aus: bool, moving: bool
+    ) -> "SheetLayout":
         """A layout for clips, rows of the index, with no more columns and source width than they can fill."""
         bare = cls(frame_px, min(columns, max(clip["n_frames"] for clip in clips)), drawn, aus, frame_px, moving)
         widths = [bare.source_height(clip["n_frames"]) * clip["width_px"] / clip["height_px"] for clip in clips]
@@ -103,21 +105,21 @@ class Look:
         return self.head + self.rows(frames) * self.cell + self.strip + self.gap
 
 
-def draw_block(row: dict[str, Any], sample: Sample, motion: Motion | None, sources: Sources, look: Look) -> Image.Image:
-    """Draw the block of a clip: RGB, look.width x look.height(frames)."""
-    image = Image.new("RGB", (look.width, look.height(len(sample.frames))), overlay.BACKGROUND)
-    _draw_head(image, row, sample, look)
-    _draw_source(image, row, sample, sources, look)
-    step = look.frame_px + look.gap
+def draw_block(row: dict[str, Any], sample: Sample, motion: Motion | None, sources: Sources, layout: SheetLayout) -> Image.Image:
+    """Draw the block of a clip: RGB, layout.width x layout.height(frames)."""
+    image = Image.new("RGB", (layout.width, layout.height(len(sample.frames))), overlay.BACKGROUND)
+    _draw_head(image, row, sample, layout)
+    _draw_source(image, row, sample, sources, layout)
+    step = layout.frame_px + layout.gap
     for number in range(len(sample.frames)):
-        down, across = divmod(number, look.columns)
-        image.paste(_cell(sample, number, look), (look.left + across * step, look.head + down * look.cell))
+        down, across = divmod(number, layout.columns)
+        image.paste(_cell(sample, number, layout), (layout.left + across * step, layout.head + down * layout.cell))
     if motion is not None:
-        _draw_motion(image, row, sample, motion, look)
+        _draw_motion(image, row, sample, motion, layout)
     return image
 
 
-def _draw_head(image: Image.Image, row: dict[str, Any], sample: Sample, look: Look) -> None:
+def _draw_head(image: Image.Image, row: dict[str, Any], sample: Sample, layout: SheetLayout) -> None:
     width, height = sample.meta["source_size_px"][0]
     stored = sample.frames.shape[1]
     facts = [
@@ -127,24 +129,26 @@ def _draw_head(image: Image.Image, row: dict[str, Any], sample: Sample, look: Lo
     ]
     sizes = [size for size in sample.meta["face_size_px"] if size is not None]
     facts += [f"face {np.median(sizes):.0f} px"] if sizes else []
-    facts += [f"{look.measure} {row[look.measure]:.4g}"] if look.measure else []
-    letters = look.letters
-    overlay.text_line(image, (look.gap, 2.2 * letters), row["key"], round(1.5 * letters))
-    overlay.text_line(image, (look.gap, 3.9 * letters), "  ·  ".join(facts), letters, overlay.FAINT)
+    facts += [f"{layout.measure} {row[layout.measure]:.4g}"] if layout.measure else []
+    letters = layout.letters
+    overlay.text_line(image, (layout.gap, 2.2 * letters), row["key"], round(1.5 * letters))
+    overlay.text_line(image, (layout.gap, 3.9 * letters), "  ·  ".join(facts), letters, overlay.FAINT)
 
 
-def _draw_source(image: Image.Image, row: dict[str, Any], sample: Sample, sources: Sources, look: Look) -> None:
+def _draw_source(image: Image.Image, row: dict[str, Any], sample: Sample, sources: Sources, layout: SheetLayout) -> None:
     """Draw the source of the middle frame with the crop's outline, or why it is missing."""
     number, meta = len(sample.frames) // 2, sample.meta
-    space = (look.source_px, look.source_height(len(sample.frames)))
+    space = (layout.source_px, layout.source_height(len(sample.frames)))
     try:
         shown = _crop_in_source(row, sample, number, sources, space)
     except (ClipRejected, StoreFailed) as error:
-        _draw_words(image, f"no source video: {_why(error)}", space, look)
+        _draw_words(image, f"no source video: {_why(error)}", space, layout)
         return
-    image.paste(shown, (look.gap, look.head))
+    image.paste(shown, (layout.gap, layout.head))
     words = f"source, frame {meta['frame_index'][number]}, {meta['pts_s'][number]:.2f} s"
-    overlay.text_line(image, (look.gap, look.head + shown.height + 1.5 * look.letters), words, look.letters, overlay.FAINT)
+    overlay.text_line(
+        image, (layout.gap, layout.head + shown.height + 1.5 * layout.letters), words, layout.letters, overlay.FAINT
+    )
 
 
 def _crop_in_source(row: dict[str, Any], sample: Sample, number: int, sources: Sources, space: tuple[int, int]) -> Image.Image:
@@ -168,42 +172,42 @@ def _why(error: ClipRejected | StoreFailed) -> str:
     return error.detail or error.reason if isinstance(error, ClipRejected) else str(error)
 
 
-def _draw_words(image: Image.Image, words: str, space: tuple[int, int], look: Look) -> None:
+def _draw_words(image: Image.Image, words: str, space: tuple[int, int], layout: SheetLayout) -> None:
     """Draw text in place of the source frame."""
-    image.paste(overlay.PANEL, (look.gap, look.head, look.gap + space[0], look.head + min(space[1], look.frame_px)))
-    lines = textwrap.wrap(words, max(8, int(space[0] / look.letters * 1.6)), max_lines=5)
+    image.paste(overlay.PANEL, (layout.gap, layout.head, layout.gap + space[0], layout.head + min(space[1], layout.frame_px)))
+    lines = textwrap.wrap(words, max(8, int(space[0] / layout.letters * 1.6)), max_lines=5)
     for number, line in enumerate(lines):
-        place = (2 * look.gap, look.head + look.gap + (1 + 1.5 * number) * look.letters)
-        overlay.text_line(image, place, line, look.letters, overlay.WARNING)
+        place = (2 * layout.gap, layout.head + layout.gap + (1 + 1.5 * number) * layout.letters)
+        overlay.text_line(image, place, line, layout.letters, overlay.WARNING)
 
 
-def _draw_motion(image: Image.Image, row: dict[str, Any], sample: Sample, motion: Motion, look: Look) -> None:
+def _draw_motion(image: Image.Image, row: dict[str, Any], sample: Sample, motion: Motion, layout: SheetLayout) -> None:
     """Draw a line about stored video and sound, and the waveform."""
-    top = look.head + look.rows(len(sample.frames)) * look.cell
-    words, place = f"video: {len(motion)} frames at {float(motion.video.rate):.4g} fps", (look.left, top + look.letters)
-    overlay.text_line(image, place, f"{words}  ·  {_heard(row)}", look.letters, overlay.FAINT)
+    top = layout.head + layout.rows(len(sample.frames)) * layout.cell
+    words, place = f"video: {len(motion)} frames at {float(motion.video.rate):.4g} fps", (layout.left, top + layout.letters)
+    overlay.text_line(image, place, f"{words}  ·  {_sound_text(row)}", layout.letters, overlay.FAINT)
     if sound := motion.sound():
-        strip = waveform(sound.samples, (look.width - look.left - look.gap, look.frame_px // 4))
+        strip = waveform(sound.samples, (layout.width - layout.left - layout.gap, layout.frame_px // 4))
         shown = zip(sample.meta["span"], sample.meta["frame_index"], strict=True)
-        image.paste(marked_at(strip, [motion.share_of(*one) for one in shown]), (look.left, top + 2 * look.letters))
+        image.paste(marked_at(strip, [motion.share_of(*one) for one in shown]), (layout.left, top + 2 * layout.letters))
 
 
-def _heard(row: dict[str, Any]) -> str:
+def _sound_text(row: dict[str, Any]) -> str:
     hz, level_db, silence = (row[f"audio_{name}"] for name in ("hz", "level_db", "silence"))
     if None in (hz, level_db, silence):
         return f"no sound: {row['audio_lost']}" if row["audio_lost"] else "no sound"
     return f"sound: {hz} Hz, {level_db:.1f} dB, {100 * silence:.0f} % silent"
 
 
-def _cell(sample: Sample, number: int, look: Look) -> Image.Image:
+def _cell(sample: Sample, number: int, layout: SheetLayout) -> Image.Image:
     """A frame with its values below it."""
-    cell = Image.new("RGB", (look.frame_px, look.cell), overlay.BACKGROUND)
-    cell.paste(overlay.marked(sample.frames[number], look.frame_px, sample.marks(number) if look.drawn else None))
-    meta, letters = sample.meta, look.letters
+    cell = Image.new("RGB", (layout.frame_px, layout.cell), overlay.BACKGROUND)
+    cell.paste(overlay.marked(sample.frames[number], layout.frame_px, sample.marks(number) if layout.drawn else None))
+    meta, letters = sample.meta, layout.letters
     blur = _number("blur", meta["blur"][number])
-    line = look.frame_px + round(1.4 * letters)
+    line = layout.frame_px + round(1.4 * letters)
     overlay.text_line(cell, (0, line), f"{meta['pts_s'][number]:.2f} s", letters)
-    overlay.text_line(cell, (look.frame_px - overlay.font(letters).getlength(blur), line), blur, letters, overlay.FAINT)
+    overlay.text_line(cell, (layout.frame_px - overlay.font(letters).getlength(blur), line), blur, letters, overlay.FAINT)
     angles = "  ".join(_number(name, meta[f"{name}_deg"][number], "°") for name in ("yaw", "pitch", "roll"))
     place = (0, line + round(1.4 * letters))
     if meta["yaw_deg"][number] is not None:
@@ -212,8 +216,8 @@ def _cell(sample: Sample, number: int, look: Look) -> Image.Image:
         found = np.isfinite(sample.landmarks[number]).all()
         overlay.text_line(cell, place, "no head pose" if found else "no face found", letters, overlay.WARNING)
     if sample.aus is not None:
-        bars = overlay.au_bars(sample.aus[number], (look.frame_px, look.bars - look.gap // 2))
-        cell.paste(bars, (0, look.frame_px + 3 * letters + look.gap // 2))
+        bars = overlay.au_bars(sample.aus[number], (layout.frame_px, layout.bars - layout.gap // 2))
+        cell.paste(bars, (0, layout.frame_px + 3 * letters + layout.gap // 2))
     return cell
 
 

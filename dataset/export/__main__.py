@@ -25,11 +25,11 @@ from motionshards.dataset.commandline import (
     COMPUTATION,
     FAILED,
     OK,
-    OfLocalDataset,
-    Reporting,
+    LocalDatasetArgument,
+    OutputOptions,
     choice,
     command,
-    sayer,
+    stderr_log,
 )
 from motionshards.dataset.export.format import FORMATS
 from motionshards.dataset.export.run import ExportOrder, export
@@ -41,7 +41,7 @@ _CORES = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Reporting, OfLocalDataset):
+class ExportOptions(OutputOptions, LocalDatasetArgument):
     """Options of `motionshards export`."""
 
     format: Annotated[str, choice(FORMATS)]
@@ -71,6 +71,6 @@ def main(options: ExportOptions) -> int:
     order = ExportOrder(splits=tuple(dict.fromkeys(options.split)), **{name: getattr(options, name) for name in names})
     data = Dataset.open(options.data)
     with options.bar("clip") as bar:
-        totals = export(data, order, sayer(options), bar.update, bar.reset)
+        totals = export(data, order, stderr_log(options), bar.update, bar.reset)
     options.print_result(totals)
     return FAILED if totals.faulty else OK

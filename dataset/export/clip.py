@@ -17,13 +17,13 @@ from motionshards.schemas.samples.restore import smaller_in
 from motionshards.transforms.extract.encode import decode_into, square_side_px
 from motionshards.transforms.extract.stored_video import FrameReader
 
-# Frames decoded at a time: multiples of 12, the distance of key frames in stored video.
+# Frames to decode at a time: multiples of 12, the keyframe interval of stored video.
 _GROUP, _MOST_FRAMES, _MOST_BYTES = 12, 96, 64 << 20
 _POSE = ("yaw_deg", "pitch_deg", "roll_deg")
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class Measurements:
     """Measurements of L of a clip's frames, in pixels of the stored size; NaN where no face was found.
 
     numbers: int64 [L], numbers of the measured frames
@@ -95,11 +95,11 @@ class StoredClip:
         """Time of the source frame shown by each frame, float64 [n], in seconds from the start of its source file."""
         return np.array(self.meta["pts_s"], np.float64) if self.video is None else self.video.pts_s
 
-    def described(self) -> Described:
+    def measurements(self) -> Measurements:
         """Measurements of the measured frames: every n-th frame of a video, or all stills."""
         of_stills = self.video is None or "pts_s" not in self.meta["mp4"]
         measured = self.meta if of_stills else self.meta["mp4"]
-        return Described(
+        return Measurements(
             np.arange(0, len(self), 1 if self.video is None else self.video.every),
             self._arrays.get("landmarks" if self.video is None else "points"),
             _floats(measured["boxes_px"]) if "boxes_px" in measured else None,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from motionshards.dataset.export.clip import StoredClip
-from motionshards.dataset.export.format import LeftOut, Made, Settings, Write, lack
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import ClipSkipped, ExportedFiles, Settings, Write, missing_data
 from motionshards.schemas.config import BuildConfig
 from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
 from motionshards.transforms.extract.encoded.mp4 import Mp4Encoder
@@ -33,8 +33,8 @@ class Fomm:
     by_shard = False
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """See Format: stills have no frame rate, H.264 needs even sizes, and files must span the distance of key frames."""
-        if settings.frames == "mp4" and (missing := lack(config, "fomm", "video")):
+        """See Format: stills have no frame rate, H.264 needs even sizes, and files hold at least a keyframe interval."""
+        if settings.frames == "mp4" and (missing := missing_data(config, "fomm", "video")):
             return f"{missing}, or export with --frames png"
         if settings.frames == "mp4" and settings.size_px % 2:
             return f"mp4 files need an even size, not --size {settings.size_px}: choose another size, or use --frames png"
@@ -43,30 +43,30 @@ class Fomm:
         return None
 
     @contextmanager
-    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
+    def shard(self, output: ExportDirectory, shard: str, split: str, settings: Settings) -> Iterator[Write]:
         """See Format. The original loaders expect both folders, so both are created."""
         for name in ("train", "test"):
-            (place.root / name).mkdir(parents=True, exist_ok=True)
+            (output.root / name).mkdir(parents=True, exist_ok=True)
         folder = "train" if split == "train" else "test"
         write = _write_video if settings.frames == "mp4" else _write_images
-        yield lambda clip: write(place, folder, clip, settings)
+        yield lambda clip: write(output, folder, clip, settings)
 
 
 FORMAT = Fomm()
 
 
-def _write_images(place: Place, folder: str, clip: StoredClip, settings: Settings) -> Made:
+def _write_images(output: ExportDirectory, folder: str, clip: StoredClip, settings: Settings) -> ExportedFiles:
     """The original loaders find a folder only if its name ends like that of a video."""
     name = f"{folder}/{settings.names.fomm(clip.key, len(clip))}.mp4"
-    with place.folder(name) as path:
+    with output.folder(name) as path:
         for number, frame in enumerate(clip.frames(size_px=settings.size_px)):
             (path / f"{number:07d}.png").write_bytes(png_bytes(frame))
-    return Made((f"{name}/",), len(clip))
+    return ExportedFiles((f"{name}/",), len(clip))
 
 
-def _write_video(place: Place, folder: str, clip: StoredClip, settings: Settings) -> Made:
+def _write_video(output: ExportDirectory, folder: str, clip: StoredClip, settings: Settings) -> ExportedFiles:
     if clip.video is None:
-        raise LeftOut("no_video")
+        raise ClipSkipped("no_video")
     most = _most_frames(settings.size_px)
     mp4 = clip.mp4(settings.size_px)
     parts = [] if mp4 is None else _parts(len(clip), most, mp4)
@@ -76,10 +76,10 @@ def _write_video(place: Place, folder: str, clip: StoredClip, settings: Settings
     files = []
     for part in parts:
         name = f"{folder}/{settings.names.fomm(clip.key, len(clip), part if len(parts) > 1 else None)}.mp4"
-        with place.file(name) as path:
+        with output.file(name) as path:
             path.write_bytes(cut_mp4(mp4, *part) if len(parts) > 1 else mp4)
         files.append(name)
-    return Made(tuple(files), len(clip))
+    return ExportedFiles(tuple(files), len(clip))
 
 
 def _most_frames(size_px: int) -> int:

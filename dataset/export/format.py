@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Protocol, TypeAlias
 
 from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.directory import ExportDirectory
 from motionshards.dataset.export.names import Names
-from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 
 # Each is a module of this package that defines FORMAT, imported on use.
@@ -23,7 +23,7 @@ TOO_SHORT = "too_short"  # not a fault; used by several formats
 _ADDITIONS = {"video": "video --input DIR", "audio": "audio --input DIR", "landmarks": "landmarks"}
 
 
-class LeftOut(Exception):
+class ClipSkipped(Exception):
     """A clip lacks something that a format needs; `reason` is an identifier such as `no_sound`."""
 
     def __init__(self, reason: str) -> None:
@@ -48,7 +48,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ExportedFiles:
     """The files written for a clip.
 
     files: paths below the export's directory; a folder that belongs to the clip is listed as its path with a trailing slash
@@ -59,7 +59,7 @@ class Made:
     frames: int
 
 
-Write: TypeAlias = Callable[[StoredClip], Made]
+Write: TypeAlias = Callable[[StoredClip], ExportedFiles]
 
 
 class Format(Protocol):
@@ -84,15 +84,15 @@ class Format(Protocol):
         """Why a dataset with this config cannot be exported (or one of `libraries` cannot be imported), and the remedy, in one
         line; None if it can."""
 
-    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> AbstractContextManager[Write]:
+    def shard(self, output: ExportDirectory, shard: str, split: str, settings: Settings) -> AbstractContextManager[Write]:
         """Yield a function that writes a clip; it is called for the shard's clips in the order of the index.
 
-        The function raises LeftOut for a clip that lacks something, and ValueError for a damaged one. Leaving the context
+        The function raises ClipSkipped for a clip that lacks something, and ValueError for a damaged one. Leaving the context
         completes files that are written per shard.
         """
 
 
-def lack(config: BuildConfig, format: str, *needs: str) -> str | None:
+def missing_data(config: BuildConfig, format: str, *needs: str) -> str | None:
     """The message for the first of `needs` (video, audio, landmarks) that the dataset lacks; None if it lacks none."""
     has = {"video": config.stores_video, "audio": config.stores_audio, "landmarks": config.landmarks != "none"}
     missing = next((one for one in needs if not has[one]), None)

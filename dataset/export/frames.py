@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.export.clip import Described, StoredClip
-from motionshards.dataset.export.format import Made, Settings, Write
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.clip import Measurements, StoredClip
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import ExportedFiles, Settings, Write
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.moving import scaled_px
 from motionshards.schemas.samples.encode import npy_bytes
@@ -37,27 +37,27 @@ class Frames:
         return None
 
     @contextmanager
-    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
+    def shard(self, output: ExportDirectory, shard: str, split: str, settings: Settings) -> Iterator[Write]:
         """See Format."""
-        yield lambda clip: _written(place, clip, settings.size_px)
+        yield lambda clip: _written(output, clip, settings.size_px)
 
 
 FORMAT = Frames()
 
 
-def _written(place: Place, clip: StoredClip, size_px: int) -> Made:
-    described = clip.described()
-    with place.folder(clip.key) as folder:
+def _written(output: ExportDirectory, clip: StoredClip, size_px: int) -> ExportedFiles:
+    measurements = clip.measurements()
+    with output.folder(clip.key) as folder:
         for number, rgb in enumerate(clip.frames(size_px=size_px)):
             (folder / f"{number:06d}.png").write_bytes(png_bytes(rgb))
-        if described.points_px is not None:
-            points_px = scaled_px(described.points_px, clip.size_px, size_px)
-            (folder / "landmarks.npy").write_bytes(npy_bytes(_in_all_frames(points_px, described.numbers, len(clip))))
+        if measurements.points_px is not None:
+            points_px = scaled_px(measurements.points_px, clip.size_px, size_px)
+            (folder / "landmarks.npy").write_bytes(npy_bytes(_in_all_frames(points_px, measurements.numbers, len(clip))))
         if clip.sound is not None:
             (folder / "audio.flac").write_bytes(clip.sound.flac)
-        description = json.dumps(_description(clip, described, size_px), ensure_ascii=False, allow_nan=False)
+        description = json.dumps(_description(clip, measurements, size_px), ensure_ascii=False, allow_nan=False)
         (folder / "clip.json").write_text(description + "\n")
-    return Made((f"{clip.key}/",), len(clip))
+    return ExportedFiles((f"{clip.key}/",), len(clip))
 
 
 def _in_all_frames(points_px: NDArray[np.float32], numbers: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
@@ -67,8 +67,8 @@ def _in_all_frames(points_px: NDArray[np.float32], numbers: NDArray[np.int64], f
     return everywhere
 
 
-def _description(clip: StoredClip, described: Described, size_px: int) -> dict[str, Any]:
-    sound, boxes_px = clip.sound, described.boxes_px
+def _description(clip: StoredClip, measurements: Measurements, size_px: int) -> dict[str, Any]:
+    sound, boxes_px = clip.sound, measurements.boxes_px
     return {
         "key": clip.key,
         **{name: clip.row[name] for name in ("source", "split", "identity", "video")},
@@ -77,9 +77,9 @@ def _description(clip: StoredClip, described: Described, size_px: int) -> dict[s
         "frames": len(clip),
         "rate": None if clip.video is None else [clip.video.rate.numerator, clip.video.rate.denominator],
         "pts_s": clip.pts_s.tolist(),
-        "measured": described.numbers.tolist(),
+        "measured": measurements.numbers.tolist(),
         "boxes_px": None if boxes_px is None else _numbers(scaled_px(boxes_px, clip.size_px, size_px)),
-        "pose_deg": _numbers(described.pose_deg),
+        "pose_deg": _numbers(measurements.pose_deg),
         "sound": None if sound is None else {"hz": sound.hz, "channels": sound.channels, "samples": sound.samples},
     }
 

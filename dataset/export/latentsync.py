@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.dataset.export.clip import StoredClip
-from motionshards.dataset.export.format import TOO_SHORT, LeftOut, Made, Settings, Write, lack
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import TOO_SHORT, ClipSkipped, ExportedFiles, Settings, Write, missing_data
 from motionshards.dataset.export.names import flat_name
-from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 from motionshards.transforms.extract.decoder.stored.yuv import ToYuv
 from motionshards.transforms.extract.encoded.mp4 import Mp4Encoder
@@ -37,7 +37,7 @@ class LatentSync:
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
         """See Format: clips need video, sound and landmarks, and models exist for two sizes."""
-        if missing := lack(config, "latentsync", "video", "audio", "landmarks"):
+        if missing := missing_data(config, "latentsync", "video", "audio", "landmarks"):
             return missing
         if config.fps != "source" and Fraction(config.fps) != _FPS:
             return f"latentsync needs {_FPS} frames per second, but stored video has {config.fps}: build with --fps {_FPS}"
@@ -46,37 +46,37 @@ class LatentSync:
         return _opencv_missing()
 
     @contextmanager
-    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
+    def shard(self, output: ExportDirectory, shard: str, split: str, settings: Settings) -> Iterator[Write]:
         """See Format."""
-        yield lambda clip: _written(place, clip, settings)
+        yield lambda clip: _written(output, clip, settings)
 
 
 FORMAT = LatentSync()
 
 
-def _written(place: Place, clip: StoredClip, settings: Settings) -> Made:
+def _written(output: ExportDirectory, clip: StoredClip, settings: Settings) -> ExportedFiles:
     if clip.video is None:
-        raise LeftOut("no_video")
+        raise ClipSkipped("no_video")
     if clip.sound is None:
-        raise LeftOut("no_sound")
+        raise ClipSkipped("no_sound")
     if clip.video.rate != _FPS:
-        raise LeftOut("other_rate")
+        raise ClipSkipped("other_rate")
     if len(clip) < _FEWEST_FRAMES:
-        raise LeftOut(TOO_SHORT)
+        raise ClipSkipped(TOO_SHORT)
     encoder = Mp4Encoder(settings.size_px, clip.video.rate, settings.crf)
     for frame in _aligned(clip, clip.video.rate, settings.size_px):
         encoder.add(frame)
     name = f"{flat_name(clip.key)}.mp4"
-    with place.file(name) as path:
+    with output.file(name) as path:
         path.write_bytes(playable(encoder.finished(), clip.sound.flac)[0])
-    return Made((name,), len(clip))
+    return ExportedFiles((name,), len(clip))
 
 
 def _aligned(clip: StoredClip, rate: Fraction, size_px: int) -> Iterator[av.VideoFrame]:
-    """Yield frames with the face aligned to a fixed position, resampled once, with gray padding. Raises LeftOut."""
+    """Yield frames with the face aligned to a fixed position, resampled once, with gray padding. Raises ClipSkipped."""
     affine = latentsync_affine(_three_points(clip), size_px)
     if not np.isfinite(affine).all():
-        raise LeftOut("face_lost")
+        raise ClipSkipped("face_lost")
     to_yuv = ToYuv(clip.size_px)
     for frame, one in zip(clip.video_frames(clip.size_px), affine, strict=True):
         yield warped(to_yuv.of(frame, 1 / rate, Fraction(1)), one, size_px)
@@ -84,12 +84,12 @@ def _aligned(clip: StoredClip, rate: Fraction, size_px: int) -> Iterator[av.Vide
 
 def _three_points(clip: StoredClip) -> NDArray[np.float64]:
     """Both brows and the nose in every frame, float64 [M,3,2]: interpolated between measured frames, constant after the last."""
-    described = clip.described()
-    if described.points_px is None:
-        raise LeftOut("face_lost")
-    coordinates = brows_and_nose(described.points_px).reshape(len(described.numbers), -1).T
+    measurements = clip.measurements()
+    if measurements.points_px is None:
+        raise ClipSkipped("face_lost")
+    coordinates = brows_and_nose(measurements.points_px).reshape(len(measurements.numbers), -1).T
     everywhere = np.arange(len(clip))
-    return np.stack([np.interp(everywhere, described.numbers, one) for one in coordinates], axis=1).reshape(len(clip), 3, 2)
+    return np.stack([np.interp(everywhere, measurements.numbers, one) for one in coordinates], axis=1).reshape(len(clip), 3, 2)
 
 
 def _opencv_missing() -> str | None:

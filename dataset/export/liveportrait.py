@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.export.clip import Described, StoredClip
-from motionshards.dataset.export.format import TOO_SHORT, LeftOut, Made, Settings, Write, lack
+from motionshards.dataset.export.clip import Measurements, StoredClip
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import TOO_SHORT, ClipSkipped, ExportedFiles, Settings, Write, missing_data
 from motionshards.dataset.export.names import flat_name
-from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.moving import scaled_px
 from motionshards.schemas.samples.encode import npy_bytes
@@ -37,43 +37,43 @@ class LivePortrait:
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
         """See Format: both stills and video can be exported."""
-        return lack(config, "liveportrait", "landmarks")
+        return missing_data(config, "liveportrait", "landmarks")
 
     @contextmanager
-    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
+    def shard(self, output: ExportDirectory, shard: str, split: str, settings: Settings) -> Iterator[Write]:
         """See Format."""
-        yield lambda clip: _written(place, clip, settings)
+        yield lambda clip: _written(output, clip, settings)
 
 
 FORMAT = LivePortrait()
 
 
-def _written(place: Place, clip: StoredClip, settings: Settings) -> Made:
-    described = clip.described()
-    points_px, shown = _with_face(described)
+def _written(output: ExportDirectory, clip: StoredClip, settings: Settings) -> ExportedFiles:
+    measurements = clip.measurements()
+    points_px, shown = _with_face(measurements)
     if len(shown) < _FEWEST_FRAMES:
-        raise LeftOut(TOO_SHORT)
-    numbers, name = described.numbers[shown], flat_name(clip.key)
+        raise ClipSkipped(TOO_SHORT)
+    numbers, name = measurements.numbers[shown], flat_name(clip.key)
     folder, text, array = (
         f"{_DATABASE}/{kind}" for kind in (f"raw_cropped_frames/{name}", f"landmarks/{name}.txt", f"face_orientation/{name}.npy")
     )
     images = [f"{number + 1:06d}.{settings.frames}" for number in range(len(numbers))]
-    with place.folder(folder) as path:
+    with output.folder(folder) as path:
         for image, content in zip(images, _images(clip, numbers, settings), strict=True):
             (path / image).write_bytes(content)
-    with place.file(text) as path:
+    with output.file(text) as path:
         path.write_text(_lines(images, scaled_px(points_px[shown], clip.size_px, _LANDMARKS_PX)), "ascii")
-    with place.file(array) as path:
-        path.write_bytes(npy_bytes(_orientation(described.pose_deg[shown])))
-    return Made((f"{folder}/", text, array), len(numbers))
+    with output.file(array) as path:
+        path.write_bytes(npy_bytes(_orientation(measurements.pose_deg[shown])))
+    return ExportedFiles((f"{folder}/", text, array), len(numbers))
 
 
-def _with_face(described: Described) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Landmarks, and the rows that have both landmarks and a pose. Raises LeftOut."""
-    points_px = described.points_px
+def _with_face(measurements: Measurements) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Landmarks, and the rows that have both landmarks and a pose. Raises ClipSkipped."""
+    points_px = measurements.points_px
     if points_px is None:
-        raise LeftOut(TOO_SHORT)
-    return points_px, np.flatnonzero(np.isfinite(points_px).all(axis=(1, 2)) & np.isfinite(described.pose_deg).all(axis=1))
+        raise ClipSkipped(TOO_SHORT)
+    return points_px, np.flatnonzero(np.isfinite(points_px).all(axis=(1, 2)) & np.isfinite(measurements.pose_deg).all(axis=1))
 
 
 def _images(clip: StoredClip, numbers: NDArray[np.int64], settings: Settings) -> Iterator[bytes]:

@@ -34,12 +34,12 @@ class Names:
     def of(cls, rows: pa.Table) -> "Names":
         """Names for all clips of an export. rows: rows of the index with the column key."""
         people = pc.list_element(pc.split_pattern(rows["key"], "/", max_splits=1), 0)
-        identities = sorted({_spelt(name, _LONGEST_IDENTITY) for name in pc.unique(people).to_pylist()})
+        identities = sorted({_escaped(name, _LONGEST_IDENTITY) for name in pc.unique(people).to_pylist()})
         return cls(frozenset(first for first, second in pairwise(identities) if second.startswith(first)))
 
     def identity(self, key: str) -> str:
         """The identity of the clip with this key, as spelled in file names."""
-        name = _spelt(key.partition("/")[0], _LONGEST_IDENTITY)
+        name = _escaped(key.partition("/")[0], _LONGEST_IDENTITY)
         return f"{name}=" if name in self.prefixes else name
 
     def fomm(self, key: str, frames: int, part: tuple[int, int] | None = None) -> str:
@@ -52,19 +52,19 @@ class Names:
         start, stop = part or (0, frames)
         listed = _FOMM_CLIP.fullmatch(clip)
         if listed is None:
-            parts, again = [self.identity(key), _spelt(f"{video}.{clip}", _LONGEST_CLIP)], ""
+            parts, again = [self.identity(key), _escaped(f"{video}.{clip}", _LONGEST_CLIP)], ""
         else:
             first, again = int(listed[1]), listed[3] or ""
             start, stop = first + start, first + stop if part else int(listed[2])
-            parts = [self.identity(key)] if identity == video else [self.identity(key), _spelt(video, _LONGEST_CLIP)]
+            parts = [self.identity(key)] if identity == video else [self.identity(key), _escaped(video, _LONGEST_CLIP)]
         return "#".join([*parts, f"{start:06d}", f"{stop:06d}{again}"])
 
 
 def flat_name(key: str) -> str:
     """`<identity>#<video>#<clip>`, without suffix, for folders with clips of all identities; unique per key."""
-    return "#".join(_spelt(part, _LONGEST_PART) for part in key.split("/"))
+    return "#".join(_escaped(part, _LONGEST_PART) for part in key.split("/"))
 
 
-def _spelt(name: str, longest: int) -> str:
+def _escaped(name: str, longest: int) -> str:
     """A part of a key, with characters escaped that have a meaning in these names or for `glob`."""
     return shortened(_SPECIAL.sub(lambda found: f"%{ord(found[0]):02X}", name), longest)

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from motionshards.dataset.export.clip import StoredClip
-from motionshards.dataset.export.format import Made, Settings, Write
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import ExportedFiles, Settings, Write
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import SOUND, VIDEO, frame_suffix
 from motionshards.schemas.moving import Smaller, scaled_px
@@ -45,16 +45,16 @@ class Parquet:
         return None
 
     @contextmanager
-    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
+    def shard(self, output: ExportDirectory, shard: str, split: str, settings: Settings) -> Iterator[Write]:
         """See `Format`. A shard without readable clips has no file."""
         name = f"data/{split}-{shard.rpartition('-')[2]}.parquet"
         with ExitStack() as stack:
-            rows = _Rows(place, name, stack)
+            rows = _Rows(output, name, stack)
 
-            def write(clip: StoredClip) -> Made:
+            def write(clip: StoredClip) -> ExportedFiles:
                 stored = clip.stored(settings.size_px)
                 rows.add(_row(clip, stored), _payload_bytes(clip, stored))
-                return Made((name,), len(clip))
+                return ExportedFiles((name,), len(clip))
 
             yield write
             rows.flush()
@@ -66,8 +66,8 @@ FORMAT = Parquet()
 class _Rows:
     """The rows of a file, written in row groups. Leaving `stack` completes the file."""
 
-    def __init__(self, place: Place, name: str, stack: ExitStack) -> None:
-        self._place, self._name, self._stack = place, name, stack
+    def __init__(self, output: ExportDirectory, name: str, stack: ExitStack) -> None:
+        self._output, self._name, self._stack = output, name, stack
         self._schema = _schema()
         self._writer: pq.ParquetWriter | None = None
         self._rows: list[dict[str, Any]] = []
@@ -93,7 +93,7 @@ class _Rows:
     def _opened(self) -> pq.ParquetWriter:
         """Open the writer, without compression or statistics of media: they are compressed already, and statistics would copy
         them."""
-        path = self._stack.enter_context(self._place.file(self._name))
+        path = self._stack.enter_context(self._output.file(self._name))
         how = {"compression": "none", "use_dictionary": list(_REPEATED), "write_statistics": ["key", *_REPEATED]}
         return self._stack.enter_context(pq.ParquetWriter(path, self._schema, **how))
 
@@ -120,8 +120,8 @@ def _schema() -> pa.Schema:
 
 
 def _row(clip: StoredClip, stored: Smaller) -> dict[str, Any]:
-    video, sound, described = clip.video, clip.sound, clip.described()
-    points_px = None if described.points_px is None else scaled_px(described.points_px, clip.size_px, stored.size_px)
+    video, sound, measurements = clip.video, clip.sound, clip.measurements()
+    points_px = None if measurements.points_px is None else scaled_px(measurements.points_px, clip.size_px, stored.size_px)
     return {
         **{name: clip.row[name] for name in ("key", "source", "split", "identity")},
         "video_name": clip.row["video"],
@@ -132,9 +132,9 @@ def _row(clip: StoredClip, stored: Smaller) -> dict[str, Any]:
         "duration_s": clip.row["duration_s"],
         "video_pts_s": None if video is None else video.pts_s,
         "frame_pts_s": clip.row["frame_pts_s"] if stored.jpegs else None,
-        "landmark_frames": None if points_px is None else described.numbers,
+        "landmark_frames": None if points_px is None else measurements.numbers,
         "landmarks": points_px,
-        "pose_deg": None if points_px is None else described.pose_deg,
+        "pose_deg": None if points_px is None else measurements.pose_deg,
     }
 
 

@@ -26,10 +26,10 @@ _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
 _CHILD = "from motionshards.dataset.export.worker import main; main()"
 
 
-def export_tasks(setup: Setup, tasks: Iterator[Task], workers: int, seen: Callable[[int], object]) -> None:
+def export_tasks(setup: Setup, tasks: Iterator[Task], workers: int, on_progress: Callable[[int], object]) -> None:
     """Export clips in up to `workers` processes.
 
-    seen: called with the number of clips of each finished task
+    on_progress: called with the number of clips of each finished task
 
     Raises:
         BuildFailed: a worker died for a reason other than a clip
@@ -51,7 +51,7 @@ def export_tasks(setup: Setup, tasks: Iterator[Task], workers: int, seen: Callab
                     _check(message)
                     busy.remove(worker)
                     idle.append(worker)
-                    seen(len(worker.task.rows))
+                    on_progress(len(worker.task.rows))
                 elif message is None:
                     busy.remove(worker)
                     again.append(worker.task_after_death())

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from motionshards.dataset.export.directory import ExportDirectory
 from motionshards.dataset.export.format import FAULTS
-from motionshards.dataset.export.place import Place
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.config import differences
 from motionshards.schemas.errors import ConfigError
@@ -39,7 +39,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
     return header
 
 
-def refuse_another(found: dict[str, Any], requested: dict[str, Any], output: Path) -> None:
+def check_same_export(found: dict[str, Any], requested: dict[str, Any], output: Path) -> None:
     """Raises ConfigError: the header found in the directory `output` belongs to a different export."""
     old, new = _flat(found), _flat(requested)
     if old["format"] != new["format"]:  # then libraries and options differ, too
@@ -48,21 +48,21 @@ def refuse_another(found: dict[str, Any], requested: dict[str, Any], output: Pat
         raise ConfigError(f"--output {output} already holds a different export ({'; '.join(changed)}). Use another --output")
 
 
-def write_header(place: Place, header: dict[str, Any]) -> None:
+def write_header(output: ExportDirectory, header: dict[str, Any]) -> None:
     """Record the settings of an export at its start."""
-    place.work.mkdir(parents=True, exist_ok=True)
-    with beside(place.work / NAME) as temporary:
+    output.work.mkdir(parents=True, exist_ok=True)
+    with beside(output.work / NAME) as temporary:
         temporary.write_text(_header(header) + _CLOSE, "utf-8")
 
 
-def write_record(place: Place, header: dict[str, Any], shards: Iterable[Path]) -> dict[str, Any]:
+def write_record(output: ExportDirectory, header: dict[str, Any], shards: Iterable[Path]) -> dict[str, Any]:
     """Write the record of a finished export; returns its counts.
 
-    shards: the files of `Place.lines`, in order
+    shards: the files of `ExportDirectory.lines`, in order
     """
     shards = list(shards)
     counts = _counts(json.loads(line) for line in _lines(shards))
-    with place.file(NAME) as temporary, temporary.open("w", encoding="utf-8") as stream:
+    with output.file(NAME) as temporary, temporary.open("w", encoding="utf-8") as stream:
         stream.write(_header({**header, "counts": counts}))
         for number, line in enumerate(_lines(shards)):
             stream.write(f",{line}" if number else line)
@@ -71,7 +71,7 @@ def write_record(place: Place, header: dict[str, Any], shards: Iterable[Path]) -
 
 
 def has_faults(lines: Path) -> bool:
-    """Whether a file of `Place.lines` lists a damaged clip."""
+    """Whether a file of `ExportDirectory.lines` lists a damaged clip."""
     return any(json.loads(line).get("left_out") in FAULTS for line in _lines([lines]))
 
 

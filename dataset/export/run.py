@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards import __version__
+from motionshards.dataset.export.directory import ExportDirectory
 from motionshards.dataset.export.format import FAULTS, Format, Settings, format_of
 from motionshards.dataset.export.names import Names
-from motionshards.dataset.export.place import Place
 from motionshards.dataset.export.pool import export_tasks
-from motionshards.dataset.export.record import NAME, has_faults, read_header, refuse_another, write_header, write_record
+from motionshards.dataset.export.record import NAME, check_same_export, has_faults, read_header, write_header, write_record
 from motionshards.dataset.export.worker import Setup, Task
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.query.where import parse
@@ -88,57 +88,57 @@ class Totals:
 def export(
     data: Dataset,
     order: ExportOrder,
-    say: Callable[[str], object] = lambda line: None,
-    seen: Callable[[int], object] = lambda clips: None,
-    begin: Callable[[int], object] = lambda clips: None,
+    log: Callable[[str], object] = lambda line: None,
+    on_progress: Callable[[int], object] = lambda clips: None,
+    on_start: Callable[[int], object] = lambda clips: None,
 ) -> Totals:
     """Export clips of a dataset into the directory `order.output`, or resume an interrupted export there.
 
     Clips that were damaged in an earlier run are retried.
 
     Args:
-        say: called with messages for the user
-        begin: called with the number of selected clips
-        seen: called with the number of clips of each finished task, including tasks finished by an earlier run
+        log: called with messages for the user
+        on_start: called with the number of selected clips
+        on_progress: called with the number of clips of each finished task, including tasks finished by an earlier run
 
     Raises:
         ConfigError: an option or the directory cannot be used
         DatasetError: the dataset cannot be read
         BuildFailed: a worker died for a reason other than a clip
     """
-    place = _place(data, order)
-    chosen = _Chosen.of(data, order)
-    settings = _settings(data, order, chosen)
-    header = _header(data, order, chosen, settings)
-    if counts := _complete(place, header):
-        shutil.rmtree(place.work, ignore_errors=True)
-        say(f"nothing to do: {order.output} already holds this export")
+    output = _output(data, order)
+    selection = _Selection.of(data, order)
+    settings = _settings(data, order, selection)
+    header = _header(data, order, selection, settings)
+    if counts := _complete(output, header):
+        shutil.rmtree(output.work, ignore_errors=True)
+        log(f"nothing to do: {order.output} already holds this export")
         return Totals(str(order.output), order.format, **counts)
-    begin(clips := len(chosen.keys()))
+    on_start(clips := len(selection.keys()))
     if not clips:
-        raise ConfigError(f"no clips to export: {chosen.why_none(order)}")
-    place.root.mkdir(parents=True, exist_ok=True)
-    with only_writer(place.root):
-        start, done = time.monotonic(), _Done(place, seen)
-        shutil.rmtree(place.temporary, ignore_errors=True)
-        write_header(place, header)
-        tasks = done.missing(chosen.tasks())
-        export_tasks(Setup(data.out, place, order.format, settings), tasks, order.workers, done.count)
+        raise ConfigError(f"no clips to export: {selection.why_empty(order)}")
+    output.root.mkdir(parents=True, exist_ok=True)
+    with only_writer(output.root):
+        start, progress = time.monotonic(), _Progress(output, on_progress)
+        shutil.rmtree(output.temporary, ignore_errors=True)
+        write_header(output, header)
+        tasks = progress.missing(selection.tasks())
+        export_tasks(Setup(data.out, output, order.format, settings), tasks, order.workers, progress.count)
         if sha256_of(data.out / DATASET_JSON) != header["dataset"]["sha256"]:
             raise DatasetError(f"{data.out} was changed during the export. Export it again to another --output")
-        counts = write_record(place, header, done.lines)
+        counts = write_record(output, header, progress.lines)
         if FAULTS & counts["left_out"].keys():
-            say(f"{place.root / NAME} lists the damaged clips; the same command retries them")
+            log(f"{output.root / NAME} lists the damaged clips; the same command retries them")
         else:
-            shutil.rmtree(place.work)
+            shutil.rmtree(output.work)
     seconds = time.monotonic() - start
     return Totals(
-        str(order.output), order.format, **counts, seconds=round(seconds, 3), clips_per_s=round(done.clips / seconds, 1)
+        str(order.output), order.format, **counts, seconds=round(seconds, 3), clips_per_s=round(progress.clips / seconds, 1)
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Chosen:
+class _Selection:
     """The selection of clips to export."""
 
     data: Dataset
@@ -148,7 +148,7 @@ class _Chosen:
     by_shard: bool
 
     @classmethod
-    def of(cls, data: Dataset, order: ExportOrder) -> "_Chosen":
+    def of(cls, data: Dataset, order: ExportOrder) -> "_Selection":
         kind = format_of(order.format)
         splits = order.splits or kind.splits
         conditions = [pc.field("split").isin(list(splits))] if splits else []
@@ -159,20 +159,20 @@ class _Chosen:
         """The column key of all selected clips. Raises DatasetError."""
         return self.data.index(["key"], self.where)[: self.limit]
 
-    def why_none(self, order: ExportOrder) -> str:
+    def why_empty(self, order: ExportOrder) -> str:
         """A message on why no clip is selected. Raises DatasetError."""
-        there = sorted(set(self.data.index(["split"])["split"].to_pylist()))
-        if not there:
+        splits = sorted(set(self.data.index(["split"])["split"].to_pylist()))
+        if not splits:
             return f"{self.data.out} has no clips"
-        if self.splits and not set(self.splits) & set(there):
-            return f"the dataset has no --split {' or '.join(self.splits)}, only {', '.join(there)}"
+        if self.splits and not set(self.splits) & set(splits):
+            return f"the dataset has no --split {' or '.join(self.splits)}, only {', '.join(splits)}"
         return f"none matches --where {order.where}" + (f" in {', '.join(self.splits)}" if self.splits else "")
 
     def tasks(self) -> Iterator[Task]:
         """The selected clips in tasks of a few clips, or of whole shards if the format needs that. Raises DatasetError."""
         rows = (row for batch in self.data.batches(where=self.where) for row in batch.to_pylist())
-        place = itemgetter("split", "shard")
-        for (split, shard), clips in groupby(islice(rows, self.limit), place):
+        of_shard = itemgetter("split", "shard")
+        for (split, shard), clips in groupby(islice(rows, self.limit), of_shard):
             tar_path(self.data.out, split, shard)
             every = tuple(clips)
             step = len(every) if self.by_shard else _TASK_CLIPS
@@ -181,40 +181,41 @@ class _Chosen:
 
 
 @dataclass(slots=True)
-class _Done:
-    """Progress of an export. clips: number exported by this run; lines: the files of `Place.lines` of all tasks, in order."""
+class _Progress:
+    """Progress of an export. clips: number exported by this run; lines: the paths
+    `ExportDirectory.lines` of all tasks, in order."""
 
-    place: Place
-    seen: Callable[[int], object]
+    output: ExportDirectory
+    on_progress: Callable[[int], object]
     clips: int = 0
     lines: dict[Path, None] = field(default_factory=dict)
 
     def missing(self, tasks: Iterator[Task]) -> Iterator[Task]:
         """The tasks that no earlier run has finished without faults. Raises DatasetError."""
         for task in tasks:
-            path = self.place.lines(task.split, task.shard, task.first)
+            path = self.output.lines(task.split, task.shard, task.first)
             if path in self.lines:
                 raise DatasetError(f"the index lists the clips of shard {task.shard} in two places: run dataset.verify")
             self.lines[path] = None
             if path.exists() and not has_faults(path):
-                self.seen(len(task.rows))
+                self.on_progress(len(task.rows))
             else:
                 yield task
 
     def count(self, clips: int) -> None:
         self.clips += clips
-        self.seen(clips)
+        self.on_progress(clips)
 
 
-def _place(data: Dataset, order: ExportOrder) -> Place:
+def _output(data: Dataset, order: ExportOrder) -> ExportDirectory:
     """Where to write. Raises ConfigError: this is inside the dataset."""
     output, out = order.output.resolve(), data.out.resolve()
     if out == output or out in output.parents:
         raise ConfigError(f"--output {order.output} is inside the dataset: choose another directory")
-    return Place(order.output.absolute())
+    return ExportDirectory(order.output.absolute())
 
 
-def _settings(data: Dataset, order: ExportOrder, chosen: _Chosen) -> Settings:
+def _settings(data: Dataset, order: ExportOrder, selection: _Selection) -> Settings:
     """The settings, checked against the format and the dataset. Raises ConfigError."""
     kind, config = format_of(order.format), data.manifest.config
     frames = order.frames or kind.frames[0]
@@ -222,17 +223,17 @@ def _settings(data: Dataset, order: ExportOrder, chosen: _Chosen) -> Settings:
         raise ConfigError(f"--frames {frames} cannot be used with --format {order.format}, only {' or '.join(kind.frames)}")
     if order.crf is not None and not kind.encodes:
         raise ConfigError(f"--crf cannot be used with --format {order.format}, which encodes no video")
-    crf, names = DEFAULT_CRF if order.crf is None else order.crf, Names.of(chosen.keys())
+    crf, names = DEFAULT_CRF if order.crf is None else order.crf, Names.of(selection.keys())
     settings = Settings(order.size or config.size, frames, crf, names)
     if refusal := kind.refusal(config, settings):
         raise ConfigError(refusal)
     return settings
 
 
-def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settings) -> dict[str, Any]:
+def _header(data: Dataset, order: ExportOrder, selection: _Selection, settings: Settings) -> dict[str, Any]:
     """The header of export.json: everything that determines the exported bytes."""
     kind: Format = format_of(order.format)
-    options = {"split": list(chosen.splits), "where": order.where, "limit": order.limit}
+    options = {"split": list(selection.splits), "where": order.where, "limit": order.limit}
     return {
         "format": order.format,
         "version": kind.version,
@@ -242,16 +243,16 @@ def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settin
     }
 
 
-def _complete(place: Place, header: dict[str, Any]) -> dict[str, Any] | None:
+def _complete(output: ExportDirectory, header: dict[str, Any]) -> dict[str, Any] | None:
     """The counts of this export if it is finished and has no damaged clip, else None.
 
     Raises:
         ConfigError: the directory contains something other than this export
     """
-    for path in (place.root / NAME, place.work / NAME):
+    for path in (output.root / NAME, output.work / NAME):
         if (found := read_header(path)) is not None:
-            refuse_another(found, header, place.root)
+            check_same_export(found, header, output.root)
             counts: dict[str, Any] = found.get("counts", {})
             return counts if counts and not FAULTS & counts["left_out"].keys() else None
-    refuse_foreign_files(place.root, "export")
+    refuse_foreign_files(output.root, "export")
     return None

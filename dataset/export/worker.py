@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.dataset.export.clip import StoredClip
-from motionshards.dataset.export.format import CRASHED, UNREADABLE, LeftOut, Settings, Write, format_of
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import CRASHED, UNREADABLE, ClipSkipped, Settings, Write, format_of
 from motionshards.dataset.index import read_members
 from motionshards.schemas.atomic import beside, sync
 from motionshards.schemas.errors import MotionShardsError, one_line
@@ -29,7 +29,7 @@ class Setup:
     """The first message to a worker."""
 
     data: Path
-    place: Place
+    output: ExportDirectory
     format: str
     settings: Settings
 
@@ -97,15 +97,15 @@ def _finished(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Rea
 
 
 def export_task(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> None:
-    """Export the clips of a task, then write its file of outcomes, see `Place.lines`."""
+    """Export the clips of a task, then write its file of outcomes, see `ExportDirectory.lines`."""
     lines = []
-    with format_of(setup.format).shard(setup.place, task.shard, task.split, setup.settings) as write:
+    with format_of(setup.format).shard(setup.output, task.shard, task.split, setup.settings) as write:
         for number, row in enumerate(task.rows):
             send(Reading(number))
             outcome = {"left_out": CRASHED} if row["key"] in task.refused else _outcome(setup.data, row, reader, write)
             lines.append(json.dumps({"key": row["key"], **outcome}, ensure_ascii=False, separators=(",", ":")) + "\n")
         send(Reading(None))
-    with beside(setup.place.lines(task.split, task.shard, task.first)) as temporary:
+    with beside(setup.output.lines(task.split, task.shard, task.first)) as temporary:
         temporary.write_text("".join(lines), "utf-8")
         sync(temporary)
 
@@ -114,7 +114,7 @@ def _outcome(data: Path, row: Mapping[str, Any], reader: FrameReader, write: Wri
     """Export a clip; returns its outcome as listed in export.json."""
     try:
         made = write(StoredClip.of(row, _members(data, row), reader))
-    except LeftOut as error:
+    except ClipSkipped as error:
         return {"left_out": error.reason}
     except ValueError as error:
         return {"left_out": UNREADABLE, "detail": one_line(error)}

@@ -17,7 +17,7 @@ from motionshards.dataset.reading.batch import Batch
 
 logger = logging.getLogger("motionshards")
 
-Place = TypeVar("Place")
+Tag = TypeVar("Tag")
 
 # The batch being copied, the one waiting to be yielded, and one whose copy is not yet known to have finished.
 HELD = 3
@@ -38,33 +38,29 @@ class Copier:
         else:
             weakref.finalize(self, cuda.cudaHostUnregister, ring.address).atexit = False
 
-    def ahead(
-        self, batches: Iterator[tuple[Batch, Place]], finish: Callable[[Batch, Place], Batch]
-    ) -> Iterator[tuple[Batch, Place]]:
-        """Yield batches on the device with their places, one ahead; `finish` is applied on the device, on the copying stream."""
-        waiting: tuple[Batch, Place, torch.cuda.Event] | None = None
-        for batch, place in batches:
-            issued = self._issue(batch, place, finish)
+    def ahead(self, batches: Iterator[tuple[Batch, Tag]], finish: Callable[[Batch, Tag], Batch]) -> Iterator[tuple[Batch, Tag]]:
+        """Yield batches on the device with their tags, one ahead; `finish` is applied on the device, on the copying stream."""
+        waiting: tuple[Batch, Tag, torch.cuda.Event] | None = None
+        for batch, tag in batches:
+            issued = self._issue(batch, tag, finish)
             if waiting is not None:
                 yield self._ready(*waiting)
             waiting = issued
         if waiting is not None:
             yield self._ready(*waiting)
 
-    def _issue(
-        self, batch: Batch, place: Place, finish: Callable[[Batch, Place], Batch]
-    ) -> tuple[Batch, Place, torch.cuda.Event]:
+    def _issue(self, batch: Batch, tag: Tag, finish: Callable[[Batch, Tag], Batch]) -> tuple[Batch, Tag, torch.cuda.Event]:
         while self._copying and (len(self._copying) >= HELD - 1 or self._copying[0][0].query()):  # type: ignore[no-untyped-call]
             self._copying.popleft()[0].synchronize()
         with torch.cuda.stream(self._stream):
             moved = batch.to(self._device, non_blocking=True)
             self._copying.append((self._stream.record_event(), batch))
-            return finish(moved, place), place, self._stream.record_event()
+            return finish(moved, tag), tag, self._stream.record_event()
 
-    def _ready(self, batch: Batch, place: Place, event: torch.cuda.Event) -> tuple[Batch, Place]:
+    def _ready(self, batch: Batch, tag: Tag, event: torch.cuda.Event) -> tuple[Batch, Tag]:
         current = torch.cuda.current_stream(self._device)
         current.wait_event(event)
         for tensor in batch.tensors().values():
             # Allocated on the copying stream: its memory must not be reused before the training step has finished with it.
             tensor.record_stream(current)
-        return batch, place
+        return batch, tag

@@ -26,7 +26,7 @@ from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.reader import NothingReadable, Plan, Reader, Request
 from motionshards.dataset.reading.shared_memory import SharedMemory
 from motionshards.dataset.reading.view import View
-from motionshards.dataset.storage.shards import Place, Shards
+from motionshards.dataset.storage.shards import Shards, ShardSource
 
 _CLIPS_TOGETHER = 256
 
@@ -44,7 +44,7 @@ class Setup:
     view: View
     seed: int
     warm: bool
-    place: Place
+    shard_source: ShardSource
     threads: int
     held_descriptor: int
     refused: frozenset[int]
@@ -137,7 +137,7 @@ class _Process:
     def __init__(self, setup: Setup, connection: Connection) -> None:
         catalog, ring = SharedMemory(setup.catalog_descriptor), SharedMemory(setup.ring_descriptor)
         arrays = setup.catalog.views(catalog.block)
-        shards = Shards(setup.place)
+        shards = Shards(setup.shard_source)
         nameless = Catalog(arrays, pa.array([], pa.string()), (), (), setup.kind)
         self._held_memory = SharedMemory(setup.held_descriptor)
         held = HeldClips(np.frombuffer(self._held_memory.block, np.int64))

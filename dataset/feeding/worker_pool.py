@@ -197,7 +197,7 @@ class WorkerPool:
             view=stream.view,
             seed=stream.seed,
             warm=stream.warm,
-            place=replace(stream.place, holders=self.processes * stream.world.local_size),
+            shard_source=replace(stream.shard_source, holders=self.processes * stream.world.local_size),
             threads=self._threads,
             held_descriptor=held.descriptor,
             refused=frozenset(self._refused),

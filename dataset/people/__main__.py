@@ -4,7 +4,7 @@
 
 Requires face descriptors (`--identity-embedding`, `--add identity`). Writes people.parquet beside the index, with a row per clip,
 for `ClipStream(where="person == 3")`, `motionshards sql` and the report; `dataset.remove` deletes it. Exit status: 0 done,
-2 unusable arguments or dataset, 130 interrupted.
+2 invalid arguments or dataset, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -23,10 +23,10 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 from cyclopts.validators import Number
 
-from motionshards.dataset.commandline import OUTPUT, OfDataset, Reporting, command, show
+from motionshards.dataset.commandline import OUTPUT, DatasetArgument, OutputOptions, command, show
 from motionshards.dataset.people.embeddings import read_embeddings
 from motionshards.dataset.people.find import THRESHOLD, find_people, findings
-from motionshards.dataset.query.formatting import aligned, figure
+from motionshards.dataset.query.formatting import aligned, format_value
 from motionshards.dataset.reading.open_dataset import Opened, open_source
 from motionshards.dataset.reading.people_table import store_people, write_people
 from motionshards.dataset.storage.remote import Retry
@@ -44,7 +44,7 @@ _HEADS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeopleOptions(Reporting, OfDataset):
+class PeopleOptions(OutputOptions, DatasetArgument):
     """Options of `motionshards people`."""
 
     threshold: Annotated[float, Parameter(validator=Number(gt=0, lte=2))] = THRESHOLD
@@ -91,5 +91,5 @@ def _table(head: str, rows: list[dict[str, Any]], top: int) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(figure, value[:5])) + (", …" if len(value) > 5 else "")
-    return figure(value)
+        return ", ".join(map(format_value, value[:5])) + (", …" if len(value) > 5 else "")
+    return format_value(value)

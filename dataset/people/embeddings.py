@@ -36,8 +36,10 @@ class Embeddings:
     values: NDArray[np.float32] = field(repr=False)
 
 
-def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips: None) -> Embeddings:
-    """Read the face descriptors of all clips, about 1 kB of memory each. `seen` is called with the number of clips just read.
+def read_embeddings(opened: Opened, on_progress: Callable[[int], object] = lambda clips: None) -> Embeddings:
+    """Read the face descriptors of all clips, about 1 kB of memory each.
+
+    on_progress: called with the number of clips just read
 
     Raises:
         ConfigError: the dataset has no face descriptors
@@ -51,7 +53,7 @@ def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips
     config = opened.manifest.config
     view = Singles(target=False)
     catalog = read_catalog(opened.rows(), None, select_kind(config, view))
-    reader = Reader(catalog, view, 0, Shards(opened.place(catalog.shards, random=False)), warm=False)
+    reader = Reader(catalog, view, 0, Shards(opened.shard_source(catalog.shards, random=False)), warm=False)
     values = np.empty((len(catalog), IDENTITY_NUMBERS), np.float32)
     with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS if opened.remote else 1) as pool:
         for start in range(0, len(catalog), _CLIPS_AT_ONCE):
@@ -61,5 +63,5 @@ def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips
                     values[clip] = value
             except Unreadable as error:
                 raise DatasetError(f"{error.detail}: {error.reason}; run dataset.verify") from error
-            seen(len(part))
+            on_progress(len(part))
     return Embeddings(clips, values)

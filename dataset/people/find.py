@@ -18,7 +18,7 @@ I64 = NDArray[np.int64]
 
 THRESHOLD = 0.42
 """Distances between groups of clips of 9 people: at most 0.23 for one person, in one video each, at least 0.44 for two."""
-# 18 of 19 clips that were scaled by 0.7 and re-encoded at another frame rate are this close to their originals.
+# Of 19 clips scaled by 0.7 and re-encoded at another frame rate, 18 are within this distance of their originals.
 _DUPLICATE, _SAME_LENGTH = 0.28, 1.01
 
 
@@ -93,7 +93,7 @@ def findings(clips: pa.Table, people: pa.Table) -> dict[str, list[dict[str, Any]
     with database() as connection:
         connection.register("everything", clips)
         connection.execute(_VIEWS)
-        return {name: connection.sql(query).to_arrow_table().to_pylist() for name, query in _QUESTIONS.items()}
+        return {name: connection.sql(query).to_arrow_table().to_pylist() for name, query in _QUERIES.items()}
 
 
 # The main person of an identity is the one with most of its clips.
@@ -103,7 +103,7 @@ CREATE VIEW shares AS SELECT identity, person, count(*) AS n FROM clips GROUP BY
 CREATE VIEW main AS FROM shares QUALIFY row_number() OVER (PARTITION BY identity ORDER BY n DESC, person) = 1;
 """
 _NAMES = "list(DISTINCT identity ORDER BY identity) AS identities"
-_QUESTIONS = {
+_QUERIES = {
     "counts": "SELECT count(DISTINCT person) AS people, count(person) AS clips, count(*) - count(person) AS clips_without_face, "
     "count(DISTINCT identity) AS identities FROM everything",
     "people": f"SELECT person, count(*) AS clips, count(DISTINCT (identity, video)) AS videos, {_NAMES}, "

@@ -22,7 +22,7 @@ def as_text(answer: dict[str, Any], top: int) -> str:
     return "\n\n".join(parts)
 
 
-def figure(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A number rounded to four digits, a string unchanged, `-` for None."""
     if value is None:
         return "-"
@@ -42,10 +42,10 @@ def _counts(answer: dict[str, Any]) -> str:
     matching, everything = answer["counts"]["matching"], answer["counts"]["all"]
     what = "rejected" if answer["rejected"] else "kept"
     if answer["where"] is None:
-        rows = [[_HEADS.get(name, name), figure(count)] for name, count in matching.items()]
+        rows = [[_HEADS.get(name, name), format_value(count)] for name, count in matching.items()]
         return aligned([["", what], *rows])
     rows = [
-        [_HEADS.get(name, name), figure(count), figure(everything[name]), share(count, everything[name])]
+        [_HEADS.get(name, name), format_value(count), format_value(everything[name]), share(count, everything[name])]
         for name, count in matching.items()
     ]
     return aligned([["", "matching", f"all {what}", "share"], *rows])
@@ -60,7 +60,7 @@ def _measures(answer: dict[str, Any]) -> str:
         [
             name,
             share(found["present"], clips),
-            *(figure(found[head]) for head in heads[2:]),
+            *(format_value(found[head]) for head in heads[2:]),
             *([sparkline(found.get("histogram", []))] if drawn else []),
         ]
         for name, found in answer["measures"].items()
@@ -70,7 +70,7 @@ def _measures(answer: dict[str, Any]) -> str:
 
 def _outcomes(answer: dict[str, Any], name: str) -> str:
     clips = answer["counts"]["matching"]["clips"]
-    rows = [[figure(value), figure(count), share(count, clips)] for value, count in answer[name].items()]
+    rows = [[format_value(value), format_value(count), share(count, clips)] for value, count in answer[name].items()]
     return aligned([[name, "clips", "share"], *rows])
 
 
@@ -78,7 +78,12 @@ def _groups(answer: dict[str, Any], top: int) -> str:
     groups, clips = answer["groups"], answer["counts"]["matching"]["clips"]
     names = [name for name in groups[0] if name not in ("name", "clips")]
     rows = [
-        [figure(row["name"]), figure(row["clips"]), share(row["clips"], clips), *(figure(row[name]) for name in names)]
+        [
+            format_value(row["name"]),
+            format_value(row["clips"]),
+            share(row["clips"], clips),
+            *(format_value(row[name]) for name in names),
+        ]
         for row in groups[:top]
     ]
     heads = [answer["by"], "clips", "share", *(_HEADS.get(name, name) for name in names)]

@@ -34,7 +34,7 @@ from motionshards.dataset.query.where_values import CONDITION, NUMBER, TEXT, TEX
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.tables import INDEX
 
-# Arrow processes conditions recursively: it gets slow at a few thousand parts and crashes beyond.
+# Arrow processes conditions recursively: it becomes slow at a few thousand parts and crashes beyond.
 _MOST_PARTS, _DEEPEST, _LONGEST = 2000, 100, 1_000_000
 _ADVICE = {
     ast.BitAnd: "`&` is not part of this language; write `and`",
@@ -129,7 +129,7 @@ class _Reading:
 
     def _value(self, node: ast.expr) -> Value:
         if type(node) not in self._readers:
-            self._foreign(node, node)
+            self._unsupported(node, node)
         if self._depth == _DEEPEST:
             self._source.refuse(node, f"nested more than {_DEEPEST} levels deep")
         self._depth += 1
@@ -139,7 +139,7 @@ class _Reading:
             self._source.refuse(node, f"more than {_MOST_PARTS} parts; use `x in (…)` for long lists of values")
         return value
 
-    def _foreign(self, node: ast.expr, what: ast.AST) -> NoReturn:
+    def _unsupported(self, node: ast.expr, what: ast.AST) -> NoReturn:
         """Raise ConfigError for Python syntax that is not part of this language."""
         name = type(what).__name__
         self._source.refuse(node, _ADVICE.get(type(what), f"Python's {name} is not part of this language"))
@@ -221,13 +221,13 @@ class _Reading:
         if isinstance(node.op, ast.Not):
             return values.inverted(self.of_kind(node.operand, CONDITION))
         if isinstance(node.op, ast.Invert):
-            self._foreign(node, node.op)
+            self._unsupported(node, node.op)
         value = self.of_kind(node.operand, NUMBER)
         return values.negated(value) if isinstance(node.op, ast.USub) else value
 
     def _calculation(self, node: ast.BinOp) -> Value:
         if type(node.op) not in values.ARITHMETIC:
-            self._foreign(node, node.op)
+            self._unsupported(node, node.op)
         return values.calculated(type(node.op), self.of_kind(node.left, NUMBER), self.of_kind(node.right, NUMBER))
 
     def _logic(self, node: ast.BoolOp) -> Value:

@@ -113,7 +113,7 @@ class Catalog:
         parts = (arrays["row"], arrays["first"], arrays["identity"], arrays["shard"], *content)
         return hashlib.blake2b(b"".join(hashlib.blake2b(part.tobytes()).digest() for part in parts), digest_size=16).hexdigest()
 
-    def taking(self, keep: NDArray[np.bool_]) -> "Catalog":
+    def select(self, keep: NDArray[np.bool_]) -> "Catalog":
         """A catalog of the clips for which `keep`, bool [C], is True."""
         if keep.all():
             return self
@@ -171,7 +171,7 @@ def _starts(counts: I64) -> I64:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def selecting(where: pc.Expression | None, split: str | None, identities: Sequence[str] | None) -> pc.Expression | None:
+def all_conditions(where: pc.Expression | None, split: str | None, identities: Sequence[str] | None) -> pc.Expression | None:
     """The conjunction of the given conditions; None without any."""
     conditions = [] if where is None else [where]
     if split is not None:

@@ -153,8 +153,8 @@ def _video(table: pa.Table, members: _Members, described: NDArray[np.int64], kin
     arrays = {"video": video, "sound": members.single(SOUND), "landmarks": members.single(POINTS)}
     number = {name: pc.fill_null(table[name], 0).to_numpy() for name in ("video_frames", "fps", "audio_hz")}
     frames, hz = number["video_frames"].astype(np.int64), number["audio_hz"].astype(np.int64)
-    stored, heard = arrays["video"][:, 1] > 0, arrays["sound"][:, 1] > 0
-    if not ((frames >= stored) & (frames <= stored * _MOST_VIDEO_FRAMES) & (hz >= heard) & (hz <= heard * _MOST_HZ)).all():
+    stored, sounds = arrays["video"][:, 1] > 0, arrays["sound"][:, 1] > 0
+    if not ((frames >= stored) & (frames <= stored * _MOST_VIDEO_FRAMES) & (hz >= sounds) & (hz <= sounds * _MOST_HZ)).all():
         raise DatasetError("the index contradicts itself about video or sound: run dataset.verify")
     arrays |= {"video_frames": frames, "rate": _rates(number["fps"], stored), "audio_hz": hz}
     if members.are_frames(None).any():  # beside stills, the index does not describe measured frames

@@ -16,7 +16,7 @@ from motionshards.dataset.reading.index_arrays import COLUMNS
 from motionshards.dataset.reading.people_table import COLUMNS as PEOPLE_COLUMNS
 from motionshards.dataset.reading.people_table import read_people
 from motionshards.dataset.storage.remote import Remote, Retry, is_url, shown
-from motionshards.dataset.storage.shards import Place, ShardFile
+from motionshards.dataset.storage.shards import ShardFile, ShardSource
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, INDEX, PEOPLE, PLAN_DIR, WORK_DIR
@@ -103,7 +103,7 @@ class Opened:
             )
         return ShardFile(f"{split}/{name}.tar", entry.bytes, entry.sha256)
 
-    def place(
+    def shard_source(
         self,
         shards: Iterable[tuple[str, str]],
         *,
@@ -112,9 +112,9 @@ class Opened:
         cache_bytes: int = 0,
         retry: Retry = Retry(),  # noqa: B008 - frozen
         storage_options: Mapping[str, Any] | None = None,
-    ) -> Place:
+    ) -> ShardSource:
         """Where and how to read the tars of these (split, name). Raises DatasetError: dataset.json does not list one."""
-        return Place(
+        return ShardSource(
             root=self.root,
             shards=tuple(self.file(split, name) for split, name in shards),
             remote=self.remote,

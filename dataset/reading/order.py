@@ -75,7 +75,7 @@ class Order:
         place, repeat = self._mixed(epoch, numbers)
         return Slots(units[place], epoch * self.repeats + repeat)
 
-    def near(self, epoch: int, numbers: I64, count: int) -> I64:
+    def substitutes(self, epoch: int, numbers: I64, count: int) -> I64:
         """`count` random substitutes for each slot, int64 [len(numbers),count], from the same window."""
         low, high = self._bounds(epoch, numbers // self.repeats)
         drawn = hashed(self.seed, epoch, numbers[:, None], np.arange(count))

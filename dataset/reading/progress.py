@@ -29,7 +29,7 @@ def as_state(progress: Progress, sequence: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_state(state: Mapping[str, Any], sequence: Mapping[str, Any]) -> Progress:
-    """The position in a state. Raises ConfigError: it is no such state, or of a different sequence, naming the differences."""
+    """The position in a state. Raises ConfigError: it is not such a state, or has different settings."""
     try:
         if state["version"] != _VERSION:
             raise ConfigError(f"the loader's state has version {state['version']}, this release reads version {_VERSION}")

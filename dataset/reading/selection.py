@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from motionshards.dataset.query.where import parse
-from motionshards.dataset.reading.catalog import Catalog, read_catalog, selecting
+from motionshards.dataset.reading.catalog import Catalog, all_conditions, read_catalog
 from motionshards.dataset.reading.index_arrays import Kind
 from motionshards.dataset.reading.open_dataset import Opened
 from motionshards.dataset.reading.people_table import COLUMNS
@@ -53,7 +53,7 @@ def select_clips(
     try:
         condition = None if where is None else parse(where, _SCHEMA)
         rows = opened.rows_with_people() if where and _PEOPLE_COLUMNS.search(where) else opened.rows()
-        catalog = read_catalog(rows, selecting(condition, split, people), kind)
+        catalog = read_catalog(rows, all_conditions(condition, split, people), kind)
     except pa.ArrowException as error:
         raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
     if absent := sorted(set(people or ()) - set(catalog.identities)):
@@ -75,10 +75,10 @@ def _usable(catalog: Catalog, view: View) -> tuple[Catalog, dict[str, int]]:
     excluded = {}
     if catalog.of_video and (without := catalog.n_shown == 0).any():
         excluded["no video"] = int(without.sum())
-        catalog = catalog.taking(~without)
+        catalog = catalog.select(~without)
     left = np.ones(len(catalog), np.bool_)
     for reason, without in view.unusable(catalog):
         if count := int((left & without).sum()):
             excluded[reason] = count
         left &= ~without
-    return catalog.taking(left), excluded
+    return catalog.select(left), excluded

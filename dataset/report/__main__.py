@@ -21,7 +21,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 from cyclopts.validators import Number
 
-from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
+from motionshards.dataset.commandline import LocalDatasetArgument, OutputOptions, command, show
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.report.content import gather
 from motionshards.dataset.report.formatting import size
@@ -35,7 +35,7 @@ _MOST_SAMPLES = 200  # a page of about 5 MB
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Reporting, OfLocalDataset):
+class ReportOptions(OutputOptions, LocalDatasetArgument):
     """Options of `motionshards report`."""
 
     output: Path | None = None

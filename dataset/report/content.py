@@ -63,7 +63,7 @@ class Content:
     yields: number of clips left after each part of it
     frames: by reason, the images of its cases, uint8 [H,W,3], or None where none could be decoded
     frames_from: location of the videos; empty if no rejected clip is shown
-    frames_trouble: why no video could be opened at all; else empty
+    frames_error: why no video could be opened at all; else empty
     aus: None in a dataset without action units
     separation, separated: separation of identities by face descriptors, and its number of clips; None without descriptors
     people: findings of `dataset.people` about all clips; None without an up-to-date people.parquet
@@ -78,7 +78,7 @@ class Content:
     samples: tuple[Sample, ...]
     frames: Mapping[str, list[Rgb | None]] = field(repr=False)
     frames_from: str
-    frames_trouble: str
+    frames_error: str
     aus: ActionUnits | None
     separation: Separation | None
     separated: int
@@ -111,7 +111,7 @@ def gather(
     rejections = read_rejections(data.out, seed)
     source = source or data.manifest.input
     separated = _embeddings(data, clips, seed)
-    frames, trouble = _rejected_frames(rejections, source)
+    frames, error = _rejected_frames(rejections, source)
     return Content(
         name=data.out.resolve().name,
         manifest=data.manifest,
@@ -122,7 +122,7 @@ def gather(
         samples=tuple(read_samples(data.out, clips.row[choose(clips, samples, seed)], videos)),
         frames=frames,
         frames_from=source if rejections.total else "",
-        frames_trouble=trouble,
+        frames_error=error,
         aus=_action_units(data, clips, seed),
         separation=separated and separation(*separated),
         separated=len(separated[0]) if separated else 0,

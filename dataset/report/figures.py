@@ -14,7 +14,7 @@ _FEW_CLIPS = 40  # up to this number of clips per identity, each number has its 
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class GroupTotals:
     """Totals of a split, an identity or the dataset: clips, stored frames, seconds of source video, distinct identities."""
 
     name: str
@@ -25,7 +25,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Moving:
+class VideoTotals:
     """Totals of stored video: clips, frames and seconds; and the clips and seconds of these with sound."""
 
     clips: int
@@ -51,15 +51,15 @@ class Figures:
     """
 
     listed: int
-    total: Share
-    splits: tuple[Share, ...]
-    moving: Moving | None
+    total: GroupTotals
+    splits: tuple[GroupTotals, ...]
+    moving: VideoTotals | None
     measures: dict[str, Distribution]
     faces: Distribution
     pose: NDArray[np.int64] = field(repr=False)
     clips_each: Distribution
-    longest: tuple[Share, ...]
-    shortest: tuple[Share, ...]
+    longest: tuple[GroupTotals, ...]
+    shortest: tuple[GroupTotals, ...]
 
 
 def figures(clips: Clips) -> Figures:
@@ -69,15 +69,17 @@ def figures(clips: Clips) -> Figures:
     order = np.lexsort((np.arange(len(identities.clips)), -identities.seconds))  # ties by name
     return Figures(
         listed=clips.listed,
-        total=Share("all", len(clips), int(clips.n_frames.sum()), float(np.nansum(clips.duration_s)), len(clips.identities)),
+        total=GroupTotals(
+            "all", len(clips), int(clips.n_frames.sum()), float(np.nansum(clips.duration_s)), len(clips.identities)
+        ),
         splits=_splits(clips),
         moving=_moving(clips),
         measures=_measures(clips),
         faces=of_counts(clips.faces, clips.faces_absent),
         pose=clips.pose,
         clips_each=_clips_each(identities.clips),
-        longest=identities.shares(clips.identities, order[:shown].tolist()),
-        shortest=identities.shares(clips.identities, order[::-1][:shown].tolist()),
+        longest=identities.totals(clips.identities, order[:shown].tolist()),
+        shortest=identities.totals(clips.identities, order[::-1][:shown].tolist()),
     )
 
 
@@ -88,14 +90,16 @@ def _measures(clips: Clips) -> dict[str, Distribution]:
     return {name: distribution(value) for name, value in values.items()}
 
 
-def _moving(clips: Clips) -> Moving | None:
-    frames, fps, heard = (clips.measures[name].astype(np.float64) for name in ("video_frames", "fps", "has_audio"))
-    stored, heard = np.isfinite(frames), heard == 1
+def _moving(clips: Clips) -> VideoTotals | None:
+    frames, fps, has_sound = (clips.measures[name].astype(np.float64) for name in ("video_frames", "fps", "has_audio"))
+    stored, has_sound = np.isfinite(frames), has_sound == 1
     if not stored.any():
         return None
     seconds = np.nan_to_num(frames / fps)
     frames_stored = int(frames[stored].sum())
-    return Moving(int(stored.sum()), frames_stored, float(seconds.sum()), int(heard.sum()), float(seconds[heard].sum()))
+    return VideoTotals(
+        int(stored.sum()), frames_stored, float(seconds.sum()), int(has_sound.sum()), float(seconds[has_sound].sum())
+    )
 
 
 def _clips_each(clips: NDArray[np.int64]) -> Distribution:
@@ -103,11 +107,11 @@ def _clips_each(clips: NDArray[np.int64]) -> Distribution:
     return of_counts(np.bincount(clips, minlength=1), 0) if few else distribution(clips.astype(np.float64))
 
 
-def _splits(clips: Clips) -> tuple[Share, ...]:
+def _splits(clips: Clips) -> tuple[GroupTotals, ...]:
     sums = _Sums.by(clips.split, len(clips.splits), clips)
     pairs = np.unique(clips.split.astype(np.int64) * len(clips.identities) + clips.identity)
     identities = np.bincount(pairs // max(len(clips.identities), 1), minlength=len(clips.splits))
-    return sums.shares(clips.splits, range(len(clips.splits)), identities.tolist())
+    return sums.totals(clips.splits, range(len(clips.splits)), identities.tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +128,12 @@ class _Sums:
         seconds = np.bincount(group, np.nan_to_num(clips.duration_s), groups).astype(np.float64)
         return cls(np.bincount(group, minlength=groups).astype(np.int64), frames, seconds)
 
-    def shares(self, names: Sequence[str], groups: Iterable[int], identities: Sequence[int] | None = None) -> tuple[Share, ...]:
+    def totals(
+        self, names: Sequence[str], groups: Iterable[int], identities: Sequence[int] | None = None
+    ) -> tuple[GroupTotals, ...]:
         """Totals of the groups with these numbers; `identities`: distinct identities of each, unless groups are identities."""
         return tuple(
-            Share(
+            GroupTotals(
                 names[group],
                 int(self.clips[group]),
                 int(self.frames[group]),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from motionshards.dataset.plotting.overlay import CHAINS, head_axes
 from motionshards.dataset.report.markup import Markup, element
-from motionshards.dataset.report.samples import Moving, Shown
+from motionshards.dataset.report.samples import ClipVideo, ShownFrame
 from motionshards.schemas.action_units import INTENSITIES, MOST
 from motionshards.transforms.extract.encode import encode_jpegs
 
@@ -33,7 +33,7 @@ def image(rgb: NDArray[np.uint8], alt: str) -> Markup:
     return element("img", src=f"data:image/jpeg;base64,{content}", alt=alt, decoding="async", **shape)
 
 
-def overlay(shown: Shown) -> Markup:
+def overlay(shown: ShownFrame) -> Markup:
     """An SVG with landmarks, face box and head pose, to be placed over the frame."""
     height, width = shown.rgb.shape[:2]
     drawn = [*_box(shown.box_px), *_lines(shown.points_px), *_axes(shown, max(width, height))]
@@ -60,7 +60,7 @@ def _path(points: NDArray[np.float32]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points.tolist())
 
 
-def _axes(shown: Shown, side: int) -> list[Markup]:
+def _axes(shown: ShownFrame, side: int) -> list[Markup]:
     """The head's right, up and forward axes as lines from the tip of the nose, or from the center of the box."""
     if shown.pose_deg is None:
         return []
@@ -72,7 +72,7 @@ def _axes(shown: Shown, side: int) -> list[Markup]:
     ]
 
 
-def _origin(shown: Shown, side: int) -> tuple[float, float]:
+def _origin(shown: ShownFrame, side: int) -> tuple[float, float]:
     if shown.points_px is not None:
         return float(shown.points_px[30, 0]), float(shown.points_px[30, 1])
     if shown.box_px is not None:
@@ -94,7 +94,7 @@ def au_bars(aus: NDArray[np.float32]) -> Markup:
     return element("svg", parts, class_="aus", viewBox="0 0 201 41", role="img", aria_label=label)
 
 
-def video(moving: Moving, alt: str) -> list[Markup]:
+def video(moving: ClipVideo, alt: str) -> list[Markup]:
     """The player of a stored video, if it is embedded, and the waveform of its sound, if any."""
     shown = []
     if moving.mp4 is not None:

@@ -7,12 +7,12 @@ import base64
 import hashlib
 from importlib import resources
 
-from motionshards.dataset.report import parts_clips, parts_identity, parts_made, parts_measured
+from motionshards.dataset.report import parts_build, parts_clips, parts_identity, parts_statistics
 from motionshards.dataset.report.content import Content
 from motionshards.dataset.report.formatting import hours, plural, size, whole
 from motionshards.dataset.report.markup import Markup, element, joined
 
-_PARTS = (parts_clips, parts_measured, parts_identity, parts_made)
+_PARTS = (parts_clips, parts_statistics, parts_identity, parts_build)
 
 
 def page(content: Content) -> str:

@@ -151,7 +151,7 @@ def _found_by(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _image(sample: Sample) -> Markup:
     if sample.shown is None:
-        return _nothing(f"cannot be read: {sample.trouble}")
+        return _nothing(f"cannot be read: {sample.error}")
     alt = f"Frame {sample.shown.number} of {sample.row['key']}"
     return element("div", image(sample.shown.rgb, alt), overlay(sample.shown), class_="image")
 
@@ -169,12 +169,12 @@ def _rejected(content: Content) -> Markup:
     if not content.rejections.total:
         return element("div", heading, note("No clip was rejected."))
     words = "Up to six random clips for each reason. "
-    if content.frames_trouble:
-        trouble = [element("p", f"No images: {content.frames_trouble}.", class_="note")]
+    if content.frames_error:
+        error = [element("p", f"No images: {content.frames_error}.", class_="note")]
     else:
-        words, trouble = f"{words}Frames are decoded from the videos in {content.frames_from}; damaged ones often have none.", []
+        words, error = f"{words}Frames are decoded from the videos in {content.frames_from}; damaged ones often have none.", []
     blocks = [_reason(content, reason, count) for reason, count in content.rejections.counts.items()]
-    return element("div", heading, note(words), trouble, blocks)
+    return element("div", heading, note(words), error, blocks)
 
 
 def _reason(content: Content, reason: str, count: int) -> Markup:

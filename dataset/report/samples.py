@@ -42,7 +42,7 @@ _COLUMNS = 240
 
 
 @dataclass(frozen=True, slots=True)
-class Moving:
+class ClipVideo:
     """The stored video of a clip.
 
     seconds: its duration
@@ -58,7 +58,7 @@ class Moving:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownFrame:
     """The frame that represents a clip. Coordinates are in pixels of that frame, the top left pixel's center at (0, 0).
 
     number: index among the stored frames, or among the measured ones if there are no stills
@@ -76,7 +76,7 @@ class Shown:
     box_px: list[float] | None
     pose_deg: list[float] | None
     aus: NDArray[np.float32] | None
-    moving: Moving | None = None
+    moving: ClipVideo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ class Sample:
     """A clip: its row of the index, and its frame, or the reason why it cannot be read."""
 
     row: dict[str, Any]
-    shown: Shown | None
-    trouble: str = ""
+    shown: ShownFrame | None
+    error: str = ""
 
 
 def read_samples(out: Path, rows: Rows, videos: int) -> Iterator[Sample]:
@@ -130,7 +130,7 @@ def _each(out: Path, rows: Rows, suffix: str) -> Iterator[NDArray[np.float32] | 
             yield None
 
 
-def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> Shown:
+def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> ShownFrame:
     """Read the middle frame, or the nearest one in which a face was found."""
     members = read_members(stream, _members(row["members"], META, LANDMARKS, AUS, *_OF_VIDEO))
     arrays = decode_arrays(members, row["n_frames"])
@@ -144,7 +144,7 @@ def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> Shown:
         (rgb,) = decode_frames([read_members(stream, _members(row["members"], suffix))[suffix]])
     else:
         (rgb,) = motion.frames(np.array([number * motion.video.every]))
-    return Shown(
+    return ShownFrame(
         number,
         rgb,
         points_px=_known(None if landmarks is None else landmarks[number]),
@@ -155,12 +155,12 @@ def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> Shown:
     )
 
 
-def _moving(motion: Motion, plays: bool) -> Moving:
+def _moving(motion: Motion, plays: bool) -> ClipVideo:
     mp4, frames = motion.playable(_MOST_VIDEO_BYTES) if plays else (None, 0)
     sound = motion.sound()
     edges = None if sound is None else envelope(sound.samples, _COLUMNS)
     rate = motion.video.rate
-    return Moving(float(len(motion) / rate), mp4, float(frames / rate), edges)
+    return ClipVideo(float(len(motion) / rate), mp4, float(frames / rate), edges)
 
 
 def _frame_to_show(count: int, landmarks: NDArray[np.float32] | None) -> int:

@@ -37,13 +37,13 @@ def directory_of(where: str) -> Iterator[tuple[Path, Bucket | None]]:
 @contextmanager
 def contents(bucket: Bucket | None, out: Path, files: Sequence[Path]) -> Iterator[None]:
     """Download the contents of files within the block. Does nothing without an object store."""
-    there = [] if bucket is None else [file for file in files if file.exists()]
+    present = [] if bucket is None else [file for file in files if file.exists()]
     if bucket is not None:
-        pull(bucket, out, [file.relative_to(out).as_posix() for file in there])
+        pull(bucket, out, [file.relative_to(out).as_posix() for file in present])
     try:
         yield
     finally:
-        for file in there:
+        for file in present:
             file.write_bytes(b"")
 
 

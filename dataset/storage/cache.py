@@ -25,8 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from motionshards.dataset.storage.cache_files import SHARED, alone, is_file_at, release, reserve, take
-from motionshards.dataset.storage.cache_room import LOCK, PART, SHARD, make_room
+from motionshards.dataset.storage.cache_eviction import LOCK, PART, SHARD, make_room
+from motionshards.dataset.storage.cache_files import SHARED, exclusive_lock, is_file_at, open_locked, release, reserve
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError
 
@@ -79,7 +79,7 @@ class ShardCache:
         self.times_over = 0
         """How often this object exceeded the limit because all other shards were in use."""
         try:
-            with alone(directory / _ROOM):
+            with exclusive_lock(directory / _ROOM):
                 pass
         except OSError as error:
             raise ConfigError(f"{directory} cannot be used as a cache: {error.strerror}") from error
@@ -105,7 +105,7 @@ class ShardCache:
 
     def drop(self, name: str) -> None:
         """Remove a damaged shard. Current holders keep it; the next `hold` downloads it again."""
-        with alone(self.directory / _ROOM):
+        with exclusive_lock(self.directory / _ROOM):
             self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
@@ -115,7 +115,7 @@ class ShardCache:
 
     def _held(self, name: str, size: int) -> Held | None:
         try:
-            descriptor = take(self._path(name), SHARED)
+            descriptor = open_locked(self._path(name), SHARED)
         except FileNotFoundError:
             return None
         assert descriptor is not None  # SHARED waits
@@ -128,7 +128,7 @@ class ShardCache:
 
     def _downloaded(self, name: str, size: int, fetch: Callable[[BinaryIO], None], sha256: str | None) -> Held | None:
         """Download a shard and hold it; None if another process downloaded it in the meantime."""
-        with alone(self.directory / (name + LOCK), brief=True):
+        with exclusive_lock(self.directory / (name + LOCK), temporary=True):
             if self.has(name):
                 return None
             part = self.directory / (name + PART)
@@ -144,7 +144,7 @@ class ShardCache:
 
     def _created(self, part: Path) -> int:
         """Create an empty file. A dead download's file is not reused, as another process may still have it open."""
-        with alone(self.directory / _ROOM):
+        with exclusive_lock(self.directory / _ROOM):
             part.unlink(missing_ok=True)
             return os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
@@ -167,7 +167,7 @@ class ShardCache:
 
     def _reserve(self, descriptor: int, size: int, is_disk_full: bool) -> None:
         """Make room and allocate it before the download starts, so that other processes count it."""
-        with alone(self.directory / _ROOM):
+        with exclusive_lock(self.directory / _ROOM):
             os.ftruncate(descriptor, 0)
             most = self.limit_bytes - size
             if is_disk_full:
@@ -188,11 +188,11 @@ class ShardCache:
 
     def _named(self, descriptor: int, part: Path, path: Path, size: int) -> Held:
         """Rename a complete download and lock it for reading, under the room lock, so that it is not evicted in between."""
-        with alone(self.directory / _ROOM):
+        with exclusive_lock(self.directory / _ROOM):
             if not is_file_at(descriptor, part):  # the directory was removed; the open file stays usable until it is closed
                 return Held(os.dup(descriptor), size)
             part.replace(path)
-            held = take(path, SHARED)
+            held = open_locked(path, SHARED)
         assert held is not None  # SHARED waits
         return Held(held, size)
 

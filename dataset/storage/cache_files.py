@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SHARED, ALONE, ALONE_OR_NOT = fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX | fcntl.LOCK_NB
+SHARED, EXCLUSIVE, EXCLUSIVE_NONBLOCKING = fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX | fcntl.LOCK_NB
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
-def take(path: Path, lock: int, make: bool = False) -> int | None:
-    """Open and lock the file at `path`; returns its descriptor, or None if it is locked and `lock` is ALONE_OR_NOT.
+def open_locked(path: Path, lock: int, create: bool = False) -> int | None:
+    """Open and lock the file at `path`; returns its descriptor, or None if it is locked and `lock` is EXCLUSIVE_NONBLOCKING.
 
-    make: create the file if it does not exist
+    create: create the file if it does not exist
 
     Raises:
-        FileNotFoundError: there is no such file or, with `make`, no directory for it
+        FileNotFoundError: there is no such file or, with `create`, no directory for it
     """
     while True:
-        descriptor = os.open(path, _CREATE if make else os.O_RDONLY | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, _CREATE if create else os.O_RDONLY | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, lock)
             if is_file_at(descriptor, path):
@@ -45,21 +45,21 @@ def release(descriptor: int) -> None:
 
 
 @contextmanager
-def alone(path: Path, brief: bool = False) -> Iterator[None]:
+def exclusive_lock(path: Path, temporary: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on the file at `path` within the block; creates file and directory.
 
-    brief: remove the file at the end
+    temporary: remove the file at the end
     """
     descriptor = None
     while descriptor is None:
         try:
-            descriptor = take(path, ALONE, make=True)
+            descriptor = open_locked(path, EXCLUSIVE, create=True)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        if brief and is_file_at(descriptor, path):
+        if temporary and is_file_at(descriptor, path):
             path.unlink(missing_ok=True)
         release(descriptor)
 
@@ -67,7 +67,7 @@ def alone(path: Path, brief: bool = False) -> Iterator[None]:
 def unlink_unless_locked(path: Path) -> bool:
     """Remove a file unless it is locked; returns False if it is locked, True if it is gone."""
     try:
-        descriptor = take(path, ALONE_OR_NOT)
+        descriptor = open_locked(path, EXCLUSIVE_NONBLOCKING)
         if descriptor is None:
             return False
         path.unlink()

@@ -75,9 +75,9 @@ class HubRepository:
         files = [each for each in found if isinstance(each, RepoFile)]
         return {file.path: HubFile(file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in files}
 
-    def commit(self, files: Mapping[str, Path], gone: Iterable[str] = ()) -> None:
+    def commit(self, files: Mapping[str, Path], deleted: Iterable[str] = ()) -> None:
         """Upload files, by their paths in the repository, and delete others; in one commit, or several for hundreds of files."""
-        delete = list(map(glob.escape, gone))
+        delete = list(map(glob.escape, deleted))
         if not files and not delete:
             return
         # upload_folder uploads a whole directory: create one with links to the files.

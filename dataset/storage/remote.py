@@ -27,7 +27,7 @@ from motionshards.schemas.errors import ConfigError
 _PROGRESS_BYTES = 1 << 20
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LOG = logging.getLogger(__name__)
-_CHANCE = random.SystemRandom()  # stateless: changes no seeded generator, and processes do not wait in lockstep
+_RANDOM = random.SystemRandom()  # stateless: changes no seeded generator, and processes do not wait in lockstep
 
 
 def is_url(where: str) -> bool:
@@ -64,10 +64,10 @@ class Retry:
         if self.attempts < 1 or self.first_wait_s < 0 or self.most_wait_s < 0 or self.stall_s <= 0:
             raise ConfigError(f"{self}: attempts must be at least 1, stall_s positive, and pauses not negative")
 
-    def wait_s(self, failures: int, asked_s: float | None = None) -> float:
+    def wait_s(self, failures: int, requested_s: float | None = None) -> float:
         """Seconds to wait after this many consecutive failures, at least what the server requested, at most `most_wait_s`."""
-        pause = self.first_wait_s * 2 ** min(failures - 1, 32) * _CHANCE.uniform(0.5, 1)
-        return float(min(self.most_wait_s, max(pause, asked_s or 0)))
+        pause = self.first_wait_s * 2 ** min(failures - 1, 32) * _RANDOM.uniform(0.5, 1)
+        return float(min(self.most_wait_s, max(pause, requested_s or 0)))
 
 
 class Store(Protocol):
@@ -92,14 +92,14 @@ class Remote:
         Raises:
             ConfigError: the URL is invalid, options are unknown, or the package for its scheme is not installed
         """
-        self._made_of = (root, retry, dict(storage_options or {}))
+        self._arguments = (root, retry, dict(storage_options or {}))
         self._retry = retry
         self._building = threading.Lock()
         self.where = shown(root)
-        self._of_process = os.getpid(), _store(*self._made_of)
+        self._of_process = os.getpid(), _store(*self._arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Remote, self._made_of
+        return Remote, self._arguments
 
     def read(self, path: str, start: int, stop: int) -> bytes:
         """Read exactly the bytes [start, stop) of root/path. Raises Unreadable."""
@@ -123,7 +123,7 @@ class Remote:
         self._copy(path, to, 0, size)
 
     def _copy(self, path: str, to: BinaryIO, at: int, stop: int | None) -> None:
-        patience = _Patience(self._retry, f"{self.where.rstrip('/')}/{path}", at)
+        attempts = _Attempts(self._retry, f"{self.where.rstrip('/')}/{path}", at)
         while at != stop:
             try:
                 with closing(self._store.pieces(path, at, stop)) as pieces:
@@ -137,7 +137,7 @@ class Remote:
                 if at < stop:
                     raise Transient("truncated", f"{at} of {stop} bytes")
             except Unreadable as error:
-                patience.wait(error, at)
+                attempts.wait(error, at)
 
     @property
     def _store(self) -> Store:
@@ -145,11 +145,11 @@ class Remote:
         if self._of_process[0] != os.getpid():
             with self._building:
                 if self._of_process[0] != os.getpid():
-                    self._of_process = os.getpid(), _store(*self._made_of)
+                    self._of_process = os.getpid(), _store(*self._arguments)
         return self._of_process[1]
 
 
-class _Patience:
+class _Attempts:
     """Counts failures of one transfer since its last progress."""
 
     def __init__(self, retry: Retry, what: str, at: int) -> None:

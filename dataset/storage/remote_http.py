@@ -86,9 +86,9 @@ class HttpStore:
             yield
         except HTTPError as error:
             why = _cause(error)
-            raise Transient("truncated" if isinstance(why, IncompleteRead) else "unreachable", self._words(why)) from None
+            raise Transient("truncated" if isinstance(why, IncompleteRead) else "unreachable", self._description(why)) from None
 
-    def _words(self, error: Exception) -> str:
+    def _description(self, error: Exception) -> str:
         match error:
             case NewConnectionError():
                 return "no connection"

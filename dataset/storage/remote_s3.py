@@ -79,8 +79,8 @@ def _refused(answer: dict[str, Any]) -> Unreadable:
     code, status = str(answer.get("Error", {}).get("Code", "")), int(about.get("HTTPStatusCode", 500))
     if status == 416:
         return Unreadable("truncated", "fewer bytes than expected")
-    asked = str(about.get("HTTPHeaders", {}).get("retry-after", ""))
-    refused = refusal(status, float(asked) if asked.isdigit() else None)
+    retry_after = str(about.get("HTTPHeaders", {}).get("retry-after", ""))
+    refused = refusal(status, float(retry_after) if retry_after.isdigit() else None)
     if code and not code.isdigit():
         refused.detail += f" ({code})"
     return refused

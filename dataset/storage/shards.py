@@ -36,7 +36,7 @@ class ShardFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ShardSource:
     """Where the shards are, and how to read them. Pickled for other processes.
 
     root: directory or URL
@@ -64,12 +64,12 @@ class _Open(Protocol):
 
 
 class Shards:
-    """The shards of a place. Thread-safe; must not be used across a fork."""
+    """The shards of a source. Thread-safe; must not be used across a fork."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._remote = Remote(place.root, place.retry, place.storage_options) if place.remote else None
-        self._cache = ShardCache(place.cache, place.cache_bytes) if place.cache else None
+    def __init__(self, source: ShardSource) -> None:
+        self._source = source
+        self._remote = Remote(source.root, source.retry, source.storage_options) if source.remote else None
+        self._cache = ShardCache(source.cache, source.cache_bytes) if source.cache else None
         self._open: OrderedDict[int, _Shared] = OrderedDict()
         self._lock = threading.Lock()
         self._opening: dict[int, threading.Lock] = {}
@@ -84,13 +84,13 @@ class Shards:
         self._recall(shard)
         try:
             if self._remote is not None and self._cache is None:
-                return self._remote.read(self._place.shards[shard].path, offset, offset + size)
+                return self._remote.read(self._source.shards[shard].path, offset, offset + size)
             content = self._pread(shard, offset, size)
         except Unreadable as error:
             self._remember(shard, error)
             raise
         if len(content) != size:
-            raise Unreadable("truncated", f"{self._place.shards[shard].path} ends before byte {offset + size}")
+            raise Unreadable("truncated", f"{self._source.shards[shard].path} ends before byte {offset + size}")
         return content
 
     def expect(self, shard: int, start: int, stop: int) -> None:
@@ -116,7 +116,7 @@ class Shards:
             except OSError as error:
                 self._forget(shard)
                 if not again:  # network file systems have stale handles; a new one may work
-                    raise Unreadable("unreachable", f"{self._place.shards[shard].path}: {error.strerror}") from error
+                    raise Unreadable("unreachable", f"{self._source.shards[shard].path}: {error.strerror}") from error
         raise AssertionError
 
     def _recall(self, shard: int) -> None:
@@ -152,9 +152,9 @@ class Shards:
             return file
 
     def _opened(self, shard: int) -> _Open:
-        requested = self._place.shards[shard]
+        requested = self._source.shards[shard]
         if self._remote is None:
-            return _open_local(Path(self._place.root) / requested.path, requested.path, self._place.random)
+            return _open_local(Path(self._source.root) / requested.path, requested.path, self._source.random)
         assert self._cache is not None
         remote, name = self._remote, f"{requested.sha256}.tar"
         return self._cache.hold(
@@ -165,8 +165,8 @@ class Shards:
         """Held shards cannot be evicted, so all processes together hold at most half of the cache, and at least one each."""
         if self._cache is None:
             return _MOST_OPEN
-        largest = max(shard.bytes for shard in self._place.shards)
-        return max(1, min(_MOST_OPEN, self._place.cache_bytes // 2 // self._place.holders // max(1, largest)))
+        largest = max(shard.bytes for shard in self._source.shards)
+        return max(1, min(_MOST_OPEN, self._source.cache_bytes // 2 // self._source.holders // max(1, largest)))
 
     def _forget(self, shard: int) -> None:
         with self._lock:

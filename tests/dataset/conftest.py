@@ -1,4 +1,4 @@
-"""Datasets that many tests read and none changes, and where builds and pushes of tests run."""
+"""Read-only datasets shared by many tests, and fixtures that run builds in this process and pushes to a local Hub."""
 
 import shutil
 import zipfile
@@ -57,7 +57,7 @@ def samples(data_with_aus: Path) -> dict[str, Sample]:
 
 @pytest.fixture(scope="session")
 def built(demo_videos: Path, once: Callable[..., Path]) -> Path:
-    """A dataset of eight kept clips and a rejected one in several shards; copy it before changing it."""
+    """A dataset of eight kept clips and a rejected one, in several shards; read-only."""
 
     def videos(root: Path) -> None:
         shutil.copytree(demo_videos, root)
@@ -76,19 +76,19 @@ def built(demo_videos: Path, once: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def copy(built: Path, tmp_path: Path) -> Path:
-    """A copy of it, free to be changed."""
+    """A copy of it, which the test may change."""
     return Path(shutil.copytree(built, tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")
 def noise_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty clips of noise with landmarks and action units, whose video never was; read it only."""
+    """Thirty clips of noise with landmarks and action units, without source videos; read-only."""
     return make_dataset(tmp_path_factory.mktemp("preview-made") / "data", 30, aus=True)
 
 
 @pytest.fixture(scope="session")
 def faces(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four utterances of a face, built from a zip archive; read it only."""
+    """Four utterances with a face, built from a zip archive; read-only."""
     root = tmp_path_factory.mktemp("preview-faces")
     with zipfile.ZipFile(root / "test.zip", "w") as archive:
         for path in sorted((demo_videos / "test").rglob("*.mp4")):
@@ -101,7 +101,7 @@ def faces(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Builds run in this process; but for tests whose names say that they are of workers."""
+    """Run builds in this process, except in tests with `workers` in their names."""
     if "workers" in request.node.name:
         yield
         return
@@ -111,7 +111,7 @@ def quick(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Hub]":
-    """A Hub of this test's own, to which this process is logged in."""
+    """A separate local Hub for each test, to which this process is logged in."""
     from hub_here import hub_here
 
     with hub_here(tmp_path, monkeypatch) as hub:

@@ -1,4 +1,4 @@
-"""Arguments of streams and loaders that are wrong are reported in one line that says what is expected."""
+"""Invalid arguments of streams and loaders are reported in one line with the expected values."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from motionshards.schemas.errors import ConfigError
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 clips in 2 shards; do not change it."""
+    """20 clips in 2 shards; read-only."""
     return make_dataset(tmp_path_factory.mktemp("arguments"), 20)
 
 
@@ -51,7 +51,7 @@ def stream_of(data: Any, **options: Any) -> ClipStream:
         ({"cache_bytes": "1GB"}, "cache_bytes must be an integer"),
     ],
 )
-def test_a_wrong_argument_of_a_stream_is_reported_in_one_line(data: Path, wrong: dict[str, Any], expected: str) -> None:
+def test_an_invalid_argument_of_a_stream_is_reported_in_one_line(data: Path, wrong: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected) as raised:
         stream_of(data, **wrong)
     assert "\n" not in str(raised.value)
@@ -70,20 +70,20 @@ def test_a_wrong_argument_of_a_stream_is_reported_in_one_line(data: Path, wrong:
         ({"augment": lambda batch: batch}, "augment must be an Augment or None"),
     ],
 )
-def test_a_wrong_argument_of_a_loader_is_reported_in_one_line(data: Path, wrong: dict[str, Any], expected: str) -> None:
+def test_an_invalid_argument_of_a_loader_is_reported_in_one_line(data: Path, wrong: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected) as raised:
         make_loader(stream_of(data), **wrong)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is available")
-def test_cuda_where_there_is_none_is_reported_in_one_line(data: Path) -> None:
+def test_missing_cuda_is_reported_in_one_line(data: Path) -> None:
     for device in ("cuda", "cuda:1", torch.device("cuda")):
         with pytest.raises(ConfigError, match="CUDA is not available on this machine"):
             make_loader(stream_of(data), device=device)
 
 
-def test_wrong_sources_and_streams_are_reported_in_one_line(data: Path) -> None:
+def test_invalid_sources_and_streams_are_reported_in_one_line(data: Path) -> None:
     with pytest.raises(ConfigError, match="source must be a path"):
         stream_of(None)
     with pytest.raises(ConfigError, match="make_loader takes a ClipStream"):
@@ -95,7 +95,7 @@ def test_wrong_sources_and_streams_are_reported_in_one_line(data: Path) -> None:
 
 
 @pytest.mark.parametrize("epoch", [-1, None, "1", 0.5])
-def test_wrong_epochs_are_reported(data: Path, epoch: Any) -> None:
+def test_invalid_epochs_are_reported(data: Path, epoch: Any) -> None:
     stream = stream_of(data)
     with pytest.raises(ConfigError, match="epoch must be an integer of at least 0"):
         stream.set_epoch(epoch)

@@ -1,4 +1,4 @@
-"""Builds into object stores: the bytes of the disk, whole or absent, whatever the store does, which is on this machine."""
+"""Builds into a local object store write the bytes of builds on disk, in objects that are complete or absent."""
 
 import hashlib
 import os
@@ -28,9 +28,9 @@ URL = "s3://data/faces"
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with s3_here() as made:
-        use(made.environment, monkeypatch)
-        yield made
+    with s3_here() as started:
+        use(started.environment, monkeypatch)
+        yield started
 
 
 def use(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def arguments(videos: Path, out: Path | str, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def on_disk(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """sha256 of every shard and marker of a build on a disk."""
+    """SHA-256 of every shard and marker of a local build."""
     out = tmp_path_factory.mktemp("disk") / "out"
     assert motionshards.dataset.build.main([*arguments(demo_videos, out), "--workers", "1"]) == 0
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in out.glob("t*/*")}
@@ -57,7 +57,7 @@ def shards(store: Store) -> dict[str, str]:
     return {name: hashlib.sha256(store.read(f"faces/{name}")).hexdigest() for name in below if name.startswith("t")}
 
 
-def test_a_bucket_has_the_bytes_of_the_disk_and_can_be_verified_and_read(
+def test_a_build_into_a_bucket_has_the_bytes_of_a_local_one_and_can_be_verified_and_read(
     demo_videos: Path, on_disk: dict[str, str], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 0
@@ -73,7 +73,7 @@ def test_a_bucket_has_the_bytes_of_the_disk_and_can_be_verified_and_read(
 
 
 @pytest.mark.parametrize("source", ["voxceleb2", "folder"])
-def test_videos_in_a_bucket_give_the_bytes_of_the_disk(
+def test_builds_from_videos_in_a_bucket_have_the_bytes_of_local_ones(
     source: str, demo_videos: Path, on_disk: dict[str, str], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     half = demo_videos / "test" / "mp4"
@@ -82,27 +82,29 @@ def test_videos_in_a_bucket_give_the_bytes_of_the_disk(
     names = ["--source", source, *OPTIONS]
     assert motionshards.dataset.build.main([*names, "--input", "s3://data/videos", "--output", str(tmp_path / "there")]) == 0
     assert motionshards.dataset.build.main([*names, "--input", str(half), "--output", str(tmp_path / "here")]) == 0
-    there, here = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("t*/*")} for name in ("there", "here"))
-    assert there == here and len(there) > 2
+    from_bucket, from_disk = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("t*/*")} for name in ("there", "here")
+    )
+    assert from_bucket == from_disk and len(from_bucket) > 2
     for name in [name for name in store.names() if name.startswith("videos/")][:2]:
         store.client.delete_object(Bucket="data", Key=name)
     capsys.readouterr()
     again = [*names, "--input", "s3://data/videos", "--output", str(tmp_path / "there"), "--retry", "no_face"]
-    assert motionshards.dataset.build.main(again) == 0, "what is built is not asked for again"
+    assert motionshards.dataset.build.main(again) == 0, "videos of finished clips are not requested again"
 
 
-def test_a_video_that_is_gone_from_its_bucket_is_rejected(demo_videos: Path, store: Store, tmp_path: Path) -> None:
+def test_a_video_missing_from_its_bucket_is_rejected(demo_videos: Path, store: Store, tmp_path: Path) -> None:
     half = demo_videos / "test" / "mp4"
     for path in half.rglob("*.mp4"):
         store.put(f"videos/{path.relative_to(half)}", path.read_bytes())
     listing = BucketTree(open_bucket("s3://data/videos"))
     assert [entry.name for entry in listing.entries()] == sorted(path.name for path in half.iterdir())
     assert listing.read("nothing") is None and not listing.is_directory("nothing")
-    gone = sorted(name for name in store.names() if name.startswith("videos/"))[0]
-    store.client.delete_object(Bucket="data", Key=gone)
+    missing = sorted(name for name in store.names() if name.startswith("videos/"))[0]
+    store.client.delete_object(Bucket="data", Key=missing)
     with (
         pytest.raises(ClipRejected, match="no such object"),
-        media(gone.removeprefix("videos/"), None, open_bucket("s3://data/videos")),
+        media(missing.removeprefix("videos/"), None, open_bucket("s3://data/videos")),
     ):
         pytest.fail("it is not there")
 
@@ -139,7 +141,7 @@ def test_a_second_driver_is_refused(
     assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 2
     printed = capsys.readouterr().err
     assert f"another build is writing to {URL}" in printed and output.format(owner=owner) in printed and printed.count("\n") == 1
-    assert store.read("faces/.writer") == f"{owner}\n".encode(), "it is still the owner's"
+    assert store.read("faces/.writer") == f"{owner}\n".encode(), "the lock still belongs to its owner"
 
 
 def test_throttled_and_broken_uploads_are_retried(
@@ -153,7 +155,7 @@ def test_throttled_and_broken_uploads_are_retried(
     assert shards(store) == on_disk
 
 
-def test_a_store_that_stays_down_fails_the_build_in_one_line_without_partial_objects(
+def test_a_store_that_stays_unavailable_fails_the_build_in_one_line_without_partial_objects(
     demo_videos: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("motionshards.schemas.bucket._ATTEMPTS", 2)
@@ -173,7 +175,7 @@ def test_a_store_that_stays_down_fails_the_build_in_one_line_without_partial_obj
 def test_an_outdated_listing_has_no_effect(
     demo_videos: Path, on_disk: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was put while the build runs is in no listing."""
+    """The listing lacks objects uploaded during the build."""
     listed = S3Bucket.names
 
     def late(self: S3Bucket, folder: str = "") -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The command: exit statuses, the summary line, and repeated runs, on real videos with real runs of the graph."""
+"""The command: exit statuses, summary line and repeated runs, on real videos with the real graph."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ FAST = ["--size", "64", "--landmarks", "none", "--frames", "3", "--workers", "1"
 
 @pytest.fixture
 def tree(demo_videos: Path, tmp_path: Path) -> Path:
-    """Eight utterances of two people; the test may change them."""
+    """Eight utterances of two people, which the test may change."""
     return Path(shutil.copytree(demo_videos, tmp_path / "videos"))
 
 
@@ -121,7 +121,7 @@ def test_a_sample_of_unit_video_draws_over_all_its_utterances(tree: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_clips_with_few_frames_are_kept_where_the_user_allows_it(make_video, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_clips_with_few_frames_are_kept_with_min_frames(make_video, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     make_video("in/id1/video/short.mp4", source="testsrc2=size=96x64:rate=25:duration=0.2")
     make_video("in/id1/video/long.mp4")
     assert build.main(arguments(tmp_path / "in", tmp_path / "strict", "--frames", "9")) == 0
@@ -136,8 +136,8 @@ def test_retry_builds_rejected_clips_again_and_the_later_outcome_counts(tree: Pa
     out, link = tmp_path / "out", tree / "dev/mp4/id90000/later000000/00001.mp4"
     link.parent.mkdir()
     link.symlink_to(tmp_path / "comes-later.mp4")
-    gone = tree / "dev/mp4/id90000/later000000/00002.mp4"
-    gone.symlink_to(tmp_path / "never.mp4")
+    missing = tree / "dev/mp4/id90000/later000000/00002.mp4"
+    missing.symlink_to(tmp_path / "never.mp4")
     assert build.main(arguments(tree, out)) == 0
     assert pq.read_table(out / "rejections.parquet")["reason"].to_pylist() == ["unreadable"] * 2
     before = shards(out)
@@ -159,7 +159,7 @@ def test_a_retry_that_was_interrupted_is_planned_once(tree: Path, tmp_path: Path
     shutil.copy(next(iter((tree / "test").rglob("*.mp4"))), tmp_path / "comes-later.mp4")
     config = Manifest.read(out).config
     again = plan_again(out, pq.read_table(out / "rejections.parquet"), config, {e.name for e in Manifest.read(out).shards})
-    assert again == 1, "as a run does that is killed right after planning"
+    assert again == 1, "like a run that is killed right after planning"
     assert build.main(arguments(tree, out, "--retry", "unreadable")) == 0
     assert Manifest.read(out).counts["kept"] == 9
     assert keys(out, "rejections") == []
@@ -239,7 +239,7 @@ def test_a_directory_with_unrelated_files_is_refused(tree: Path, tmp_path: Path,
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
-def test_beams_own_options_pass_through(tree: Path, tmp_path: Path) -> None:
+def test_options_of_beam_are_passed_through(tree: Path, tmp_path: Path) -> None:
     assert build.main(arguments(tree, tmp_path / "out", "--limit", "1", "--", "--job_name=mine")) == 0
 
 
@@ -276,7 +276,7 @@ def test_a_build_that_keeps_no_clip_exits_with_1(tmp_path: Path, capsys: pytest.
     assert not list((tmp_path / "out").rglob("*.tar"))
 
 
-def test_it_runs_from_any_directory_as_a_module(tree: Path, tmp_path: Path) -> None:
+def test_the_module_runs_from_any_directory(tree: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dataset.build", *arguments(tree, tmp_path / "out", "--limit", "1", "--json")]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)

@@ -43,7 +43,7 @@ def shards(out: Path) -> dict[str, str]:
         ("openface-still", "-fdir FRAME -of FRAME … -out_dir DIR -aus -2Dfp -au_static"),
     ],
 )
-def test_openface_gives_the_same_bytes_with_any_number_of_workers(
+def test_openface_results_do_not_depend_on_workers(
     demo_videos: Path, tmp_path: Path, openface: Command, capsys: pytest.CaptureFixture[str], mode: str, flags: str
 ) -> None:
     command = ["--aus", mode, "--openface", shlex.join(openface(lost_every=5))]
@@ -78,7 +78,7 @@ def test_openface_gives_the_same_bytes_with_any_number_of_workers(
 
 
 @pytest.mark.slow
-def test_what_openface_loses_is_retried(demo_videos: Path, tmp_path: Path, openface: Command) -> None:
+def test_clips_on_which_openface_fails_can_be_retried(demo_videos: Path, tmp_path: Path, openface: Command) -> None:
     out = tmp_path / "out"
     command = ["--aus", "openface", "--openface", shlex.join(openface(fail="killed")), "--openface-timeout", "30"]
     assert build.main(arguments(demo_videos, out, *command, "--split", "test")) == 1
@@ -92,8 +92,8 @@ def test_what_openface_loses_is_retried(demo_videos: Path, tmp_path: Path, openf
 def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = tmp_path / "csv", tmp_path / "out"
     folder.mkdir()
-    ask = arguments(demo_videos, out, "--aus", f"csv:{folder}", "--workers", "2")
-    assert build.main(ask) == 2
+    build_args = arguments(demo_videos, out, "--aus", f"csv:{folder}", "--workers", "2")
+    assert build.main(build_args) == 2
     output = capsys.readouterr().err
     assert "none of 8 clips has a csv in" in output and "(expected e.g." in output and output.count("\n") == 1
     assert not out.exists()
@@ -101,7 +101,7 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
     files = sorted(folder.rglob("*.csv"))
     files[0].unlink()
     files[1].write_text("frame, timestamp\n")
-    assert build.main(ask) == 0
+    assert build.main(build_args) == 0
     assert verify.verify(out).faults == ()
     (lost,) = pq.read_table(out / "rejections.parquet").to_pylist()
     place = files[1].relative_to(folder).as_posix()
@@ -121,7 +121,7 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
     assert Manifest.read(out).aus_from == str(folder) and Manifest.read(out).config.aus == "csv"
     csvs_of(demo_videos, moved := tmp_path / "moved")
     again = arguments(demo_videos, out, "--aus", f"csv:{moved}", "--retry", "bad_aus_csv")
-    assert build.main(again) == 0, "where the folder lies does not matter"
+    assert build.main(again) == 0, "the location of the directory does not matter"
     assert Manifest.read(out).counts["kept"] == 8
 
 
@@ -135,7 +135,7 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
         (["--aus", "openface", "--openface", "sh", "--openface-timeout", "nan"], 'Invalid value "nan" for --openface-timeout'),
     ],
 )
-def test_invalid_choices_are_refused_before_any_work(
+def test_invalid_choices_are_refused_before_the_build(
     demo_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str
 ) -> None:
     assert build.main(arguments(demo_videos, tmp_path / "out", *extra)) == 2
@@ -146,7 +146,7 @@ def test_invalid_choices_are_refused_before_any_work(
 
 @pytest.fixture(scope="module")
 def sample() -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
-    """A sound sample of three frames, the second without a face: intensities, meta and row of the index."""
+    """An intact sample of three frames, the second without a face: intensities, meta and row of the index."""
     values = np.array([intensities(b"a"), [np.nan] * 17, intensities(b"c")], np.float32)
     valid = [True, False, True]
     meta = {"au_valid": valid, "au_confidence": [0.9, 0.2, 1], "au_presence": [presences(b"a"), [None] * 18, presences(b"c")]}
@@ -162,7 +162,7 @@ def with_value(frame: int, unit: int, value: float) -> Callable[[np.ndarray], np
     return change
 
 
-def test_a_sound_sample_has_no_faults(sample: tuple[np.ndarray, dict[str, Any], dict[str, Any]]) -> None:
+def test_an_intact_sample_has_no_faults(sample: tuple[np.ndarray, dict[str, Any], dict[str, Any]]) -> None:
     assert list(check_action_units(*sample)) == []
 
 
@@ -196,7 +196,7 @@ def test_each_damage_of_action_units_is_reported(
     assert len(faults) == 1 and message in faults[0]
 
 
-def test_the_member_is_expected_where_the_config_says_so() -> None:
+def test_the_member_is_expected_according_to_the_config() -> None:
     with_aus = BuildConfig(source="s", aus="csv")
     row = {"n_frames": 3, "video_frames": None}
     assert AUS in expected_suffixes(row, with_aus) and AUS not in expected_suffixes(

@@ -1,4 +1,4 @@
-"""What a build does when the user names no recipe, a wrong one, or corrects it afterwards."""
+"""Builds without --recipe, with a wrong one, and with a corrected one afterwards."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def run(source: str, videos: Path, out: Path, *more: str) -> int:
 
 @pytest.fixture
 def layouts(make_video, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
-    """A directory for each source, of one clip; clips.csv beside them."""
+    """A directory with one clip for each source, and clips.csv."""
     video = make_video("folder/clip.mp4", source="testsrc2=size=96x64:rate=25:duration=0.8")
     (tmp_path / "clips.csv").write_text(HEADER + ROW)
     for place in (
@@ -74,11 +74,11 @@ def layouts(make_video, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
         ("demo", "voxceleb2", "resize", None),
     ],
 )
-def test_the_recipe_is_bbox_where_the_clips_have_boxes(
+def test_the_default_recipe_is_bbox_if_clips_have_boxes(
     layouts: Path, source: str, tree: str, recipe: str, with_csv: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each source without and with --metadata; None: it reads no csv, and says so."""
-    if source != "demo":  # which would render its corpus here
+    """Each source without and with --metadata; recipe None: the source rejects --metadata."""
+    if source != "demo":  # demo would render its corpus here
         assert run(source, layouts / tree, layouts / "plain") == 0
         assert built(layouts / "plain") == recipe
     capsys.readouterr()
@@ -93,7 +93,7 @@ def test_the_recipe_is_bbox_where_the_clips_have_boxes(
 
 
 def built(out: Path) -> str:
-    """The recipe of a dataset of one clip, whose crop is the whole frame only with `resize`."""
+    """The recipe of a dataset of one clip; checks that the crop is the whole frame only with `resize`."""
     (sample,) = Dataset.open(out).samples()
     x0, y0, x1, y1 = sample.meta["content_px"][0]
     recipe = Manifest.read(out).config.recipe
@@ -102,12 +102,12 @@ def built(out: Path) -> str:
 
 
 def test_every_source_is_in_the_table() -> None:
-    (mark,) = test_the_recipe_is_bbox_where_the_clips_have_boxes.pytestmark  # type: ignore[attr-defined]
+    (mark,) = test_the_default_recipe_is_bbox_if_clips_have_boxes.pytestmark  # type: ignore[attr-defined]
     assert {source for source, *_ in mark.args[1]} == set(SOURCES)
 
 
 @pytest.mark.parametrize("recipe", ["bbox", "fomm-bbox"])
-def test_a_recipe_of_boxes_is_refused_before_work_where_no_clip_has_one(
+def test_recipes_that_need_boxes_are_refused_if_no_clip_has_one(
     layouts: Path, recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("folder", layouts / "folder", layouts / "out", "--recipe", recipe, "--quiet") == 2
@@ -117,9 +117,7 @@ def test_a_recipe_of_boxes_is_refused_before_work_where_no_clip_has_one(
     assert run("folder", layouts / "folder", layouts / "out") == 0, "the corrected command"
 
 
-def test_an_output_that_kept_nothing_is_built_again_with_other_settings(
-    layouts: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_output_without_kept_clips_is_rebuilt_with_other_settings(layouts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos, out = layouts / "folder", layouts / "out"
     assert run("folder", videos, out, "--frames", "30") == 1
     assert Manifest.read(out).counts["rejected"] == {"too_few_frames": 1}
@@ -141,7 +139,7 @@ def test_an_output_with_kept_or_removed_clips_is_not_started_over(layouts: Path,
     assert "already holds a dataset built with different settings (frames: 2 -> 3)" in capsys.readouterr().err
     assert remove.main([str(out), "--identity", "clip"]) == 0
     assert Manifest.read(out).counts["kept"] == 0
-    assert run("folder", videos, out, "--frames", "3") == 2, "or the person would be back"
+    assert run("folder", videos, out, "--frames", "3") == 2, "otherwise the removed clip would return"
 
 
 def test_an_interrupted_restart_is_finished(layouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +157,6 @@ def test_an_interrupted_restart_is_finished(layouts: Path, monkeypatch: pytest.M
         patch.setattr(start_over.Path, "unlink", failing)
         assert run("folder", videos, out) == 1
     assert (out / "dataset.json").exists()
-    assert run("folder", videos, out, "--recipe", "bbox") == 2, "what cannot be planned leaves nothing behind"
+    assert run("folder", videos, out, "--recipe", "bbox") == 2, "a failed plan leaves nothing behind"
     assert not out.exists()
     assert run("folder", videos, out) == 0 and verify.verify(out).faults == ()

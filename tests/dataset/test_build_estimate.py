@@ -1,4 +1,4 @@
-"""`dataset.build --estimate`: its estimates compared with a build, and that it leaves no files behind, however it ends."""
+"""`dataset.build --estimate`: estimates match a build, and no files are left behind, however it ends."""
 
 import hashlib
 import json
@@ -32,9 +32,9 @@ COPIES = 5
 
 
 @pytest.fixture(scope="module")
-def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 clips: the demo's, under five names each; every fifth is truncated and rejected."""
-    root = tmp_path_factory.mktemp("many")
+def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 clips: those of the demo under five names each; every fifth is truncated and is rejected."""
+    root = tmp_path_factory.mktemp("videos")
     for half in ("dev", "test"):
         for identity in (demo_videos / half / "mp4").iterdir():
             for copy in range(COPIES):
@@ -45,11 +45,11 @@ def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of all of them, with seed 1."""
+def built(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of all these clips, with seed 1."""
     out = tmp_path_factory.mktemp("whole") / "out"
     with in_this_process():
-        assert build.main(arguments(many, out, "--seed", "1")) == 0
+        assert build.main(arguments(videos, out, "--seed", "1")) == 0
     return out
 
 
@@ -64,9 +64,9 @@ def arguments(videos: Path, out: Path | str, *more: str) -> list[str]:
     return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), "--quiet", *FAST, *more]
 
 
-def estimated(capsys: pytest.CaptureFixture[str], *given: str) -> dict[str, Any]:
+def estimated(capsys: pytest.CaptureFixture[str], *build_args: str) -> dict[str, Any]:
     capsys.readouterr()
-    assert build.main([*given, "--json"]) == 0
+    assert build.main([*build_args, "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -85,11 +85,11 @@ def within(interval: dict[str, float], truth: float) -> bool:
 
 
 def test_a_trial_with_two_workers_predicts_yield_and_disk_space(
-    many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]
+    videos: Path, built: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The seed draws one of the 90% of samples whose intervals contain the true values."""
-    given = [*arguments(many, place / "out", "--seed", "1"), "--workers", "2"]
-    found = estimated(capsys, *given, "--estimate", "24")
+    """With this seed, the 90% intervals contain the true values."""
+    build_args = [*arguments(videos, place / "out", "--seed", "1"), "--workers", "2"]
+    found = estimated(capsys, *build_args, "--estimate", "24")
     assert os.listdir(place) == []
     assert (found["clips"], found["sample"], found["time"]["workers"]) == (40, 24, 2)
     assert 0 < found["time"]["clip_s"]["value"] <= found["time"]["sample_s"] / 24 * 1.1
@@ -97,72 +97,70 @@ def test_a_trial_with_two_workers_predicts_yield_and_disk_space(
     assert found["time"]["hours"]["value"] * 3600 == pytest.approx(once_s + 40 * found["time"]["clip_s"]["value"])
     assert 0 < found["time"]["core_hours"] * 3600 < 40 * 5
     assert found["time"]["gpu_hours"] is None
-    counts = Manifest.read(whole).counts
+    counts = Manifest.read(built).counts
     assert counts["rejected"] == {"corrupt": 8}
     assert within(found["yield"]["clips"], counts["kept"])
     assert within(found["yield"]["rejected"]["corrupt"]["clips"], 8)
     assert within(found["disk"]["shards"], counts["bytes"])
-    small = sum(path.stat().st_size for path in whole.rglob("*.parquet"))
+    small = sum(path.stat().st_size for path in built.rglob("*.parquet"))
     assert found["disk"]["tables"] == pytest.approx(small, rel=0.25)
 
 
-def test_a_sample_of_all_clips_is_exact(many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    built = Manifest.read(whole)
-    found = estimated(capsys, *arguments(many, place / "out", "--estimate", "1000", "--seed", "1"))
+def test_a_sample_of_all_clips_is_exact(videos: Path, built: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = Manifest.read(built)
+    found = estimated(capsys, *arguments(videos, place / "out", "--estimate", "1000", "--seed", "1"))
     assert found["sample"] == found["clips"] == 40
     assert list(found["yield"]["clips"].values()) == [pytest.approx(32)] * 3
     assert found["yield"]["rejected"]["corrupt"]["seen"] == 8
     assert found["yield"]["unseen_share"] == 0
-    assert within(found["disk"]["shards"], built.counts["bytes"]), (
-        "a tar ends with what fills its last 10 KB, and that is not known"
-    )
-    assert found["disk"]["shards"]["high"] - found["disk"]["shards"]["low"] == pytest.approx(2 * 4608 * len(built.shards))
+    assert within(found["disk"]["shards"], manifest.counts["bytes"]), "the padding of a tar to 10 KB is not predicted"
+    assert found["disk"]["shards"]["high"] - found["disk"]["shards"]["low"] == pytest.approx(2 * 4608 * len(manifest.shards))
 
 
 def test_only_remaining_clips_count_and_the_output_is_unchanged(
-    many: Path, place: Path, capsys: pytest.CaptureFixture[str]
+    videos: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = place / "out"
-    assert build.main(arguments(many, out, "--limit", "24", "--clips-per-shard", "6")) == 0
-    before, given = traces(out), arguments(many, out, "--clips-per-shard", "6", "--estimate", "5")
-    assert estimated(capsys, *given)["clips"] == 16
-    assert estimated(capsys, *given, "--limit", "24")["clips"] == 0
-    assert estimated(capsys, *given, "--limit", "30")["clips"] == 6
+    assert build.main(arguments(videos, out, "--limit", "24", "--clips-per-shard", "6")) == 0
+    before, build_args = traces(out), arguments(videos, out, "--clips-per-shard", "6", "--estimate", "5")
+    assert estimated(capsys, *build_args)["clips"] == 16
+    assert estimated(capsys, *build_args, "--limit", "24")["clips"] == 0
+    assert estimated(capsys, *build_args, "--limit", "30")["clips"] == 6
     assert (traces(out), os.listdir(place)) == (before, ["out"])
     unit = units(out)[0]
     marker_path(out, unit.split, unit.name).unlink()
-    assert estimated(capsys, *given, "--limit", "24")["clips"] == len(unit), "planned, and not built"
-    assert build.main([*given, "--limit", "24"]) == 0
+    assert estimated(capsys, *build_args, "--limit", "24")["clips"] == len(unit), "planned, but not built"
+    assert build.main([*build_args, "--limit", "24"]) == 0
     assert capsys.readouterr().out.startswith(f"{len(unit)} clips to build; ")
 
 
 @pytest.mark.slow
-def test_a_trial_by_workers_of_dask(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = estimated(capsys, *arguments(many, place / "out", "--runner", "dask", "--estimate", "12"))
+def test_a_trial_by_workers_of_dask(videos: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = estimated(capsys, *arguments(videos, place / "out", "--runner", "dask", "--estimate", "12"))
     assert (found["clips"], found["sample"], found["time"]["workers"]) == (40, 12, 1)
     assert 0 < found["time"]["clip_s"]["value"] <= found["time"]["sample_s"]
     assert os.listdir(place) == []
 
 
-def test_nothing_left_to_build_is_reported(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = arguments(many, place / "out", "--limit", "4")
-    assert build.main(given) == 0
+def test_an_estimate_of_a_finished_build_reports_it(videos: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_args = arguments(videos, place / "out", "--limit", "4")
+    assert build.main(build_args) == 0
     capsys.readouterr()
-    assert build.main([*given, "--estimate", "3"]) == 0
+    assert build.main([*build_args, "--estimate", "3"]) == 0
     assert capsys.readouterr().out == f"nothing left to build in {place / 'out'}\n"
 
 
-def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
-    many: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_temporary_files_are_elsewhere_if_the_parent_of_the_output_is_missing(
+    videos: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    assert estimated(capsys, *arguments(many, place / "not" / "there", "--estimate", "2"))["sample"] == 2
+    assert estimated(capsys, *arguments(videos, place / "not" / "there", "--estimate", "2"))["sample"] == 2
     assert os.listdir(place) == os.listdir(tmp_path / "temporary") == []
 
 
 @pytest.mark.parametrize(
-    ("ending", "status", "says"),
+    ("ending", "status", "message"),
     [
         (BuildFailed("a disk is full"), 1, "error: a disk is full. The output was not changed"),
         (OSError(28, "No space left on device", "/x"), 1, "error: No space left on device: /x. The output was not changed"),
@@ -170,30 +168,35 @@ def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
     ],
 )
 def test_a_trial_that_stops_leaves_nothing_behind(
-    many: Path,
+    videos: Path,
     place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     ending: BaseException,
     status: int,
-    says: str,
+    message: str,
 ) -> None:
     def stop(*_: object) -> None:
-        assert len(os.listdir(place)) == 1, "it is at work"
+        assert len(os.listdir(place)) == 1, "it is running"
         raise ending
 
     monkeypatch.setattr("motionshards.pipeline.runners.choose.run", stop)
-    assert build.main(arguments(many, place / "out", "--estimate", "4")) == status
+    assert build.main(arguments(videos, place / "out", "--estimate", "4")) == status
     output = capsys.readouterr()
-    assert (output.out, output.err) == ("", f"{says}\n")
+    assert (output.out, output.err) == ("", f"{message}\n")
     assert os.listdir(place) == []
 
 
 @pytest.mark.parametrize("with_", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_an_interrupt_stops_workers_and_removes_their_files(many: Path, place: Path, with_: signal.Signals) -> None:
+def test_an_interrupt_stops_workers_and_removes_their_files(videos: Path, place: Path, with_: signal.Signals) -> None:
     scratch = place.parent / "scratch"
     scratch.mkdir()
-    command = [sys.executable, "-m", "dataset.build", *arguments(many, place / "out", "--estimate", "40", "--landmarks", "dlib")]
+    command = [
+        sys.executable,
+        "-m",
+        "dataset.build",
+        *arguments(videos, place / "out", "--estimate", "40", "--landmarks", "dlib"),
+    ]
     driver = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch)}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -210,7 +213,7 @@ def test_an_interrupt_stops_workers_and_removes_their_files(many: Path, place: P
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (["--estimate", "0"], '"0" for --estimate. Must be > 0'),
         (["--estimate", "-3"], '"-3" for --estimate. Must be > 0'),
@@ -228,38 +231,38 @@ def test_an_interrupt_stops_workers_and_removes_their_files(many: Path, place: P
     ],
 )
 def test_options_that_cannot_be_combined_are_reported_in_one_line(
-    many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], says: str
+    videos: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], message: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("motionshards.schemas.bucket._ATTEMPTS", 1)
-    status = build.main(arguments(many, place / "out", *more))
+    status = build.main(arguments(videos, place / "out", *more))
     output = capsys.readouterr()
-    assert (status in (1, 2) if "s3:" in says else status == 2, output.out, output.err.count("\n")) == (True, "", 1)
-    assert says in output.err
+    assert (status in (1, 2) if "s3:" in message else status == 2, output.out, output.err.count("\n")) == (True, "", 1)
+    assert message in output.err
     assert os.listdir(place) == []
 
 
 def test_clips_already_in_an_object_store_are_not_counted_and_it_is_unchanged(
-    many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    videos: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with s3_here() as store:
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)
-        given = arguments(many, "s3://data/set")
-        assert estimated(capsys, *given, "--estimate", "3")["clips"] == 40
+        build_args = arguments(videos, "s3://data/set")
+        assert estimated(capsys, *build_args, "--estimate", "3")["clips"] == 40
         assert store.names() == {}
-        assert build.main([*given, "--limit", "8"]) == 0
+        assert build.main([*build_args, "--limit", "8"]) == 0
         before = store.names()
-        assert estimated(capsys, *given, "--estimate", "3")["clips"] == 32
+        assert estimated(capsys, *build_args, "--estimate", "3")["clips"] == 32
         assert store.names() == before
     assert os.listdir(place) == []
 
 
-def test_an_output_that_a_build_would_refuse_is_refused(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_that_a_build_would_refuse_is_refused(videos: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "thesis.txt").touch()
-    assert build.main(arguments(many, place, "--estimate", "2")) == 2
+    assert build.main(arguments(videos, place, "--estimate", "2")) == 2
     assert "is not empty and holds no dataset (found 'thesis.txt')" in capsys.readouterr().err
-    assert build.main(arguments(many, place / "out", "--limit", "2")) == 0
-    assert build.main(arguments(many, place / "out", "--size", "128", "--estimate", "2")) == 2
+    assert build.main(arguments(videos, place / "out", "--limit", "2")) == 0
+    assert build.main(arguments(videos, place / "out", "--size", "128", "--estimate", "2")) == 2
     assert f"{place / 'out'} already holds a dataset built with different settings (size: 64 -> 128)" in capsys.readouterr().err
     assert sorted(os.listdir(place)) == ["out", "thesis.txt"]

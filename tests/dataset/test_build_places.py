@@ -1,4 +1,4 @@
-"""Where a build reads and writes if it is not told: $MOTIONSHARDS_DATA/SOURCE or data/SOURCE, and shards/SOURCE."""
+"""Default input and output of a build: $MOTIONSHARDS_DATA/SOURCE or data/SOURCE, and shards/SOURCE."""
 
 import shutil
 from pathlib import Path
@@ -55,6 +55,6 @@ def test_a_missing_default_input_is_reported_with_the_expected_layout(
     assert not list(elsewhere.iterdir())
 
 
-def test_the_demo_on_a_bucket_needs_a_place_for_its_videos(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_in_a_bucket_needs_a_directory_for_its_videos(capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(["--source", "demo", "--output", "s3://bucket/demo"]) == 2
     assert capsys.readouterr().err == "error: --output s3://bucket/demo needs --input\n"

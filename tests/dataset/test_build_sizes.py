@@ -1,4 +1,4 @@
-"""Datasets at several sizes: built, checked, extended and exported, each size with the bytes of a build at that size alone."""
+"""Datasets at several sizes are built, verified, extended and exported; each size has the bytes of a build at only that size."""
 
 import shutil
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from additions import adding
-from moving_builds import VIDEO, ask, build_into, same_shards
+from additions import add_args
+from moving_builds import VIDEO, build_args, build_into, same_shards
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.export.__main__ import main as export
@@ -36,7 +36,7 @@ def samples(out: Path) -> dict[str, dict[str, bytes]]:
 
 
 def of_size(members: dict[str, bytes], size: str) -> dict[str, bytes]:
-    """The stills and the video of a smaller size under the names of the main one."""
+    """The stills and the video of a smaller size, under the names of the dataset's size."""
     return {name.removeprefix(f"{size}."): content for name, content in members.items() if name.startswith(f"{size}.")}
 
 
@@ -58,17 +58,17 @@ def test_additions_and_removals_keep_each_size(several: Path, spoken: Path, tmp_
     out = build_into(spoken, tmp_path / "data", "--landmarks", "none", "--size", "64,32", "--frames", "2", "--min-frames", "2")
     more = ["--output", str(out), "--extend-frames", "3", "--workers", "1", "--quiet", "--input", str(spoken)]
     assert build.main(more) == 0
-    assert build.main(adding(out, "video", "--input", str(spoken), *VIDEO)) == 0
+    assert build.main(add_args(out, "video", "--input", str(spoken), *VIDEO)) == 0
     assert {key: tuple(members.items()) for key, members in samples(out).items()} == {
         key: tuple(members.items()) for key, members in samples(several).items()
     }
-    assert build.main(adding(out, "quality")) == 0
-    gone = next(iter(samples(several)))
-    assert remove.main([str(out), "--key", gone, "--quiet"]) == 0
+    assert build.main(add_args(out, "quality")) == 0
+    removed = next(iter(samples(several)))
+    assert remove.main([str(out), "--key", removed, "--quiet"]) == 0
     assert verify.verify(out).faults == ()
-    left = samples(out)
-    assert left.keys() == samples(several).keys() - {gone}
-    for key, members in left.items():  # quality is that of stored stills now
+    remaining = samples(out)
+    assert remaining.keys() == samples(several).keys() - {removed}
+    for key, members in remaining.items():  # the quality was measured on stored stills
         assert {**members, "meta.json": b""} == {**samples(several)[key], "meta.json": b""}
 
 
@@ -102,18 +102,18 @@ def test_an_export_copies_the_video_of_a_stored_size(several: Path, tmp_path: Pa
 def test_invalid_sizes_are_refused(
     size: str, message: str, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build.main(ask(spoken, tmp_path / "out", *BOTH, f"--size={size}")) == 2
+    assert build.main(build_args(spoken, tmp_path / "out", *BOTH, f"--size={size}")) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_build_continues_only_with_the_same_sizes(several: Path, spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert build.main(ask(spoken, several, *BOTH, "--size", "64")) == 2
+    assert build.main(build_args(spoken, several, *BOTH, "--size", "64")) == 2
     assert "smaller_sizes" in capsys.readouterr().err
-    assert build.main(ask(spoken, several, *BOTH, "--size", "64,32")) == 0
+    assert build.main(build_args(spoken, several, *BOTH, "--size", "64,32")) == 0
 
 
 @pytest.mark.slow
 def test_the_bytes_do_not_depend_on_workers(several: Path, spoken: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
-    assert build.main(ask(spoken, out, *BOTH, "--size", "64,32", "--workers", "2")) == 0
+    assert build.main(build_args(spoken, out, *BOTH, "--size", "64,32", "--workers", "2")) == 0
     assert same_shards(out, several)

@@ -1,4 +1,4 @@
-"""Builds with stored video and sound: the same bytes however they run, and every planned clip accounted for."""
+"""Builds with stored video and sound: bytes do not depend on workers, and every planned clip is accounted for."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ FAST = ["--source", "voxceleb2", "--size", "64", "--landmarks", "none", "--frame
 
 @pytest.fixture(scope="module")
 def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight utterances, of which every other one has sound, and one that is no video."""
+    """Eight utterances, every other one with sound, and a file that is not a video."""
     top = Path(shutil.copytree(demo_videos, tmp_path_factory.mktemp("speaking") / "videos"))
     write_impulses(top / "clicks.mp4", KINDS["mp4 AAC"], 4)
     for number, video in enumerate(sorted(top.glob("*/mp4/*/*/*.mp4"))):

@@ -22,7 +22,7 @@ def data(data_with_aus: Path) -> Path:
 
 
 @pytest.mark.parametrize("view", [Pairs(2), KPlusOne(4), Singles(), PosePairs(40, 0, 90), Sequence(3)])
-def test_a_batch_holds_what_is_stored(data: Path, samples: dict[str, Sample], view: View) -> None:
+def test_batches_match_the_stored_data(data: Path, samples: dict[str, Sample], view: View) -> None:
     stream = ClipStream(data, view, global_batch_size=5, last="pad")
     count = 0
     for batch in stream:
@@ -49,7 +49,7 @@ def test_the_targets_of_singles_are_action_units_of_other_clips(data: Path, samp
 
 
 @pytest.mark.parametrize(("last", "batches", "unpadded"), [("drop", 8, 56), ("pad", 9, 60)])
-def test_every_clip_comes_once_an_epoch(data: Path, last: str, batches: int, unpadded: int) -> None:
+def test_every_clip_is_drawn_once_per_epoch(data: Path, last: str, batches: int, unpadded: int) -> None:
     stream = ClipStream(data, Pairs(2), global_batch_size=7, last=last)
     found = seen(stream)
     assert len(stream) == batches == len(list(stream))
@@ -66,7 +66,7 @@ def test_repeats_draw_every_clip_with_different_frames(data: Path) -> None:
     assert len(pairs) > 150
 
 
-def test_one_pair_per_identity_goes_through_all_clips_of_a_person(data: Path) -> None:
+def test_pairs_per_identity_draw_all_clips_of_a_person_in_turn(data: Path) -> None:
     stream = ClipStream(data, Pairs(2, per="identity"), global_batch_size=7)
     assert stream.slots == 7
     met: dict[str, list[str]] = {}
@@ -132,7 +132,7 @@ def test_persistent_workers_follow_set_epoch(data: Path) -> None:
 
 @pytest.mark.parametrize("shuffle", ["global", pytest.param("shard", marks=pytest.mark.slow)])
 def test_a_state_resumes_with_exactly_the_remaining_batches_in_any_world(data: Path, shuffle: str) -> None:
-    """Stops at 100 random positions of three epochs, and resumes with other numbers of ranks and batch sizes."""
+    """Stops at 100 random positions of three epochs, and resumes with other world and batch sizes."""
     random = np.random.default_rng(0)
 
     def stream(rank: int, size: int, batch: int) -> ClipStream:

@@ -1,4 +1,4 @@
-"""S3, gs and abfs, each on this machine: what a build needs of a store, and builds into them."""
+"""S3, gs and abfs emulators on this machine: the operations that builds need, and builds into them."""
 
 import filecmp
 import hashlib
@@ -36,29 +36,29 @@ AnyStore = Store | CloudStore
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Store]:
-    with s3_here() as made:
-        yield made
+    with s3_here() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def gs() -> Iterator[CloudStore]:
-    with gs_here() as made:
-        yield made
+    with gs_here() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def abfs() -> Iterator[CloudStore]:
-    with abfs_here() as made:
-        yield made
+    with abfs_here() as started:
+        yield started
 
 
 @pytest.fixture(params=["s3", "gs", "abfs"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnyStore]:
-    made: AnyStore = request.getfixturevalue(request.param)
-    use(made.environment, monkeypatch)
-    yield made
-    use(made.environment, monkeypatch)
-    made.empty()
+    started: AnyStore = request.getfixturevalue(request.param)
+    use(started.environment, monkeypatch)
+    yield started
+    use(started.environment, monkeypatch)
+    started.empty()
 
 
 def use(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def alike(where: str, tmp_path: Path) -> None:
     assert bucket.names() == {} and not bucket.exists("train/x")
     bucket.put(tmp_path / "a", "train/x")
     assert bucket.create(tmp_path / "a", "train/y") and not bucket.create(tmp_path / "b", "train/y")
-    assert bucket.create(tmp_path / "a", "train/y"), "a retry that meets its own success"
+    assert bucket.create(tmp_path / "a", "train/y"), "a retry after a lost success"
     bucket.put(tmp_path / "b", "training/z")
     assert bucket.exists("train/y") and not bucket.exists("train/z")
     assert bucket.names() == {"train/x": 5, "train/y": 5, "training/z": 6} and bucket.names("train") == {
@@ -106,7 +106,7 @@ def alike(where: str, tmp_path: Path) -> None:
     assert bucket.names() == {}
 
 
-def test_names_with_any_characters(store: AnyStore, tmp_path: Path) -> None:
+def test_names_with_special_characters(store: AnyStore, tmp_path: Path) -> None:
     bucket = open_bucket(url(store))
     names = ["a b", "a%2Fb", "a#1", "a?b=c&d", "a+b", "é/ü 人", "~[x]*.tar"]
     for name in names:
@@ -118,8 +118,8 @@ def test_names_with_any_characters(store: AnyStore, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [9 << 20, pytest.param(101 << 20, marks=pytest.mark.slow)])
-def test_large_files_are_put_in_parts(store: AnyStore, tmp_path: Path, size: int) -> None:
-    """boto3 puts more than 8 MiB in parts, gcsfs in parts of 50 MiB, adlfs more than 64 MiB."""
+def test_large_files_are_uploaded_in_parts(store: AnyStore, tmp_path: Path, size: int) -> None:
+    """boto3 uploads in parts above 8 MiB, gcsfs in parts of 50 MiB, adlfs above 64 MiB."""
     bucket = open_bucket(url(store))
     (tmp_path / "large").write_bytes(os.urandom(size))
     bucket.put(tmp_path / "large", "large")
@@ -134,11 +134,11 @@ def test_one_of_several_that_create_at_once_succeeds(store: AnyStore, tmp_path: 
         file.write_text(file.name)
     with ThreadPoolExecutor(len(files)) as pool:
         for turn in range(3):
-            made = list(pool.map(lambda file, name=f"{turn}": bucket.create(file, name), files))
-            assert sum(made) == 1 and store.read(f"faces/{turn}") == files[made.index(True)].read_bytes()
+            created = list(pool.map(lambda file, name=f"{turn}": bucket.create(file, name), files))
+            assert sum(created) == 1 and store.read(f"faces/{turn}") == files[created.index(True)].read_bytes()
 
 
-def test_a_created_object_whose_answer_is_lost_is_created(
+def test_creating_an_object_succeeds_if_the_response_is_lost(
     store: AnyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a").write_bytes(b"first")
@@ -213,7 +213,7 @@ def test_a_store_that_ignores_the_condition_is_refused(
 
 @pytest.fixture(scope="module")
 def on_disk(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """sha256 of every shard and marker of a build on a disk."""
+    """SHA-256 of every shard and marker of a local build."""
     out = tmp_path_factory.mktemp("disk") / "out"
     assert motionshards.dataset.build.main(arguments(demo_videos, out)) == 0
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in out.glob("t*/*")}

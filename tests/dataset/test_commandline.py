@@ -1,4 +1,4 @@
-"""What all commands share: parsing, the line for an error, and exit statuses."""
+"""The command line shared by all commands: parsing, one-line errors and exit statuses."""
 
 import re
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from cyclopts.types import PositiveInt
 
 from motionshards.cli import COMMANDS, find_command
 from motionshards.dataset import add
-from motionshards.dataset.commandline import FAILED, INTERRUPTED, OK, UNUSABLE, Command, Reporting, choice, command
+from motionshards.dataset.commandline import FAILED, INTERRUPTED, OK, UNUSABLE, Command, OutputOptions, choice, command
 from motionshards.schemas.errors import BuildFailed, ConfigError, DatasetError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Reporting):
+class Options(OutputOptions):
     """Options for tests."""
 
     side: Annotated[str, choice(("left", "right"))] = "left"
@@ -35,15 +35,15 @@ def parsed(*words: str, **how: object) -> Options | None:
     return Command(program="program", run=lambda options: None, options=Options, **how).parse(words)  # type: ignore[arg-type]
 
 
-def test_words_become_fields() -> None:
+def test_arguments_become_fields() -> None:
     assert parsed() == Options()
     assert parsed("--side", "right", "--sizes", "3", "--sizes=4", "--timeout", "1", "--output", "file:///a/b") == Options(
         side="right", sizes=(3, 4), timeout_s=1.0, output=Path("/a/b")
     )
-    assert parsed("--side", "right", "--side", "left") == Options(side="left"), "the last counts"
+    assert parsed("--side", "right", "--side", "left") == Options(side="left"), "the last one wins"
 
 
-def test_words_after_two_dashes_are_for_another_program() -> None:
+def test_arguments_after_two_dashes_are_passed_on() -> None:
     assert parsed("--quiet", "--", "--quiet", "x", takes_rest="Beam") == Options(quiet=True, rest=("--quiet", "x"))
 
 
@@ -133,18 +133,20 @@ def kind(hint: object) -> str:
     return "flag" if parts & {bool, "flag"} else "number" if parts & {int, float, "number"} else "text"
 
 
-def test_an_option_has_one_kind_of_value_in_all_commands() -> None:
+def test_an_option_has_the_same_type_in_all_commands() -> None:
     kinds: dict[str, dict[str, str]] = {}
     for one in every_command():
         for name, hint in options_of(one).items():
             kinds.setdefault(name, {})[one.program] = kind(hint)
-    del kinds["--frames"]["motionshards export"]  # png: other programs, too, count frames and name what they are written as
+    del kinds["--frames"]["motionshards export"]  # png: for other commands, too, frames is a number or a file type
     assert {name: found for name, found in kinds.items() if len({*found.values()}) > 1} == {}
     assert {"--data", "--output", "--workers", "--device", "--quiet", "--json"} <= kinds.keys()
 
 
 @pytest.mark.parametrize("one", every_command(), ids=lambda one: one.program)
-def test_every_option_has_a_help(one: Command[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_has_a_help_text(
+    one: Command[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     assert one(["--help"]) == OK
     rows = capsys.readouterr().out.splitlines()

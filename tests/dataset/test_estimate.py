@@ -1,4 +1,4 @@
-"""Estimates as text: figures in units that fit them."""
+"""Estimates as text: numbers with suitable units."""
 
 from motionshards.dataset.estimate import as_text, duration, size
 

@@ -1,4 +1,4 @@
-"""Clips without a face: kept in corpora of bodies, rejected elsewhere, and shown by no view that needs landmarks."""
+"""Clips without a face: kept in corpora of bodies, rejected in others, and excluded by views that need landmarks."""
 
 import shutil
 from pathlib import Path
@@ -28,7 +28,7 @@ def run(source: str, videos: Path, out: Path, *more: str) -> int:
 
 @pytest.fixture(scope="module")
 def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """train/face.mp4 and train/none.mp4, in which no face is: the same video, covered."""
+    """train/face.mp4, and train/none.mp4: the same video with the face covered."""
     folder = tmp_path_factory.mktemp("bodies") / "train"
     folder.mkdir()
     face = sorted(demo_videos.rglob("*.mp4"))[0]
@@ -40,14 +40,14 @@ def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kept(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build of `fashion` as one types it, with both clips."""
+    """A build of `fashion` with default options, of both clips."""
     out = tmp_path_factory.mktemp("bodies") / "data"
     with in_this_process():
         assert run("fashion", videos, out) == 0
     return out
 
 
-def test_a_corpus_of_bodies_keeps_a_clip_without_a_face_and_marks_it_so(kept: Path) -> None:
+def test_a_corpus_of_bodies_keeps_and_marks_clips_without_a_face(kept: Path) -> None:
     assert verify.verify(kept).faults == ()
     assert Manifest.read(kept).config.no_face == "keep" and Manifest.read(kept).counts["rejected"] == {}
     face, none = sorted(Dataset.open(kept).samples(), key=lambda sample: sample.key)
@@ -63,7 +63,7 @@ def test_a_corpus_of_bodies_keeps_a_clip_without_a_face_and_marks_it_so(kept: Pa
     [(Pairs(2), 2), (KPlusOne(2), 2), (KPlusOne(2, landmarks=True), 1), (PosePairs(90, 0, 90), 1)],
     ids=str,
 )
-def test_views_that_need_landmarks_show_only_the_clip_that_has_them(kept: Path, view: View, clips: int) -> None:
+def test_views_that_need_landmarks_read_only_clips_that_have_them(kept: Path, view: View, clips: int) -> None:
     stream = ClipStream(kept, view, global_batch_size=1)
     assert stream.slots == clips and sum(stream.excluded.values()) == 2 - clips
     batches = list(stream)
@@ -84,7 +84,7 @@ def test_report_and_preview_show_clips_without_a_face(kept: Path, tmp_path: Path
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
 
 
-def test_talking_heads_reject_it_unless_asked(videos: Path, tmp_path: Path) -> None:
+def test_talking_head_corpora_reject_clips_without_a_face_by_default(videos: Path, tmp_path: Path) -> None:
     assert run("folder", videos, tmp_path / "folder") == 0
     assert Manifest.read(tmp_path / "folder").counts["rejected"] == {"no_face": 1}
     assert run("folder", videos, tmp_path / "kept", "--no-face", "keep") == 0

@@ -1,4 +1,4 @@
-"""Datasets of format version 1 are read as they are, and upgraded by the commands that write to them."""
+"""Datasets of format version 1 are read unchanged, and upgraded by commands that write to them."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read it only."""
+    """A dataset of format version 1; read-only."""
     return unpack_format1(tmp_path_factory.mktemp("format1") / "data")
 
 
@@ -45,7 +45,7 @@ def version(out: Path) -> int:
 
 
 def tree(out: Path) -> dict[str, str]:
-    """sha256 of every file but dataset.json, which has times in it."""
+    """SHA-256 of every file except dataset.json, which contains times."""
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name not in (DATASET_JSON, ".writer"))
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -99,12 +99,12 @@ def test_an_addition_upgrades_it(out: Path) -> None:
     assert version(out) == 2 and verify.verify(out) == verify.Report((), 3, 3, 9)
 
 
-def test_a_build_upgrades_it_where_it_would_build_the_same(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_with_the_same_settings_upgrades_it(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Manifest.read(out)
     monkeypatch.setattr("motionshards.pipeline.build.provenance", lambda *_: old.provenance)
     (tmp_path / "videos").mkdir()
-    ask = ["--source", "voxceleb2", "--input", str(tmp_path / "videos"), "--aus", f"csv:{tmp_path / 'videos'}", "--quiet"]
-    ask += [
+    build_args = ["--source", "voxceleb2", "--input", str(tmp_path / "videos"), "--aus", f"csv:{tmp_path / 'videos'}", "--quiet"]
+    build_args += [
         "--frames",
         "3",
         "--landmarks",
@@ -118,24 +118,24 @@ def test_a_build_upgrades_it_where_it_would_build_the_same(out: Path, tmp_path: 
         "--output",
         str(out),
     ]
-    assert build.main([*ask, "--size", "128"]) == 2 and version(out) == 1
-    assert build.main([*ask, "--size", "64"]) == 0
+    assert build.main([*build_args, "--size", "128"]) == 2 and version(out) == 1
+    assert build.main([*build_args, "--size", "64"]) == 0
     assert version(out) == 2 and verify.verify(out) == verify.Report((), 3, 3, 9)
 
 
-def test_in_an_object_store_it_is_read_and_not_built_on(out: Path, tmp_path: Path, capsys: Any) -> None:
+def test_in_an_object_store_it_is_read_but_builds_are_refused(out: Path, tmp_path: Path, capsys: Any) -> None:
     url = f"memory://{tmp_path.name}/old"
     bucket = open_bucket(url)
     for path in (path for path in out.rglob("*") if path.is_file()):
         bucket.put(path, path.relative_to(out).as_posix())
     assert verify.main([url, "--quiet"]) == 0 and capsys.readouterr().out.endswith("9 frames: ok, 1 warning\n")
-    ask = ["--source", "voxceleb2", "--input", str(tmp_path), "--output", url, "--landmarks", "none", "--quiet"]
-    assert build.main(ask) == 2
+    build_args = ["--source", "voxceleb2", "--input", str(tmp_path), "--output", url, "--landmarks", "none", "--quiet"]
+    assert build.main(build_args) == 2
     assert "has format version 1, which is only upgraded on a disk" in capsys.readouterr().err
 
 
 def old_marker(path: Path, **changes: Any) -> None:
-    """Change the entry of a marker, written as version 1 did."""
+    """Change the entry of a marker to the format of version 1."""
     entry, rows = read_marker(path)
     names = ("name", "split", "clips", "rejected", "bytes", "sha256", "added")
     stored = {name: getattr(entry, name) for name in names} | changes
@@ -147,7 +147,7 @@ def edit(out: Path, **changes: Any) -> None:
     (out / DATASET_JSON).write_text(json.dumps(stored | changes))
 
 
-def test_a_removal_from_an_unfinished_build_upgrades_what_is_there(out: Path, capsys: Any) -> None:
+def test_a_removal_from_an_unfinished_build_upgrades_its_shards(out: Path, capsys: Any) -> None:
     for path in [*out.glob("test/*"), out / INDEX, out / REJECTIONS]:
         path.unlink()
     edit(out, complete=False, shards=[], counts={})
@@ -159,8 +159,8 @@ def test_a_removal_from_an_unfinished_build_upgrades_what_is_there(out: Path, ca
 def test_a_shard_rewritten_by_an_interrupted_addition_does_not_claim_the_old_config(out: Path) -> None:
     ahead, behind = sorted(out.glob("train/*.parquet"))
     old_marker(ahead, added=[1])
-    begun = {"number": 1, "what": "aus", "at": "", "pixels": "", "config": {"aus": "csv"}, "provenance": {}}
-    edit(out, complete=False, additions=[begun])
+    addition = {"number": 1, "what": "aus", "at": "", "pixels": "", "config": {"aus": "csv"}, "provenance": {}}
+    edit(out, complete=False, additions=[addition])
     manifest = upgraded(out, Manifest.read(out), lambda text: None)
     assert read_entry(ahead).made_by is None and read_entry(behind).made_by == manifest.made_by
 
@@ -182,11 +182,11 @@ def test_an_upgrade_keeps_tars_plan_and_rows(out: Path, old: Path) -> None:
 
 
 @pytest.mark.parametrize("step", range(1, 9))
-def test_stopped_before_any_rename_it_stays_readable_and_the_next_run_finishes(
+def test_an_upgrade_interrupted_before_any_rename_stays_readable_and_is_finished_by_the_next_run(
     out: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    whole = unpack_format1(out.parent / "whole")
-    upgraded(whole, Manifest.read(whole), lambda text: None)
+    upgraded_copy = unpack_format1(out.parent / "whole")
+    upgraded(upgraded_copy, Manifest.read(upgraded_copy), lambda text: None)
     calls, replace = [0], Path.replace
 
     def maybe(path: Path, target: Path) -> Path:
@@ -201,7 +201,7 @@ def test_stopped_before_any_rename_it_stays_readable_and_the_next_run_finishes(
             upgraded(out, Manifest.read(out), lambda text: None)
     assert version(out) == 1 and len(list(Dataset.open(out).samples())) == 3
     (out / ".work").rmdir()
-    # croissant.json follows the index, to which this version adds columns.
+    # croissant.json describes the index, which has more columns in this version.
     assert {fault.partition(":")[0] for fault in verify.verify(out).faults} <= {"croissant.json"}
     upgraded(out, Manifest.read(out), lambda text: None)
-    assert tree(out) == tree(whole)
+    assert tree(out) == tree(upgraded_copy)

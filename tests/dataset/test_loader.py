@@ -115,7 +115,7 @@ def test_rank_and_world_size_are_those_of_torchrun(data: Path, monkeypatch: pyte
     monkeypatch.setenv("RANK", "3")
     with pytest.raises(ConfigError, match="rank must be an integer in"):
         stream_of(data)
-    monkeypatch.delenv("RANK")  # as Lightning's launcher leaves it: not every process may be rank 0
+    monkeypatch.delenv("RANK")  # as set by Lightning's launcher: not every process is rank 0
     with pytest.raises(ConfigError, match="WORLD_SIZE is 3, but RANK is not set"):
         stream_of(data)
 

@@ -1,4 +1,4 @@
-"""FramesDataset as a drop-in for the original repositories' class, used as in their training, evaluation and animation."""
+"""FramesDataset as a replacement for the original repositories' class, used as in their training, evaluation and animation."""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import VIDEO, tar_path
 from motionshards.transforms.augment.augment import to_float
 
-# As the repositories' configuration files have it.
+# As in the configuration files of the original repositories.
 AUGMENTATION = {
     "flip_param": {"horizontal_flip": True, "time_flip": True},
     "jitter_param": {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.1},
@@ -25,7 +25,7 @@ AUGMENTATION = {
 
 
 class Repeated(torch.utils.data.Dataset[Any]):
-    """A dataset repeated several times, as in their training."""
+    """A dataset repeated several times, as in the original training code."""
 
     def __init__(self, dataset: FramesDataset, times: int) -> None:
         self.dataset, self.times = dataset, times
@@ -39,7 +39,7 @@ class Repeated(torch.utils.data.Dataset[Any]):
 
 @pytest.fixture(scope="module")
 def moving(once: Callable[..., Path]) -> Path:
-    """Eight clips of 5 identities, the last four of the split test; read-only."""
+    """Eight clips of 5 identities, the last four in the split test; read-only."""
     return once("originals-moving", lambda out: make_moving_dataset(out, 8, split=lambda clip: "test" if clip >= 4 else "train"))
 
 
@@ -104,8 +104,8 @@ def test_items_for_training(moving: Path) -> None:
 
 
 def test_whole_videos_for_evaluation_and_animation(moving: Path) -> None:
-    given = {"frame_shape": None, "pairs_list": "pairs.csv", "augmentation_params": AUGMENTATION}
-    dataset = FramesDataset(root_dir=moving, is_train=False, **given)
+    arguments = {"frame_shape": None, "pairs_list": "pairs.csv", "augmentation_params": AUGMENTATION}
+    dataset = FramesDataset(root_dir=moving, is_train=False, **arguments)
     assert (dataset.root_dir, dataset.pairs_list) == (moving, "pairs.csv")
     samples = [one for one in Dataset.open(moving).samples() if int(one.key[-5:]) >= 4]
     for index, (batch, sample) in enumerate(zip(DataLoader(dataset, batch_size=1, num_workers=1), samples, strict=True)):
@@ -120,14 +120,14 @@ def test_stills_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("time_flip", "reversed_share", "mirrored_share"), [(True, 0.5, 0.25), (False, 0, 0.5)])
-def test_flips_are_as_frequent_as_with_the_repositories(
+def test_flips_are_as_frequent_as_in_the_original_repositories(
     moving: Path, time_flip: bool, reversed_share: float, mirrored_share: float
 ) -> None:
     flips = {"flip_param": {"horizontal_flip": True, "time_flip": time_flip}}
     dataset = FramesDataset(moving, None, augmentation_params=flips)
     torch.manual_seed(0)
     drawn = [(seen(item["source"]), seen(item["driving"])) for item in (dataset[1] for _ in range(300))]
-    plain = [(first, second) for (clip, first), (_, second) in drawn if clip == 1]  # 1 is another number when it is mirrored
+    plain = [(first, second) for (clip, first), (_, second) in drawn if clip == 1]  # a mirrored 1 shows another number
     assert 1 - len(plain) / 300 == pytest.approx(mirrored_share, abs=0.08)
     assert sum(first > second for first, second in plain) / len(plain) == pytest.approx(reversed_share, abs=0.1)
 
@@ -158,17 +158,17 @@ def test_a_damaged_clip_is_replaced_in_training_only(tmp_path: Path, caplog: pyt
         ({"where": "video == 'absent'"}, "no clip passes"),
     ],
 )
-def test_what_has_no_equivalent_is_refused(moving: Path, arguments: dict[str, Any], message: str) -> None:
+def test_arguments_without_equivalent_are_refused(moving: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         FramesDataset(moving, **arguments)
 
 
-def test_where_chooses_clips(moving: Path) -> None:
+def test_where_selects_clips(moving: Path) -> None:
     assert len(FramesDataset(moving, where="identity == 'id001' or identity == 'id002'")) == 2
 
 
 @pytest.mark.parametrize("augment", [None, Augment(flip=0.5)])
-def test_batches_are_those_of_the_loader(moving: Path, augment: Augment | None) -> None:
+def test_batches_match_those_of_the_loader(moving: Path, augment: Augment | None) -> None:
     with make_loader(ClipStream(moving, Pairs(2), global_batch_size=2, seed=3), processes=1, augment=augment) as loader:
         batches = FommBatches(loader)
         plain = list(loader)

@@ -56,8 +56,8 @@ def test_sort_chooses_clips_with_extreme_measures(faces: Path, tmp_path: Path, s
     by_measure, named = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("sorted.png", "named.png"))
     differing = np.flatnonzero((by_measure != named).any(axis=(1, 2)))
     block = len(named) // 2
-    assert {row // block for row in differing} == {0, 1}, "the value stands in each head"
-    assert max(row % block for row in differing) < 0.2 * block, "all else is that of the same clips"
+    assert {row // block for row in differing} == {0, 1}, "the value is in the header of each clip"
+    assert max(row % block for row in differing) < 0.2 * block, "everything else is identical"
 
 
 def test_a_gif_that_would_not_fit_in_memory(
@@ -69,7 +69,7 @@ def test_a_gif_that_would_not_fit_in_memory(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--count", "1"], "no output requested"),
         (["--output", "sheet.bmp"], "must end in .png or .jpg"),
@@ -109,13 +109,13 @@ def test_options_that_cannot_be_combined(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    says: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder.png").mkdir()
     assert run(noise_clips, *arguments) == 2
     output = capsys.readouterr().err
-    assert says in output
+    assert message in output
     assert output.startswith("error: ") and output.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 

@@ -32,7 +32,7 @@ NAME = "ada/vox"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of six clips of three people, in shards of two."""
     place = tmp_path_factory.mktemp("push")
     for number in range(6):
@@ -48,8 +48,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "out"))
+def out(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "out"))
 
 
 def files_of(out: Path) -> dict[str, bytes]:
@@ -68,7 +68,7 @@ def run(capsys: pytest.CaptureFixture[str], out: Path | str, *options: str, name
     return status, printed.out.strip(), printed.err.splitlines()
 
 
-def test_a_first_push_makes_a_private_repository_of_exactly_the_files_of_the_dataset(
+def test_a_first_push_creates_a_private_repository_with_exactly_the_files_of_the_dataset(
     hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = files_of(out)
@@ -93,32 +93,30 @@ def test_a_first_push_makes_a_private_repository_of_exactly_the_files_of_the_dat
     assert hub.added[-1] == sorted(name for name in dataset if "/" not in name), "dataset.json comes last"
 
 
-def test_the_card_is_read_by_the_library_of_the_hub(made: Path) -> None:
-    card = huggingface_hub.DatasetCard.load(made / "README.md")
+def test_the_card_is_read_by_the_library_of_the_hub(original: Path) -> None:
+    card = huggingface_hub.DatasetCard.load(original / "README.md")
     assert card.data.license == "other" and card.data.license_name == "annotations-cc-by-4.0-videos-of-their-owners"
     assert card.data.configs[0]["data_files"] == [{"split": "train", "path": "train/*.tar"}]
 
 
 def test_a_second_push_uploads_nothing(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, out)[0] == 0
-    hub.asked.clear()
+    hub.requests.clear()
     status, line, _ = run(capsys, out)
     assert status == 0
     assert line == f"uploaded 0 files (0.0 MB), 12 unchanged, deleted 0: {hub.url}/datasets/{NAME} (private)"
-    assert not [asked for asked in hub.asked if asked.startswith("POST") or "token" in asked]
+    assert not [request for request in hub.requests if request.startswith("POST") or "token" in request]
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGKILL, signal.SIGTERM])
-def test_a_push_that_was_stopped_half_way_resumes(
-    hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], signalled: signal.Signals
-) -> None:
+def test_an_interrupted_push_resumes(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], signalled: signal.Signals) -> None:
     arrived, go_on = Event(), Event()
 
     def wait(paths: list[str]) -> None:
         if DATASET_JSON in paths:
             arrived.set()
             go_on.wait(60)
-            refuse(503, "the client is gone")
+            refuse(503, "the client is removed")
 
     hub.before_commit = wait
     command = [sys.executable, "-m", "dataset.push", str(out), NAME]
@@ -137,12 +135,12 @@ def test_a_push_that_was_stopped_half_way_resumes(
     assert files_at(hub) == files_of(out)
 
 
-def test_what_was_removed_is_deleted(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_removed_files_are_deleted_from_the_repository(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, out)[0] == 0
     rows = Dataset.open(out).index(["key", "split", "shard"]).to_pylist()
     shard = next(f"{row['split']}/{row['shard']}.tar" for row in rows)
-    gone = [row["key"] for row in rows if shard.endswith(f"{row['shard']}.tar")]
-    assert remove.main([str(out), "--key", gone[0], "--key", gone[1], "--identity", "id00002"]) == 0
+    removed = [row["key"] for row in rows if shard.endswith(f"{row['shard']}.tar")]
+    assert remove.main([str(out), "--key", removed[0], "--key", removed[1], "--identity", "id00002"]) == 0
     capsys.readouterr()
     hub.repositories[NAME].commits.append(
         {**hub.repositories[NAME].files, "LICENSE": Blob(2, b"my"), "test/a.txt": Blob(1, b"a")}
@@ -150,10 +148,10 @@ def test_what_was_removed_is_deleted(hub: Hub, out: Path, capsys: pytest.Capture
     status, line, output = run(capsys, out)
     assert status == 0 and "deleted 1:" in line
     assert "earlier commits of ada/vox may still contain removed data" in output[-1]
-    there = files_at(hub)
-    assert (there.pop("LICENSE"), there.pop("test/a.txt")) == (b"my", b"a"), "files of the user stay"
-    assert there == files_of(out) and shard not in there
-    assert not [name for name, content in there.items() if b"id00002" in content]
+    pushed = files_at(hub)
+    assert (pushed.pop("LICENSE"), pushed.pop("test/a.txt")) == (b"my", b"a"), "files of the user are kept"
+    assert pushed == files_of(out) and shard not in pushed
+    assert not [name for name, content in pushed.items() if b"id00002" in content]
 
 
 def test_an_update_that_was_interrupted_leaves_no_outdated_dataset_json(
@@ -181,12 +179,12 @@ def damage(path: Path) -> None:
 
 def test_a_shard_damaged_on_disk_is_detected(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tar = next(out.glob("train/*.tar"))
-    whole = tar.read_bytes()
+    intact = tar.read_bytes()
     damage(tar)
     status, _, output = run(capsys, out)
     assert status == 1 and f"1 uploaded files do not match dataset.json, first train/{tar.name}" in output[-1]
     assert DATASET_JSON not in hub.repositories[NAME].files
-    tar.write_bytes(whole)
+    tar.write_bytes(intact)
     status, line, _ = run(capsys, out)
     assert status == 0 and line.startswith("uploaded 6 files") and files_at(hub) == files_of(out)
 
@@ -226,7 +224,7 @@ def test_an_incomplete_dataset_is_refused(
 def test_a_dataset_in_an_object_store_is_refused(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, output = run(capsys, "s3://bucket/out")
     assert status == 2 and output[0].startswith("error: s3://bucket/out is in an object store; this option needs a local path")
-    assert not hub.asked
+    assert not hub.requests
 
 
 @pytest.mark.parametrize(
@@ -266,7 +264,7 @@ def test_rendered_videos_need_no_confirmation(
 
 
 @pytest.mark.parametrize("name", ["data/part.csv", "train/another-000000.tar", "train-00000-of-00001.parquet"])
-def test_a_repository_of_something_else_is_refused(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_repository_with_unrelated_files_is_refused(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     hub.repositories[NAME] = Repository(private=True)
     hub.repositories[NAME].files.update({name: Blob(1, b"a"), "README.md": Blob(1, b"#")})
     status, _, output = run(capsys, out)
@@ -287,13 +285,13 @@ def test_a_pushed_dataset_is_streamed_from_the_hub(
     hub: Hub, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, out)[0] == 0
-    there, here = (
+    streamed, local = (
         [
             (list(batch.keys), batch.frames)
             for batch in ClipStream(place, Singles(target=False), global_batch_size=2, cache=tmp_path / "cache")
         ]
         for place in (f"hf://datasets/{NAME}", out)
     )
-    assert len(there) == 3
-    for (keys, frames), (local_keys, local_frames) in zip(there, here, strict=True):
+    assert len(streamed) == 3
+    for (keys, frames), (local_keys, local_frames) in zip(streamed, local, strict=True):
         assert keys == local_keys and np.array_equal(frames, local_frames)

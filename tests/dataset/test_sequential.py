@@ -1,4 +1,4 @@
-"""Shards without an index: read from pipes and files, noticed when they end too early; and how plain webdataset reads them."""
+"""Shards without an index, read from pipes and files; truncation is detected; and plain webdataset reads them."""
 
 import io
 import os
@@ -43,7 +43,7 @@ def test_samples_match_the_stored_data(tars: list[Path], samples: dict[str, Samp
     assert (keys == sorted(keys, key=list(samples).index)) == (window == 1)
 
 
-def test_a_pipe_gives_what_the_files_give(tars: list[Path]) -> None:
+def test_a_pipe_yields_the_clips_of_the_files(tars: list[Path]) -> None:
     with subprocess.Popen(["cat", tars[0]], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         piped = seen(TarStream([program.stdout], Pairs(2), batch_size=2))
@@ -51,25 +51,25 @@ def test_a_pipe_gives_what_the_files_give(tars: list[Path]) -> None:
     assert len(piped) == 10
 
 
-def test_seed_and_epoch_decide_order_and_frames(tars: list[Path]) -> None:
+def test_order_and_frames_depend_on_seed_and_epoch(tars: list[Path]) -> None:
     stream = TarStream(tars, Pairs(2), batch_size=4, seed=1)
     first, second = seen(stream), seen(stream)
     assert first != second
     stream.set_epoch(0)
     assert seen(islice(stream, 2)) == first[:8]
     iter(stream)
-    assert seen(stream) == second, "a pass that was left is an epoch, and one that yielded nothing is none"
+    assert seen(stream) == second, "a pass counts as an epoch once it has yielded a batch"
     assert seen(TarStream(tars, Pairs(2), batch_size=4, seed=2)) != first
 
 
 @pytest.mark.parametrize("cut", ["in a member", "between members", "in the end mark", "empty"])
 def test_a_truncated_tar_is_detected(tars: list[Path], tmp_path: Path, cut: str) -> None:
-    """Plain webdataset gives what is there and says nothing, in all of these cases."""
-    whole = tars[0].read_bytes()
-    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    """Plain webdataset does not report any of these cases."""
+    intact = tars[0].read_bytes()
+    end = len(intact.rstrip(b"\0")) // 512 * 512 + 512
     places = {"in a member": end // 2 + 100, "between members": end, "in the end mark": end + 100, "empty": 0}
     short = tmp_path / "short.tar"
-    short.write_bytes(whole[: places[cut]])
+    short.write_bytes(intact[: places[cut]])
     with pytest.raises(DatasetError, match=r"short\.tar.*truncated"):
         list(TarStream([short, tars[1]], Pairs(2), batch_size=2))
     stream = TarStream([short, tars[1]], Pairs(2), batch_size=1, on_error="skip")

@@ -1,4 +1,4 @@
-"""Answers of `motionshards sql` against plain Python on the same rows; its order, its formats, and what it refuses."""
+"""Results of `motionshards sql` compared with plain Python on the same rows; their order, output formats, and refused queries."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset at a path that is full of what globs and SQL treat specially. Do not change it."""
+    """A dataset whose path is full of special characters of globs and SQL; read-only."""
     shards = (ShardEntry("demo-000000", "train", 20, 1, 1000, "0" * 64), ShardEntry("demo-000001", "test", 0, 7, 0, None))
     return write_tables(tmp_path_factory.mktemp("sql") / "it's [x] *?", ROWS, lost(70), shards)
 
@@ -74,18 +74,18 @@ def test_order_by_is_kept(out: Path, query: str) -> None:
     assert answer(out, query) == sorted(((row["key"],) for row in ROWS), reverse=True)
 
 
-def test_an_order_within_a_query_does_not_count(out: Path) -> None:
+def test_an_order_within_a_subquery_is_ignored(out: Path) -> None:
     query = "SELECT key FROM (SELECT key FROM clips ORDER BY key DESC LIMIT 5) -- of all clips"
     assert answer(out, query) == sorted((row["key"],) for row in ROWS)[-5:]
 
 
-def test_a_random_choice_is_the_same_each_time(out: Path) -> None:
+def test_random_samples_are_reproducible(out: Path) -> None:
     query = "SELECT key FROM clips ORDER BY random() LIMIT 20"
     assert answer(out, query) == answer(out, query) != answer(out, "SELECT key FROM clips ORDER BY key LIMIT 20")
 
 
-def test_measures_compare_as_they_are_stored(out: Path) -> None:
-    """0.9 is no float32: a query finds 9 of 10 frames as `--where` does."""
+def test_measures_are_compared_as_float32(out: Path) -> None:
+    """0.9 is not a float32; queries select 9 of 10 frames like `--where`."""
     assert answer(out, "SELECT 0.9::FLOAT >= 0.9, 0.9::FLOAT = 0.9") == [(True, True)]
 
 
@@ -108,7 +108,7 @@ def test_csv_has_all_rows_in_full(out: Path, capsys: pytest.CaptureFixture[str])
     assert all(yaw[key] == (pytest.approx(float(cell)) if cell else None) for key, cell, _ in lines)
 
 
-def test_json_has_null_for_nan(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_null_instead_of_nan(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     query = """SELECT i, 'nan'::FLOAT AS n, [1.5, '-inf'::DOUBLE] AS list, {'a': NULL} AS "the whole", sum(i) OVER () AS sum
         FROM range(3) AS t(i)"""
     assert sql.main([str(out), query, "--format", "jsonl"]) == 0
@@ -136,7 +136,7 @@ def test_control_characters_are_escaped(out: Path, capsys: pytest.CaptureFixture
     assert all(letter.isprintable() or letter == "\n" for letter in output.out + output.err)
 
 
-def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_queries_of_the_page_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True, size=16)
     pq.write_table(pa.Table.from_pylist(lost(7), schema=REJECTIONS_SCHEMA), out / REJECTIONS)
     assert len(QUERIES) >= 5
@@ -145,7 +145,7 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
         assert sql.main([str(out), query, "--format", "jsonl"]) == 0
         found.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
     people, poses, _, sharpest, lengths, rejected = found
-    assert lengths == [{"source": "demo", "hours": None, "sound_hours": None}], "there is no stored video"
+    assert lengths == [{"source": "demo", "hours": None, "sound_hours": None}], "the dataset has no stored video"
     assert sum(row["clips"] for row in people) == 40
     assert sum(row["frames"] for row in poses) == sum(5 + clip % 4 for clip in range(40))
     assert set(Counter(row["identity"] for row in sharpest).values()) == {3}
@@ -153,7 +153,7 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "message"),
     [
         ("SELECT blurr FROM clips", 'column "blurr" not found in FROM clause! Candidate bindings: "blur"'),
         ("FROM clip", 'Did you mean "clips"?'),
@@ -186,22 +186,22 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
     ],
 )
 def test_invalid_queries_are_reported_in_one_line(
-    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], query: str, says: str
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], query: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert sql.main([str(out), query, "--format", "csv"]) == 2
     output = capsys.readouterr()
-    assert output.err.count("\n") == 1 and output.err.startswith("error: sql: ") and says in output.err
+    assert output.err.count("\n") == 1 and output.err.startswith("error: sql: ") and message in output.err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("after_s", [0.2, 0.5, 1.0])
 def test_a_long_query_can_be_interrupted(out: Path, after_s: float, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also while DuckDB still prepares it."""
+    """Also while DuckDB is preparing it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
     timer = threading.Timer(after_s, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
-    query = "SELECT count(*) FROM range(1000000) AS a, range(1000000) AS b WHERE a.range * b.range % 7 = 3"  # hours
+    query = "SELECT count(*) FROM range(1000000) AS a, range(1000000) AS b WHERE a.range * b.range % 7 = 3"  # takes hours
     try:
         assert sql.main([str(out), query]) == 130
     finally:
@@ -228,14 +228,14 @@ def test_a_dataset_in_an_object_store(out: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "clips\n200\n"
 
 
-def test_columns_that_an_earlier_version_did_not_have_are_null(tmp_path: Path) -> None:
+def test_columns_missing_in_an_earlier_version_are_null(tmp_path: Path) -> None:
     out = write_tables(tmp_path / "out", ROWS[:1])
     pq.write_table(pq.read_table(out / INDEX).drop_columns(["pixel_aspect", "members"]), out / INDEX)
     assert answer(out, "SELECT pixel_aspect, members FROM clips") == [(None, None)]
     assert [name for (name,) in answer(out, "SELECT column_name FROM (DESCRIBE clips)")] == sorted(INDEX_SCHEMA.names)
 
 
-def test_a_dataset_that_is_absent_unfinished_or_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_unfinished_or_damaged_dataset_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = write_tables(tmp_path / "out", ROWS[:3])
     good = (out / INDEX).read_bytes()
     assert sql.main([str(tmp_path / "none"), "FROM clips"]) == 2

@@ -1,4 +1,4 @@
-"""Counts and quantiles of clips against plain Python and numpy on the same rows; and what the command says and refuses."""
+"""Counts and quantiles of clips against plain Python and numpy on the same rows; and output and errors of the command."""
 
 import json
 import statistics
@@ -18,7 +18,7 @@ from s3_here import s3_here
 from tables import Row, kept, lost, write_tables
 
 from motionshards.dataset import sql, stats
-from motionshards.dataset.stats import MEASURES, OF_VIDEO, Question
+from motionshards.dataset.stats import MEASURES, OF_VIDEO, StatsQuery
 from motionshards.schemas.action_units import MEANS
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX
@@ -29,7 +29,7 @@ HALF = "blur > 50 and abs(yaw_deg) < 45"
 
 
 def passes(row: Row) -> bool:
-    """HALF as SQL has it: what is unknown does not match."""
+    """HALF by the rules of SQL: unknown conditions do not match."""
     return row["blur"] is not None and row["yaw_deg"] is not None and row["blur"] > 50 and abs(row["yaw_deg"]) < 45
 
 
@@ -55,13 +55,13 @@ def counted(chosen: list[Row]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("where", [None, HALF])
-def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: str | None) -> None:
+def test_counts_and_quantiles_match_plain_numpy(tmp_path: Path, where: str | None) -> None:
     everything = kept(500)
     chosen = [row for row in everything if where is None or passes(row)]
-    answer = stats.stats(write_tables(tmp_path / "out", everything), Question(where=where))
+    answer = stats.stats(write_tables(tmp_path / "out", everything), StatsQuery(where=where))
     assert answer["counts"] == {"matching": counted(chosen), "all": counted(everything)}
     assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in (*MEANS, *OF_VIDEO)), (
-        "there are no action units"
+        "the dataset has no action units"
     )
     for name, found in answer["measures"].items():
         values = present(chosen, name)
@@ -85,10 +85,10 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
         ("shard", lambda row: row["shard"]),
     ],
 )
-def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: str, label: Callable[[Row], str]) -> None:
+def test_groups_are_complete_and_have_the_medians_of_their_clips(tmp_path: Path, by: str, label: Callable[[Row], str]) -> None:
     everything = kept(300, seed=1)
     answer = stats.stats(
-        write_tables(tmp_path / "out", everything), Question(where="n_frames > 4", by=by, columns=("blur", "source_fps"))
+        write_tables(tmp_path / "out", everything), StatsQuery(where="n_frames > 4", by=by, columns=("blur", "source_fps"))
     )
     members: dict[str, list[Row]] = {}
     for row in everything:
@@ -108,25 +108,25 @@ def test_a_clip_without_the_measure_matches_neither_a_condition_nor_its_opposite
     everything = kept(200)
     out = write_tables(tmp_path / "out", everything)
     conditions = ("blur > 50", "not blur > 50", "blur is None")
-    counts = [stats.stats(out, Question(where=where))["counts"]["matching"]["clips"] for where in conditions]
+    counts = [stats.stats(out, StatsQuery(where=where))["counts"]["matching"]["clips"] for where in conditions]
     assert sum(counts) == 200
     assert counts[2] == sum(row["blur"] is None for row in everything) > 0
 
 
 def test_rejections_are_counted_by_reason_and_stage(tmp_path: Path) -> None:
     out = write_tables(tmp_path / "out", kept(10), lost(70))
-    answer = stats.stats(out, Question(rejected=True, by="identity"))
+    answer = stats.stats(out, StatsQuery(rejected=True, by="identity"))
     assert answer["reason"] == {"no_face": 30, "corrupt": 20, "unreadable": 20}
     assert answer["stage"] == {"landmarks": 30, "decode": 20, "read": 20}
     assert answer["retryable"] == 20
     assert answer["counts"]["all"] == {"clips": 70, "identities": 3, "videos": 3}
     assert [(row["name"], row["clips"]) for row in answer["groups"]] == [("id0", 24), ("id1", 23), ("id2", 23)]
-    retryable = stats.stats(out, Question(rejected=True, where="retryable and identity == 'id1'", by="reason"))
+    retryable = stats.stats(out, StatsQuery(rejected=True, where="retryable and identity == 'id1'", by="reason"))
     assert retryable["reason"] == {"unreadable": retryable["counts"]["matching"]["clips"]}
     assert [row["name"] for row in retryable["groups"]] == ["unreadable"]
 
 
-def test_only_the_index_of_a_real_dataset_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_index_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True)
     for tar in out.glob("*/*.tar"):
         tar.unlink()
@@ -168,7 +168,7 @@ def test_a_condition_without_matches(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (["--where", "blurr > 5"], "unknown column blurr; did you mean blur?"),
         (["--where", "blur >"], "invalid syntax"),
@@ -185,7 +185,7 @@ def test_a_condition_without_matches(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_invalid_options_are_reported_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     out = write_tables(tmp_path / "out", kept(3))
     try:
@@ -194,7 +194,7 @@ def test_invalid_options_are_reported_in_one_line(
         status = ended.code  # type: ignore[assignment]
     output = capsys.readouterr()
     assert (status, output.out, output.err.count("\n")) == (2, "", 1)
-    assert says in output.err
+    assert message in output.err
 
 
 def test_a_dataset_in_an_object_store(
@@ -207,7 +207,7 @@ def test_a_dataset_in_an_object_store(
         for path in (out / INDEX, out / "dataset.json"):
             store.put(f"set/{path.name}", path.read_bytes())
         assert stats.main(["s3://data/set", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(stats.stats(out, Question())))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(stats.stats(out, StatsQuery())))
 
 
 def test_a_missing_unfinished_or_damaged_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,7 +228,7 @@ def test_a_missing_unfinished_or_damaged_dataset(tmp_path: Path, capsys: pytest.
 
 def test_rejections_have_no_medians() -> None:
     with pytest.raises(ConfigError):
-        Question(rejected=True, columns=("blur",))
+        StatsQuery(rejected=True, columns=("blur",))
 
 
 def test_action_units_have_histograms_and_variance_within_and_between_identities(
@@ -236,28 +236,28 @@ def test_action_units_have_histograms_and_variance_within_and_between_identities
 ) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True, identity=lambda clip: clip % 5)
     rows = pq.read_table(out / INDEX)
-    answer = stats.stats(out, Question(by="identity", columns=("au12", "blur")))
+    answer = stats.stats(out, StatsQuery(by="identity", columns=("au12", "blur")))
     found, values = answer["measures"]["au12"], rows["au12"].to_numpy()
     assert found["histogram"] == np.histogram(values[np.isfinite(values)], 10, (0, 5))[0].tolist()
     people = pc.dictionary_encode(rows["identity"].combine_chunks()).indices.to_numpy()
     assert (found["between"], found["within"]) == pytest.approx(astuple(variance_of(values, people)))  # type: ignore[arg-type]
     assert "histogram" not in answer["measures"]["blur"] and answer["measures"]["blur"]["within"] > 0
-    assert {"au01", "au45"} < stats.stats(out, Question())["measures"].keys()
+    assert {"au01", "au45"} < stats.stats(out, StatsQuery())["measures"].keys()
     assert stats.main([str(out), "--by", "identity", "--columns", "au12,blur"]) == 0
     output = capsys.readouterr().out.splitlines()
     (head,) = (line for line in output if line.startswith("measure"))
     assert head.split()[-6:] == ["between", "within", "share_between", "0", "to", "5"]
     assert any(line.startswith("au12") and "█" in line for line in output)
-    assert stats.stats(out, Question(where="au12 > 2"))["counts"]["matching"]["clips"] == int((values > 2).sum())
+    assert stats.stats(out, StatsQuery(where="au12 > 2"))["counts"]["matching"]["clips"] == int((values > 2).sum())
 
 
 @pytest.mark.parametrize("store", ["video", "both"])
 def test_stored_video_and_sound_are_counted_filtered_and_grouped(tmp_path: Path, store: str) -> None:
     out = reject(make_moving_dataset(tmp_path / "out", 6, store=store, sound=lambda clip: clip % 3), [])
-    answer = stats.stats(out, Question(by="has_audio", columns=("fps", "audio_level_db", "has_audio")))
+    answer = stats.stats(out, StatsQuery(by="has_audio", columns=("fps", "audio_level_db", "has_audio")))
     counts = {"video_frames": 270, "with_sound": 4, "sound_hours": pytest.approx(190 / 25 / 3600)}
     assert answer["counts"]["all"] == {**answer["counts"]["all"], **counts}
-    assert answer["measures"]["has_audio"]["mean"] == pytest.approx(4 / 6), "the share with sound"
+    assert answer["measures"]["has_audio"]["mean"] == pytest.approx(4 / 6), "the fraction with sound"
     assert (answer["measures"]["fps"]["max"], answer["measures"]["audio_level_db"]["present"]) == (25, 4)
     found = [(row["name"], row["clips"], row["video_frames"], row["audio_level_db p50"]) for row in answer["groups"]]
     assert found == [("true", 4, 190, pytest.approx(-42.12)), ("false", 2, 80, None)]
@@ -269,8 +269,8 @@ def test_stored_video_and_sound_are_counted_filtered_and_grouped(tmp_path: Path,
         ("video_frames > 42 or audio_hz == 16000", 4),
         ("audio_speech > 0.5", 0),
     ):
-        assert stats.stats(out, Question(where=where))["counts"]["matching"]["clips"] == clips, where
-    assert set(OF_VIDEO) <= stats.stats(out, Question())["measures"].keys()
+        assert stats.stats(out, StatsQuery(where=where))["counts"]["matching"]["clips"] == clips, where
+    assert set(OF_VIDEO) <= stats.stats(out, StatsQuery())["measures"].keys()
     with sql.select(out, "SELECT has_audio, sum(video_frames / fps) AS seconds FROM clips GROUP BY ALL") as (_, batches):
         rows = [row for batch in batches for row in batch.to_pylist()]
     assert rows == [{"has_audio": False, "seconds": 3.2}, {"has_audio": True, "seconds": pytest.approx(7.6)}]

@@ -11,7 +11,7 @@ from docstrings import with_headings
 from motionshards.cli import COMMANDS
 
 
-def test_the_navigation_has_every_page() -> None:
+def test_the_navigation_lists_every_page() -> None:
     listed = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text())
     pages = {path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]}
     notebooks = {path.relative_to(ROOT).with_suffix(".md").as_posix() for path in ROOT.glob("docs/notebooks/*.ipynb")}
@@ -41,7 +41,7 @@ def test_the_reference_has_every_command_and_its_options() -> None:
     assert "* `--estimate INT`" in text and "* `DATA, --data`" in text
 
 
-def test_the_reference_of_python_names_what_exists() -> None:
+def test_names_in_the_python_reference_exist() -> None:
     for name in re.findall(r"::: motionshards\.(\S+)", build_site.interface()):
         module, _, attribute = name.rpartition(".")
         file = ROOT / "motionshards" / f"{name.replace('.', '/')}.py"

@@ -1,4 +1,4 @@
-"""What the pages say can be done: commands are understood, targets and files exist, Python compiles and calls what there is."""
+"""Checks of code on the pages: commands parse, make targets, files and links exist, and Python matches the API."""
 
 import ast
 import importlib
@@ -21,7 +21,7 @@ from motionshards.dataset import commandline
 
 PAGES = pages()
 CODE = [piece for path in PAGES for piece in code(path.read_text(), path.relative_to(ROOT).as_posix())]
-# Code within a line only names a command, so nothing is required of it.
+# Inline code may be an incomplete command.
 COMMANDS = [
     pytest.param(replace(command, partial=command.partial or piece.kind == "inline"), id=f"{piece} {command.module}")
     for piece in CODE
@@ -33,18 +33,18 @@ _OUR_FILE = re.compile(rf"(?:{'|'.join((*OURS, 'tests', 'docs'))})/[\w./-]+\.(?:
 
 
 def python_blocks() -> list[Code]:
-    """Blocks that are Python: by their fence, or, where there is none, by how they read."""
+    """Python blocks: those fenced as python, and indented blocks that look like Python."""
     fenced = [piece for piece in CODE if piece.kind == "fenced" and piece.info == "python"]
     return fenced + [piece for piece in CODE if piece.kind == "indented" and _PYTHON.search(piece.text)]
 
 
 def tree_of(piece: Code) -> ast.Module:
-    """The block as Python. It may be the inside of a function, and an ellipsis as it is printed stands for Python's."""
+    """The syntax tree of a block, which may be the body of a function; typographic ellipses are replaced by `...`."""
     return ast.parse(piece.text.replace(ELLIPSIS, "..."), str(piece))
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, Any]]:
-    """Each name that a block imports from our rooms, and what it is; raises where it does not exist."""
+    """Yield each name that a block imports from the project, with its value; raises if it does not exist."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in OURS:
             module = importlib.import_module(node.module)
@@ -59,39 +59,39 @@ def test_the_pages_are_found() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_are_understood(command: Command) -> None:
+def test_commands_are_valid(command: Command) -> None:
     if command.is_ours:
         assert misunderstood(command) is None
     else:
-        assert importlib.util.find_spec(command.module.partition(".")[0]), f"{command.module} is in no package of ours"
+        assert importlib.util.find_spec(command.module.partition(".")[0]), f"{command.module} does not exist"
         assert not [word for word in command.arguments if _OUR_FILE.fullmatch(word) and not (ROOT / word).exists()]
 
 
-def test_targets_of_make_exist() -> None:
+def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     unknown = [f"{piece}: make {name}" for piece in CODE for name in _MAKE.findall(piece.text) if name not in targets]
     assert not unknown
 
 
-def test_extras_that_are_to_be_installed_exist() -> None:
+def test_extras_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    asked = [
+    extras_used = [
         (str(piece), name)
         for piece in CODE
         for found in re.findall(r"motionshards\[([\w,]+)\]", piece.text)
         for name in found.split(",")
     ]
-    assert asked and not [(place, name) for place, name in asked if name not in extras]
+    assert extras_used and not [(place, name) for place, name in extras_used if name not in extras]
 
 
-def test_files_of_ours_exist() -> None:
-    """But for those of the pages that tell which files to write."""
+def test_referenced_files_exist() -> None:
+    """Except on pages that explain which files to write."""
     named = [piece for piece in CODE if piece.kind == "inline" and _OUR_FILE.fullmatch(piece.text)]
     assert not [str(piece) for piece in named if not (ROOT / piece.text).exists() and not piece.page.startswith("docs/add-a-")]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_are_valid(path: Path) -> None:
     broken = []
     for line, target in links(path.read_text(), path.name):
         if re.match(r"[a-z]+:", target):
@@ -104,15 +104,15 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("piece", python_blocks(), ids=str)
-def test_python_compiles_and_calls_what_there_is(piece: Code) -> None:
+def test_python_blocks_compile_and_calls_match_signatures(piece: Code) -> None:
     tree = tree_of(piece)
     names = dict(imported(tree))
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
         called = names.get(call.func.id) if isinstance(call.func, ast.Name) else None
         plain = not any(isinstance(argument, ast.Starred) for argument in call.args) and all(word.arg for word in call.keywords)
         if called is not None and plain and not (isinstance(called, type) and issubclass(called, Exception)):
-            given = [argument for argument in call.args if not (isinstance(argument, ast.Constant) and argument.value is ...)]
-            inspect.signature(called).bind_partial(*given, **{str(word.arg): word.value for word in call.keywords})
+            arguments = [argument for argument in call.args if not (isinstance(argument, ast.Constant) and argument.value is ...)]
+            inspect.signature(called).bind_partial(*arguments, **{str(word.arg): word.value for word in call.keywords})
 
 
 PAGE = """# A page: with `code`
@@ -126,7 +126,7 @@ Text with `python -m dataset.verify OUT
     not | a command
 
 1. A list
-    goes on, and is no code.
+    continues, and is not code.
 
 ```sh no-run
 torchrun --nproc-per-node 8 -m jobs.train --model fomm …
@@ -135,13 +135,13 @@ torchrun --nproc-per-node 8 -m jobs.train --model fomm …
 """
 
 
-def test_code_is_found_where_it_stands() -> None:
+def test_code_is_found_with_its_position() -> None:
     found = [(piece.kind, piece.line, piece.info) for piece in code(PAGE, "page.md")]
     assert found == [("indented", 6, ""), ("fenced", 14, "sh no-run"), ("inline", 1, ""), ("inline", 3, ""), ("inline", 4, "")]
-    told = [command for piece in code(PAGE, "page.md") for command in commands(piece.text)]
-    assert [command.module for command in told] == ["dataset.build", "jobs.train", "dataset.verify"]
-    assert told[0].arguments == ("--source", "demo", "--input", "DIR") and not told[0].partial
-    assert told[1].partial and told[2].arguments == ("OUT", "--fast")
+    found_commands = [command for piece in code(PAGE, "page.md") for command in commands(piece.text)]
+    assert [command.module for command in found_commands] == ["dataset.build", "jobs.train", "dataset.verify"]
+    assert found_commands[0].arguments == ("--source", "demo", "--input", "DIR") and not found_commands[0].partial
+    assert found_commands[1].partial and found_commands[2].arguments == ("OUT", "--fast")
     assert links(PAGE, "page.md") == [(4, "other.md#here")]
     assert anchors(PAGE) == {"a-page-with-code", "a-page-with-code-1"}
 
@@ -168,16 +168,16 @@ def test_code_is_found_where_it_stands() -> None:
         ("python -m dataset.nowhere OUT", "No module"),
     ],
 )
-def test_a_wrong_command_is_told(line: str, fault: str | None) -> None:
+def test_invalid_commands_are_reported(line: str, fault: str | None) -> None:
     (command,) = commands(line)
     try:
-        told = misunderstood(command)
+        message = misunderstood(command)
     except (AttributeError, ModuleNotFoundError) as error:
-        told = str(error)
-    assert (told is None) if fault is None else (told is not None and fault in told)
+        message = str(error)
+    assert (message is None) if fault is None else (message is not None and fault in message)
 
 
-def test_a_placeholder_is_one_word_of_the_shell() -> None:
+def test_inline_commands_are_valid_shell_words() -> None:
     assert all(shlex.split(piece.text, comments=True) for piece in CODE if piece.kind == "inline" and "-m dataset" in piece.text)
 
 

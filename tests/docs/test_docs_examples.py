@@ -1,4 +1,4 @@
-"""The whole examples of the pages do what the pages say: a source that builds, a model that trains, a reader that reads."""
+"""Runs the complete examples of the pages: a source builds, a model trains, and readers read."""
 
 import json
 import shutil
@@ -29,17 +29,17 @@ PageReader = Callable[[Path], Iterator[tuple[str, Any, Any]]]
 
 
 def examples(page: str) -> list[str]:
-    """The blocks of Python of a page."""
+    """The Python blocks of a page."""
     return [piece.text for piece in code((ROOT / "docs" / page).read_text(), page) if piece.info == "python"]
 
 
 def module(name: str, page: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """The Python of a page as a module of that name; dataclasses and pickling look modules up by it."""
-    made = types.ModuleType(name)
-    monkeypatch.setitem(sys.modules, name, made)
+    """The Python of a page as a module in sys.modules, where dataclasses and pickle look it up."""
+    created = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, created)
     (text,) = examples(page)
-    exec(compile(text, page, "exec"), made.__dict__)
-    return made
+    exec(compile(text, page, "exec"), created.__dict__)
+    return created
 
 
 def test_the_source_of_the_page_builds(demo_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_the_source_of_the_page_builds(demo_videos: Path, tmp_path: Path, monkey
     )
     kept = {row["key"]: row for row in Dataset.open(out).index().to_pylist()}
     assert set(kept) == {"M2Ohb0FA/M2Ohb0FA/M2Ohb0FA_1", "other/other/other_1"}
-    assert kept["M2Ohb0FA/M2Ohb0FA/M2Ohb0FA_1"]["source_frames"] == 15  # of 25 a second
+    assert kept["M2Ohb0FA/M2Ohb0FA/M2Ohb0FA_1"]["source_frames"] == 15  # 0.6 s at 25 fps
     (lost,) = pq.read_table(out / "rejections.parquet").to_pylist()
     assert (lost["key"], lost["reason"]) == ("gone/gone/gone_1", "unreadable")
     assert Dataset.open(out).manifest.hygiene["malformed"]["count"] == 1
@@ -102,10 +102,10 @@ def test_the_model_of_the_page_trains_and_resumes(tmp_path: Path, monkeypatch: p
 
 @pytest.fixture
 def page_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PageReader:
-    """The reader of format.md, which knows the page alone: it may import none of our modules."""
+    """The reader in format.md, which must not import the project."""
     text = examples("format.md")[0]
     assert not any(
-        f"{word} {room}" in text for word in ("import", "from") for room in ("schemas", "dataset", "pipeline", "transforms")
+        f"{word} {package}" in text for word in ("import", "from") for package in ("schemas", "dataset", "pipeline", "transforms")
     )
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "reader"}
@@ -114,7 +114,7 @@ def page_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PageReader:
     return read
 
 
-def test_the_reader_of_the_page_reads_what_ours_reads(tmp_path: Path, page_reader: PageReader) -> None:
+def test_the_reader_of_the_page_matches_dataset(tmp_path: Path, page_reader: PageReader) -> None:
     data = make_dataset(tmp_path / "data", 12, aus=True)
     ours = {sample.key: sample for sample in Dataset.open(data).samples()}
     read = {key: (arrays, meta) for key, arrays, meta in page_reader(data)}

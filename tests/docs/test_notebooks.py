@@ -1,4 +1,4 @@
-"""The notebooks of the docs run in an empty directory, and what is stored of their outputs is small and complete."""
+"""The notebooks run in an empty directory, and their stored outputs are small and complete."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def images(notebook: nbformat.NotebookNode, kind: str) -> int:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_stored_outputs_are_small_and_those_of_all_cells_in_order(path: Path) -> None:
+def test_stored_outputs_are_small_and_complete(path: Path) -> None:
     assert path.stat().st_size <= execute_notebooks.MOST_BYTES
     notebook = nbformat.read(path, nbformat.current_nbformat)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -31,7 +31,7 @@ def test_stored_outputs_are_small_and_those_of_all_cells_in_order(path: Path) ->
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_are_valid(path: Path) -> None:
     notebook = nbformat.read(path, nbformat.current_nbformat)
     text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     targets = [target for _, target in links(text, path.name)]

@@ -41,7 +41,7 @@ _BLANK = np.full((SIZE, SIZE, 3), 90, np.uint8)
 
 _TURNED = [face(shift, turn=True) for shift in (0, -12, 24, -24, 15, 36, -6, 30)]
 
-# The second has no face, and the fifth the only one that looks to the source's side.
+# The second shows no face; only the fifth faces the same side as the source.
 FRAMES = [_TURNED[0], _BLANK, *_TURNED[1:3], face(3), *_TURNED[3:]]
 
 
@@ -59,7 +59,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def animate(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Animate:
-    """animate("--relative", image=...) -> exit status, stdout and stderr; the output is tmp_path/out.mp4."""
+    """animate("--relative", image=...) -> exit status, stdout and stderr; writes tmp_path/out.mp4."""
 
     def run(*flags: str, **changes: Any) -> tuple[int, str, str]:
         named = {
@@ -78,8 +78,10 @@ def animate(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
 
 def expected(inputs: Path, movement: Movement, first: int) -> np.ndarray:
     frames = [frame.copy() for frame in Driving.at(inputs / "driving.mp4").frames(SIZE)]
-    made = networks(architecture())
-    animator = Animator(FoldedNetworks(made["kp_detector"], made["generator"]), read_square(inputs / "face.png", SIZE), movement)
+    built = networks(architecture())
+    animator = Animator(
+        FoldedNetworks(built["kp_detector"], built["generator"]), read_square(inputs / "face.png", SIZE), movement
+    )
     return np.array([*animator.animate(frames, first=frames[first])])
 
 
@@ -89,10 +91,10 @@ def assert_shows(path: Path, frames: np.ndarray) -> None:
     assert found.shape == frames.shape
     off = np.square(found[:, None] - frames[None]).mean(axis=(2, 3, 4))
     np.testing.assert_array_equal(off.argmin(axis=1), np.arange(len(frames)))
-    assert off.diagonal().max() < 60, "of 65025"
+    assert off.diagonal().max() < 60, "of at most 65025"
 
 
-def test_the_whole_command(animate: Animate, inputs: Path, tmp_path: Path) -> None:
+def test_the_complete_command(animate: Animate, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = animate("--relative", "--adapt-scale", "--best-frame", "--json")
     report = json.loads(out)
     seconds = report.pop("seconds")
@@ -105,8 +107,8 @@ def test_the_whole_command(animate: Animate, inputs: Path, tmp_path: Path) -> No
         "audio": ["aac"],
         "first": 4,
     }
-    made = Driving.at(tmp_path / "out.mp4")
-    assert (made.rate, made.audio) == (Fraction(30000, 1001), ("aac",))
+    animated = Driving.at(tmp_path / "out.mp4")
+    assert (animated.rate, animated.audio) == (Fraction(30000, 1001), ("aac",))
     assert_shows(tmp_path / "out.mp4", expected(inputs, Movement(adapt_scale=True), 4))
 
 
@@ -127,9 +129,9 @@ def test_image_driving_frame_and_result_side_by_side(animate: Animate, tmp_path:
     alone = np.array([frame.copy() for frame in Driving.at(tmp_path / "out.mp4").frames(SIZE)]).astype(float)
     status, out, _ = animate("--side-by-side", *flags)
     assert status == 0 and "160 px" in out and "with sound (aac)" in out
-    made = Driving.at(tmp_path / "out.mp4")
-    assert made.timeline.display_px == (3 * SIZE, SIZE) and made.audio == ("aac",)
-    found = np.array([frame.copy() for frame in made.whole_frames()]).astype(float)
+    animated = Driving.at(tmp_path / "out.mp4")
+    assert animated.timeline.display_px == (3 * SIZE, SIZE) and animated.audio == ("aac",)
+    found = np.array([frame.copy() for frame in animated.whole_frames()]).astype(float)
     shown = FRAMES if flags == ("--batch", "4") else FRAMES[::2]
     assert len(found) == len(alone) == len(shown)
     image, driving, result = np.split(found, 3, axis=2)
@@ -157,7 +159,7 @@ def test_align_corners_option(animate: Animate, inputs: Path, tmp_path: Path, mo
 @pytest.mark.parametrize("backend", ["onnx", "litert"])
 def test_exported_graphs_have_their_own_sampling(animate: Animate, tmp_path: Path, backend: str) -> None:
     status, _, err = animate("--backend", backend, "--align-corners", "true", checkpoint=tmp_path)
-    assert status == 2 and f"give it to export-model, not with --backend {backend}" in err and err.count("\n") == 1
+    assert status == 2 and f"pass it to export-model, not with --backend {backend}" in err and err.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -174,11 +176,11 @@ def test_exported_graphs_animate_like_the_networks(animate: Animate, inputs: Pat
 def test_other_rates_and_no_sound(animate: Animate, tmp_path: Path) -> None:
     status, out, _ = animate("--fps", "15", "--no-audio")
     assert status == 0 and "5 frames of 160 px at 15 Hz, without sound" in out
-    made = Driving.at(tmp_path / "out.mp4")
-    assert (len(made), made.rate, made.audio) == (5, 15, ())
+    animated = Driving.at(tmp_path / "out.mp4")
+    assert (len(animated), animated.rate, animated.audio) == (5, 15, ())
 
 
-def test_a_driving_video_of_one_frame_with_a_note(animate: Animate, tmp_path: Path) -> None:
+def test_a_driving_video_of_one_frame_prints_a_note(animate: Animate, tmp_path: Path) -> None:
     write(tmp_path / "one.mp4", FRAMES[:1], SIZE, Fraction(25))
     status, out, err = animate("--relative", "--adapt-scale", "--best-frame", driving=tmp_path / "one.mp4")
     assert status == 0 and "1 frames" in out and "has only one frame, so the output has one, too" in err
@@ -200,7 +202,7 @@ def test_checkpoints_of_the_authors_require_config(animate: Animate, tmp_path: P
     assert animate("--config", str(tmp_path / "narrow.yaml"), checkpoint=theirs)[0] == 0
 
 
-def test_a_checkpoint_of_other_settings_is_refused_with_the_keys_named(animate: Animate, tmp_path: Path) -> None:
+def test_a_checkpoint_with_other_settings_is_refused_naming_the_keys(animate: Animate, tmp_path: Path) -> None:
     wrong = Config(architecture=architecture(keypoints=5)).to_json()
     status, _, err = animate(checkpoint=save(tmp_path / "a.pt", architecture(), {"model": "fomm", "config": wrong}))
     assert status == 2 and err.count("\n") == 1
@@ -209,7 +211,7 @@ def test_a_checkpoint_of_other_settings_is_refused_with_the_keys_named(animate: 
     assert status == 2 and "kp_detector has another architecture: missing: predictor.decoder.up_blocks.2" in err
 
 
-def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
+def test_invalid_checkpoints(animate: Animate, tmp_path: Path) -> None:
     other = save(tmp_path / "other.pt", architecture(), {"model": "ganimation", "config": {}})
     (tmp_path / "text.pt").write_text("no weights")
     later = save(tmp_path / "later.pt", architecture(), {"model": "fomm", "config": {"name": "x", "depth": 3}})
@@ -225,7 +227,7 @@ def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
         assert (status, out, err.count("\n")) == (2, "", 1) and message in err
 
 
-def test_unusable_images_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
+def test_invalid_images_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("neither image nor video\n" * 99)
     (tmp_path / "cut.mp4").write_bytes((inputs / "driving.mp4").read_bytes()[:3000])
     Image.fromarray(_BLANK).save(tmp_path / "blank.png")
@@ -263,7 +265,7 @@ def test_an_output_that_cannot_be_written_is_an_error(animate: Animate, tmp_path
     assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
 
 
-def test_as_a_command(inputs: Path, tmp_path: Path) -> None:
+def test_the_module_runs_as_a_command(inputs: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.animate", "--checkpoint", inputs / "last.pt", "--image", inputs / "face.png"]
     command += ["--driving", inputs / "driving.mp4", "--output", tmp_path / "out.mp4", "--best-frame"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

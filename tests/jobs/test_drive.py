@@ -104,7 +104,7 @@ def test_whole_frames_are_not_cropped(inputs: Path) -> None:
 
 
 @pytest.mark.parametrize("adapted", [False, True])
-def test_the_whole_command(drive: Drive, inputs: Path, tmp_path: Path, adapted: bool) -> None:
+def test_the_complete_command(drive: Drive, inputs: Path, tmp_path: Path, adapted: bool) -> None:
     status, out, _ = drive("--json", "--batch", "4", *(["--adapt"] if adapted else []))
     report = json.loads(out)
     assert status == 0 and report.pop("seconds") > 0
@@ -116,8 +116,8 @@ def test_the_whole_command(drive: Drive, inputs: Path, tmp_path: Path, adapted: 
         "audio": ["aac"],
         "without_face": 3,
     }
-    made = Driving.at(tmp_path / "out.mp4")
-    assert (made.rate, made.audio) == (RATE, ("aac",))
+    result = Driving.at(tmp_path / "out.mp4")
+    assert (result.rate, result.audio) == (RATE, ("aac",))
     known = load_person(inputs / "person.pt")
     poses = Poses(Driving.at(inputs / "driving.mp4"), face_model("dlib"), SIZE, "face")
     points = poses.landmarks([True] * 6)
@@ -139,7 +139,7 @@ def test_adapted_landmarks_have_the_position_and_size_of_the_person() -> None:
     np.testing.assert_allclose(Adaptation.between(person, person)(person), person, atol=1e-4)
 
 
-def test_a_face_that_is_a_point_gives_finite_landmarks() -> None:
+def test_a_face_of_size_zero_has_finite_landmarks() -> None:
     point = np.full((2, 68, 2), 7, np.float32)
     assert np.isfinite(Adaptation.between(point, np.random.default_rng(0).random((2, 68, 2)).astype(np.float32))(point)).all()
 
@@ -157,7 +157,7 @@ def test_no_audio(drive: Drive, tmp_path: Path) -> None:
     assert Driving.at(tmp_path / "out.mp4").audio == ()
 
 
-def test_unusable_arguments_are_refused_in_one_line(drive: Drive, inputs: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused_in_one_line(drive: Drive, inputs: Path, tmp_path: Path) -> None:
     write(tmp_path / "blank.mp4", [BLANK] * 2, 160, Fraction(25))
     torch.save({"E_state_dict": {}, "motionshards": {"model": "talking_heads"}}, tmp_path / "training.pt")
     (tmp_path / "text.pt").write_text("no weights")
@@ -178,7 +178,7 @@ def test_unusable_arguments_are_refused_in_one_line(drive: Drive, inputs: Path, 
 
 
 @pytest.mark.slow
-def test_as_a_command(inputs: Path, tmp_path: Path) -> None:
+def test_the_module_runs_as_a_command(inputs: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.drive", "--checkpoint", inputs / "person.pt", "--driving", inputs / "driving.mp4"]
     done = subprocess.run([*command, "--output", tmp_path / "out.mp4"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (0, "")

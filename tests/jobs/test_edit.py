@@ -28,11 +28,11 @@ Edit = Callable[..., tuple[int, str, str]]
 def generator() -> Generator:
     """Seeded, with weights large enough for action units to have a visible effect."""
     torch.manual_seed(2)
-    made = Generator(SHAPE).eval()
+    result = Generator(SHAPE).eval()
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in result.parameters():
             parameter.mul_(8 if parameter.ndim > 1 else 1)
-    return made
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,10 @@ def test_only_the_face_is_edited(edit: Edit, inputs: Path, tmp_path: Path) -> No
     expected = Editor(generator(), 64).edit(before, tuple(report["window"]), aus(AU12=1, AU04=0.5))
     np.testing.assert_array_equal(after, expected)
     assert edit("--au", "AU12=0", "--au", "au4=0.5")[0] == 0
-    assert np.abs(read_image(tmp_path / "out.png").astype(int) - after).max() > 2, "action units make the difference"
+    assert np.abs(read_image(tmp_path / "out.png").astype(int) - after).max() > 2, "action units change the result"
 
 
-def test_an_image_that_is_cropped_already(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_already_cropped(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = edit("--au", "AU12=1", "--crop", "none")
     before, after = read_image(inputs / "face.png"), read_image(tmp_path / "out.png")
     height, width = before.shape[:2]
@@ -112,11 +112,11 @@ def test_a_strip_shows_each_intensity_and_its_mask(edit: Edit, inputs: Path, tmp
     for number, value in enumerate((0.2, 0.5, 0.8), 1):
         (painting,) = editor.paint(face, [aus(AU12=value, AU04=0.5)])
         signed = torch.tensor(face).permute(2, 0, 1)[None] / 127.5 - 1
-        made = ((painting.over(signed)[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+        result = ((painting.over(signed)[0] + 1) * 127.5).permute(1, 2, 0).numpy()
         column = sheet[top:, 66 * number : 66 * number + 64].astype(float)
-        np.testing.assert_allclose(column[:64], made, atol=0.51)
+        np.testing.assert_allclose(column[:64], result, atol=0.51)
         np.testing.assert_allclose(column[66:, :, 0], painting.attention[0, 0].numpy() * 255, atol=0.51)
-        assert (sheet[:top, 66 * number : 66 * number + 64] < 128).any(), "a label"
+        assert (sheet[:top, 66 * number : 66 * number + 64] < 128).any(), "a label is drawn"
 
 
 def test_a_strip_has_seven_steps_from_0_to_1(edit: Edit, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_spellings_of_action_units(text: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "--au or --strip is required"),
+        ((), "pass --au or --strip"),
         (("--au", "AU13=1"), "unknown action unit AU13; choose from AU01, AU02, AU04"),
         (("--au", "AU12"), "--au AU12 must be of the form AU12=1.0"),
         (("--au", "AU12=5"), "'5' must be an intensity from 0 to 1, which is OpenFace's 0 to 5 divided by 5"),
@@ -183,13 +183,13 @@ def test_spellings_of_action_units(text: str, name: str) -> None:
         (("--au", "AU12=1", "--config", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
-def test_unusable_arguments(edit: Edit, tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
+def test_invalid_arguments(edit: Edit, tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
     status, out, err = edit(*flags)
     assert (status, out, err.count("\n")) == (2, "", 1) and message in err, err
     assert not [*tmp_path.iterdir()]
 
 
-def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+def test_invalid_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("neither image nor checkpoint\n" * 99)
     Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(tmp_path / "blank.png")
     (tmp_path / "lost.csv").write_text(as_csv([{**row(1, b"", 64, {}), "success": 0}], {"separator": ","}))

@@ -63,12 +63,12 @@ def by_the_networks(
             sample = dataset.read(row, size)
             images = torch.from_numpy(sample.frames).permute(0, 3, 1, 2) / 255
             points = detector(images)
-            made = [
+            reconstructed = [
                 generator(images[:1], source_keypoints=points[:1], driving_keypoints=points[n : n + 1]).prediction
                 for n in range(1, len(images))
             ]
-            if made:
-                found[sample.key] = (len(made), (torch.cat(made) - images[1:]).abs().mean().item())
+            if reconstructed:
+                found[sample.key] = (len(reconstructed), (torch.cat(reconstructed) - images[1:]).abs().mean().item())
     return found
 
 
@@ -88,7 +88,7 @@ def test_scores_equal_those_computed_by_the_networks(
     assert (found["clips"], found["frames"], found["skipped"]) == (9, total, {"only one frame": 3})
     mean = found["model_scores"]["l1"]["mean"]
     assert mean == pytest.approx(sum(count * l1 for count, l1 in expected.values()) / total, abs=1e-5)
-    # Squares of random colors are nobody's face.
+    # No face is found in squares of random colors.
     assert all(found["model_scores"][name] == {"mean": None, "frames": 0} for name in ("missing", "akd_px", "aed"))
     assert found["provenance"]["landmark_model"].startswith("shape_predictor_68") and "identity_model" in found["provenance"]
     message = capsys.readouterr().out
@@ -122,13 +122,13 @@ def test_the_image_has_a_labeled_row_for_each_of_eight_clips(checkpoint: Path, d
     assert sheet.shape == (2 * HEADER_PX + 8 * (CAPTION_PX + SIDE_PX), 4 * SIDE_PX + 3 * GAP_PX, 3)
     top = 2 * HEADER_PX + CAPTION_PX
     assert all(sheet[start:end].min() < 100 for start, end in ((0, HEADER_PX), (HEADER_PX, top - CAPTION_PX)))
-    source, real, made, difference = (
+    source, real, reconstructed, difference = (
         sheet[top : top + SIDE_PX, left : left + SIDE_PX].astype(float) for left in range(0, sheet.shape[1], SIDE_PX + GAP_PX)
     )
     first = next(sample for sample in Dataset.open(data).samples(pc.field("split") == "test") if len(sample.frames) > 1)
     enlarged = first.frames.repeat(6, axis=1).repeat(6, axis=2)
     assert np.abs(source - enlarged[0]).mean() < 8 and np.abs(real - enlarged[1]).mean() < 8
-    assert np.abs(np.abs(real - made) - difference).mean() < 8
+    assert np.abs(np.abs(real - reconstructed) - difference).mean() < 8
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_runs_on_different_frames_are_not_compared(
     assert "cannot be compared: they reconstruct different frames in 2 clips" in error and error.count("\n") == 1
 
 
-def test_action_units_of_another_origin_are_refused(
+def test_action_units_of_another_program_are_refused(
     folder: Path, rich: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tiny_checkpoint(folder, "ganimation", 7, **{"action units": ["openface"]})
@@ -203,15 +203,15 @@ def test_action_units_of_another_origin_are_refused(
     assert "was trained on action units of openface, and those of the dataset are of csv" in capsys.readouterr().err
 
 
-def test_unusable_evaluations_are_refused_in_one_line(
+def test_invalid_evaluations_are_refused_in_one_line(
     checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = tmp_path / "file", tmp_path / "out"
     file.write_text("")
     large = make_dataset(tmp_path / "large", 2, size=64)
     single = make_dataset(tmp_path / "single", 3, frames=lambda clip: 1)
-    begun = make_dataset(tmp_path / "begun", 20)
-    unfinish(begun, 1)
+    unfinished = make_dataset(tmp_path / "unfinished", 20)
+    unfinish(unfinished, 1)
     damaged = make_dataset(tmp_path / "damaged", 2)
     tar = next(tar_path(damaged, "train", "made-train-000000").parent.glob("*.tar"))
     content = bytearray(tar.read_bytes())
@@ -221,7 +221,7 @@ def test_unusable_evaluations_are_refused_in_one_line(
         ((data, out, "--split", "validation"), "has no clips of --split validation; it has test, train"),
         ((large, out, "--split", "train"), "has frames of 64 px, and the model is for 32: build with --size 32"),
         ((single, out, "--split", "train"), "no clip of --split train can be reconstructed: 3 with only one frame"),
-        ((begun, out, "--split", "train"), "unfinished"),
+        ((unfinished, out, "--split", "train"), "unfinished"),
         ((damaged, out, "--split", "train"), "is damaged"),
         ((tmp_path / "absent", out), "absent"),
         ((data, file), "cannot be written"),
@@ -230,8 +230,8 @@ def test_unusable_evaluations_are_refused_in_one_line(
         ((data, out, "--config", "vox-256"), "has another architecture"),
         ((data, out, "--model", "talking_heads"), "is a checkpoint of fomm"),
         ((data, out, "--k", 2), "--k is for talking_heads, and --model is fomm"),
-        ((data, out, "--vgg", file), "--vgg is for --lpips"),
-        ((data, out, "--arcface", file), "--arcface needs landmarks"),
+        ((data, out, "--vgg", file), "--vgg needs --lpips"),
+        ((data, out, "--arcface", file), "--arcface cannot be combined with --landmarks none"),
         (
             (data, out, "--lpips", file, "--vgg", tmp_path / "absent.pth does not exist: LPIPS needs"),
             "absent.pth does not exist: LPIPS needs",

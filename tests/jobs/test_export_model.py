@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
-    """A checkpoint like the authors', with weights and without settings."""
+    """A checkpoint like those of the authors, with weights but without settings."""
     content = torch.load(checkpoint, weights_only=True)
     path = tmp_path_factory.mktemp("authors") / "weights.pth.tar"
     torch.save({name: content[name] for name in ("generator", "kp_detector", "discriminator", "epoch")}, path)
@@ -72,20 +72,22 @@ def test_onnx_graphs_of_a_training_run(
 
 def test_align_corners_option(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The option determines the exported networks and the settings in export.json."""
-    given = []
+    recorded = []
 
-    def noted(
+    def recording(
         detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str, precision: str
     ) -> dict[str, Check]:
-        given.append((generator.align_corners, generator.dense_motion_network.align_corners, config.architecture.align_corners))
+        recorded.append(
+            (generator.align_corners, generator.dense_motion_network.align_corners, config.architecture.align_corners)
+        )
         return {}
 
-    monkeypatch.setattr(motionshards.jobs.export_model, "export", noted)
+    monkeypatch.setattr(motionshards.jobs.export_model, "export", recording)
     (tmp_path / "other.yaml").write_text(f"{TINY}  align_corners: false\n")
     out, other = tmp_path / "graphs", tmp_path / "other.yaml"
     for flags in ((config,), (config, "--align-corners", "false"), (other,), (other, "--align-corners", "true")):
         assert run(bare, out, "--config", *flags) == 0
-    assert given == [(value, value, value) for value in (True, False, False, True)]
+    assert recorded == [(value, value, value) for value in (True, False, False, True)]
 
 
 @pytest.mark.slow
@@ -106,7 +108,7 @@ def test_graphs_that_differ_from_the_networks_are_not_accepted(
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {f"{name}.pt2" for name in GRAPHS}
 
 
-def test_unusable_exports_are_refused_in_one_line(
+def test_invalid_exports_are_refused_in_one_line(
     checkpoint: Path, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, content = tmp_path / "other.pt", torch.load(checkpoint, weights_only=True)

@@ -104,7 +104,7 @@ def test_portraits_of_images_and_of_a_video(inputs: Path) -> None:
     video = of_video(Driving.at(inputs / "me.mp4"), 5, model, SIZE, "face")
     assert len(video.images) == 4, "one frame has no face"
     moved = video.landmarks_px.mean(axis=(1, 2))
-    assert moved[3] < moved[0] < moved[1] < moved[2], "in one window the face moves"
+    assert moved[3] < moved[0] < moved[1] < moved[2], "the face moves within a fixed window"
     whole = of_images([inputs / "a.png"], model, SIZE, "none")
     np.testing.assert_array_equal(whole.images[0], read_square(inputs / "a.png", SIZE))
     points = find_landmarks(face(), model)
@@ -112,7 +112,7 @@ def test_portraits_of_images_and_of_a_video(inputs: Path) -> None:
     np.testing.assert_allclose(whole.landmarks_px[0], (points + 0.5) * (SIZE / 160) - 0.5, atol=1e-4)
 
 
-def test_the_whole_command(run: Run, tmp_path: Path, inputs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_complete_command(run: Run, tmp_path: Path, inputs: Path, caplog: pytest.LogCaptureFixture) -> None:
     status, out, _ = run("--input", inputs / "me.mp4", "--t", 5, "--steps", 3, "--json", "--quiet")
     report = json.loads(out)
     assert (status, report["frames"], report["steps"]) == (0, 4, 3) and "skipped 1 of 5 images without a face" in caplog.text
@@ -132,7 +132,7 @@ def test_the_same_seed_gives_the_same_person(run: Run, tmp_path: Path, inputs: P
         assert run(*images, "--seed", seed)[0] == 0
         people.append(load_person(tmp_path / "person.pt").person.state_dict())
     assert all(torch.equal(people[0][name], people[1][name]) for name in people[0])
-    assert not torch.equal(people[0]["style"], people[2]["style"]), "the frames come in another order"
+    assert not torch.equal(people[0]["style"], people[2]["style"]), "another seed changes the order of frames"
 
 
 def test_without_steps_the_person_is_the_embedding(run: Run, tmp_path: Path, inputs: Path) -> None:
@@ -179,10 +179,10 @@ def test_checkpoints_of_the_authors_require_config(run: Run, tmp_path: Path, inp
     assert status == 2 and "does not contain its settings; pass --config" in err
     (tmp_path / "small.yaml").write_text(f"architecture: {{size: {SIZE}, width: 4, halvings: 4, residuals: 1}}")
     assert run("--images", inputs / "a.png", "--steps", 1, checkpoint=theirs, config=tmp_path / "small.yaml")[0] == 0
-    assert load_person(tmp_path / "person.pt").person.generator.compat is True, "with their arithmetic"
+    assert load_person(tmp_path / "person.pt").person.generator.compat is True, "with the authors' arithmetic"
 
 
-def test_unusable_arguments_are_refused_in_one_line(run: Run, tmp_path: Path, inputs: Path) -> None:
+def test_invalid_arguments_are_refused_in_one_line(run: Run, tmp_path: Path, inputs: Path) -> None:
     image = ("--images", inputs / "a.png")
     (tmp_path / "text.png").write_text("no image")
     for flags, changes, message in (

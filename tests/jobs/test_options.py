@@ -63,7 +63,9 @@ def test_every_job_can_be_quiet_and_print_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in REQUIRED if name not in ("download", "export-model")])
 @pytest.mark.parametrize("device", ["gpu", "meta", "cuda:-1", "cpu:0", ""])
-def test_all_jobs_refuse_unknown_devices_in_the_same_words(name: str, device: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_jobs_refuse_unknown_devices_with_the_same_message(
+    name: str, device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(name, f"--device={device}") == 2
     assert capsys.readouterr().err == f"error: device is {device!r}, must be auto, cpu, cuda or cuda:N\n"
 
@@ -77,7 +79,7 @@ def test_without_cuda_auto_is_the_cpu_and_gpus_are_refused() -> None:
 
 
 @pytest.mark.gpu
-def test_with_cuda_auto_is_the_gpu_and_absent_gpus_are_refused() -> None:
+def test_with_cuda_auto_is_the_gpu_and_missing_gpus_are_refused() -> None:
     assert choose_device("auto").type == "cuda" and choose_device("cuda:0") == torch.device("cuda:0")
     with pytest.raises(ConfigError, match="this machine has"):
         choose_device("cuda:99")
@@ -103,7 +105,7 @@ def test_misspelt_options_are_reported_with_the_similar_one(capsys: pytest.Captu
     assert "Unknown option: --best-fame. Did you mean --best-frame?" in capsys.readouterr().err
 
 
-def test_the_last_of_an_option_given_twice_counts() -> None:
+def test_the_last_value_of_a_repeated_option_is_used() -> None:
     options = find_command(COMMANDS["train"][0]).parse(
         [*REQUIRED["train"], "--batch", "4", "--config", "other.yaml", "--batch=8"]
     )

@@ -26,10 +26,10 @@ Rotate = Callable[..., tuple[int, str, str]]
 def networks() -> dict[str, torch.nn.Module]:
     """Seeded; the rotator shifts the source by 8 pixels to the left for a yaw of 15 degrees, and the combiner returns that."""
     torch.manual_seed(3)
-    made = make_networks(SHAPE)
-    for network in made.values():
+    result = make_networks(SHAPE)
+    for network in result.values():
         torch.nn.init.constant_(next(p for name, p in network.named_parameters() if name.endswith(".bias")), 0.01)
-    return made
+    return result
 
 
 class Shift(torch.nn.Module):
@@ -40,11 +40,11 @@ class Shift(torch.nn.Module):
         self.rotator = rotator
 
     def forward(self, source: torch.Tensor, pose: torch.Tensor) -> Any:
-        made = self.rotator(source, pose)
-        flow = made.flow.clone()
+        result = self.rotator(source, pose)
+        flow = result.flow.clone()
         flow[..., 0] += pose[:, 1].view(-1, 1, 1) * 16 / (SIZE - 1)
         moved = torch.nn.functional.grid_sample(source, flow, padding_mode="border", align_corners=True)
-        return made._replace(moved=moved, flow=flow)
+        return result._replace(moved=moved, flow=flow)
 
 
 class TakeMoved(torch.nn.Module):
@@ -55,8 +55,8 @@ class TakeMoved(torch.nn.Module):
 
 
 def puppet(image: np.ndarray, *, matte: bool) -> Puppet:
-    made = networks()
-    known = {**made, "rotator": Shift(made["rotator"]), "combiner": TakeMoved()}
+    result = networks()
+    known = {**result, "rotator": Shift(result["rotator"]), "combiner": TakeMoved()}
     return Puppet(Restored(SHAPE, known, matte), image, None, "cpu")
 
 
@@ -64,11 +64,11 @@ def puppet(image: np.ndarray, *, matte: bool) -> Puppet:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """last.pt; rotator.pt, without a morpher; face.png, wall.png without a face, cut.png with transparency."""
     home = tmp_path_factory.mktemp("rotate")
-    made = {name: network.state_dict() for name, network in networks().items()}
+    result = {name: network.state_dict() for name, network in networks().items()}
     ours = {"motionshards": {"model": "face_rotator", "config": Config(architecture=SHAPE).to_json()}, "epoch": 1}
-    torch.save({**made, **ours}, home / "last.pt")
+    torch.save({**result, **ours}, home / "last.pt")
     morpher = make_networks(SHAPE)["morpher"].state_dict()
-    torch.save({**made, **ours, "morpher": morpher}, home / "combiner.pt")
+    torch.save({**result, **ours, "morpher": morpher}, home / "combiner.pt")
     new = {name: network.state_dict() for name, network in make_networks(SHAPE).items()}
     torch.save({**new, **ours}, home / "new.pt")
     photo = data.astronaut()[0:260, 80:400]
@@ -103,7 +103,7 @@ def test_the_face_of_a_photo_is_cropped_and_rotated(rotate: Rotate, tmp_path: Pa
     assert rotate("--pose", "yaw=10,pitch=-5", "--crop", "none")[0] == 0
     assert (written(tmp_path) != framed).any()
     assert rotate("--pose", "yaw=-10")[0] == 0
-    assert (written(tmp_path) != framed).any(), "the pose counts"
+    assert (written(tmp_path) != framed).any(), "the pose has an effect"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png"]
 
 
@@ -123,31 +123,31 @@ def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
     sheet = written(tmp_path)
     assert sheet.shape == (5 * SIZE, 5 * SIZE, 3)
     assert rotate("--pose", "yaw=7.5,pitch=15,roll=5")[0] == 0
-    assert np.array_equal(written(tmp_path), sheet[:SIZE, 3 * SIZE : 4 * SIZE]), "up at the top, right at the right"
+    assert np.array_equal(written(tmp_path), sheet[:SIZE, 3 * SIZE : 4 * SIZE]), "looking up is at the top, right at the right"
 
 
 def test_transparency_is_kept(rotate: Rotate, inputs: Path, tmp_path: Path) -> None:
     status, output, _ = rotate("--pose", "yaw=0", image=inputs / "cut.png")
     assert status == 0 and "with transparency" in output
-    made = written(tmp_path)
-    assert made.shape == (SIZE, SIZE, 4)
-    assert made[0, 0].tolist() == [0, 0, 0, 0] and made[SIZE // 2, SIZE // 2, 3] == 255
+    result = written(tmp_path)
+    assert result.shape == (SIZE, SIZE, 4)
+    assert result[0, 0].tolist() == [0, 0, 0, 0] and result[SIZE // 2, SIZE // 2, 3] == 255
 
 
 def test_networks_of_several_files_are_combined_without_untrained_ones(rotate: Rotate, inputs: Path) -> None:
     assert rotate("--eyes", "1,1", checkpoint=inputs / "combiner.pt")[0] == 2
     files = ["--checkpoint", str(inputs / "last.pt"), str(inputs / "combiner.pt")]
-    assert rotate("--eyes", "1,1", *files)[0] == 0, "the last file with a network counts"
+    assert rotate("--eyes", "1,1", *files)[0] == 0, "the last file with a network is used"
 
 
 @pytest.mark.parametrize("matte", [False, True])
-def test_transparency_moves_with_the_image(matte: bool) -> None:
+def test_transparency_is_warped_with_the_image(matte: bool) -> None:
     image = np.zeros((SIZE, SIZE, 4), np.uint8)
     image[16:48, 24:40] = (200, 90, 30, 255)
-    image[:, :8] = (255, 255, 255, 0)  # what nobody sees
+    image[:, :8] = (255, 255, 255, 0)  # hidden by transparency
     still = puppet(image, matte=matte).posed(Pose())
     assert np.abs(still[16:48, 24:40].astype(int) - [200, 90, 30, 255]).max() <= 1
-    assert not still[:, :16].any(), "and what nobody saw is not let in"
+    assert not still[:, :16].any(), "hidden colors do not appear"
     moved = puppet(image, matte=matte).posed(Pose(yaw=15))
     assert np.abs(moved[:, :-8].astype(int) - still[:, 8:]).max() <= 2, "taken from 8 pixels to the right"
 
@@ -187,11 +187,11 @@ def test_angles_out_of_range_are_refused_in_one_line(rotate: Rotate, angle: str)
         (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "no trained morpher which --eyes and --mouth need"),
     ],
 )
-def test_unusable_arguments_are_refused_in_one_line(
+def test_invalid_arguments_are_refused_in_one_line(
     rotate: Rotate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, str], message: str
 ) -> None:
-    there = {name: inputs / value if (inputs / value).exists() else value for name, value in changes.items()}
-    status, _, output = rotate(*flags, **there)
+    arguments = {name: inputs / value if (inputs / value).exists() else value for name, value in changes.items()}
+    status, _, output = rotate(*flags, **arguments)
     assert (status, message in output, output.count("\n")) == (2, True, 1), output
     assert not (tmp_path / "out.png").exists()
 

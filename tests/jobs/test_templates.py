@@ -32,15 +32,15 @@ def flink() -> list[str]:
 
 
 @pytest.mark.parametrize("words", [flink, dataflow])
-def test_options_are_ours_or_known_to_beam(words: Any) -> None:
-    given = words()[words().index("dataset.build") + 1 :]
-    parsed = build.main.parse(["--source", "demo", "--output", "o", *given])
+def test_options_belong_to_the_build_or_to_beam(words: Any) -> None:
+    arguments = words()[words().index("dataset.build") + 1 :]
+    parsed = build.main.parse(["--source", "demo", "--output", "o", *arguments])
     assert parsed is not None
     beam = list(parsed.rest)
     options = PipelineOptions(beam)
     known, everything = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
     assert beam and not [name for name in everything if name not in known]
-    assert not [word for word in given if word.split("=")[0] in OURS and word in beam]
+    assert not [word for word in arguments if word.split("=")[0] in OURS and word in beam]
 
 
 def test_beam_has_one_version_everywhere() -> None:
@@ -50,7 +50,7 @@ def test_beam_has_one_version_everywhere() -> None:
     assert compose()["jobserver"]["image"].endswith(f"job_server:{version}")
 
 
-def test_flinks_version_is_one_that_beam_knows_and_the_same_in_all_parts() -> None:
+def test_flinks_version_is_supported_by_beam_and_consistent() -> None:
     from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
     versions = {compose()[name]["image"].removeprefix("flink:") for name in ("jobmanager", "taskmanager")}
@@ -59,7 +59,7 @@ def test_flinks_version_is_one_that_beam_knows_and_the_same_in_all_parts() -> No
     assert f"beam_flink{version}_job_server" in compose()["jobserver"]["image"]
 
 
-def test_scripts_parse_and_the_one_that_is_run_is_executable() -> None:
+def test_scripts_parse_and_the_build_script_is_executable() -> None:
     assert (JOBS / "dataflow" / "build.sh").stat().st_mode & 0o111
     for script in (JOBS / "dataflow" / "build.sh", JOBS / "slurm" / "build.sbatch"):
         subprocess.run(["bash", "-n", script], check=True)

@@ -23,7 +23,7 @@ from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 
-# The adversarial model in small, for frames of 32 px: everything that is trained is trained.
+# A small adversarial model for frames of 32 px, with all trainable parts.
 ADVERSARIAL = f"""
 base: vox-adv-256
 {TINY}
@@ -78,7 +78,7 @@ def test_files_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest
     run = tmp_path / "run"
     assert motionshards.jobs.train.main(order(data, config, run, "--images-every", 4, "--keep-every", 2, "--json")) == 0
     printed = capsys.readouterr()
-    assert "12 samples of 32 px per epoch, 3 steps; at step 0" in printed.err
+    assert "12 samples of 32 px per epoch, 3 steps; starting at step 0" in printed.err
     lines = metrics(run)
     done = json.loads(printed.out)
     assert (done["checkpoint"], done["step"], done["epoch"]) == (str(run / "last.pt"), 9, 3)
@@ -102,7 +102,7 @@ def test_files_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest
     assert group["lr"] == pytest.approx(2e-5), "decayed once, after the first epoch"
 
 
-@pytest.mark.filterwarnings("error:Detected call of")  # torch's, where schedulers step before optimizers
+@pytest.mark.filterwarnings("error:Detected call of")  # raised by torch if schedulers step before optimizers
 @pytest.mark.parametrize(
     "cuts", [(4,), (3,), pytest.param((1, 2, 6, 8), marks=pytest.mark.slow)], ids=["in an epoch", "at its end", "often"]
 )
@@ -119,7 +119,7 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
 
 
 def started(arguments: list[str], **environment: str) -> "subprocess.Popen[str]":
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums of more threads can differ in the last bit
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # with more threads, sums can differ in the last bit
     return subprocess.Popen(
         [sys.executable, "-m", "jobs.train", *arguments],
         cwd=ROOT,
@@ -132,7 +132,7 @@ def started(arguments: list[str], **environment: str) -> "subprocess.Popen[str]"
 def wait_for_step(run: Path, step: int, program: "subprocess.Popen[str]") -> None:
     end = time.monotonic() + 60
     while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < step:
-        assert time.monotonic() < end and program.poll() is None, "it does not get on"
+        assert time.monotonic() < end and program.poll() is None, "training does not progress"
         time.sleep(0.005)
 
 
@@ -160,15 +160,21 @@ def test_two_processes_equal_one_with_two_parts(data: Path, config: Path, tmp_pa
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     arguments = order(data, config, tmp_path / "two")
-    there = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    ranks = [started(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **there) for rank in range(2)]
+    environment = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+    }
+    ranks = [started(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **environment) for rank in range(2)]
     for rank in ranks:
         stderr = rank.communicate(timeout=120)[1]
         assert rank.returncode == 0, stderr
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "one", "--accumulate", 2)) == 0
     for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         assert one == pytest.approx(two, rel=2e-3)
-    assert [line["step"] for line in metrics(tmp_path / "two")] == list(range(1, 10)), "the first rank alone writes"
+    assert [line["step"] for line in metrics(tmp_path / "two")] == list(range(1, 10)), "only the first rank writes"
 
 
 def test_init_loads_weights_of_another_run(data: Path, config: Path, tmp_path: Path) -> None:
@@ -180,12 +186,12 @@ def test_init_loads_weights_of_another_run(data: Path, config: Path, tmp_path: P
     content = state(tmp_path / "second")
     assert content["motionshards"]["step"] == 1
     key = "discriminator", next(iter(theirs["discriminator"]))
-    assert (content[key[0]][key[1]] - theirs[key[0]][key[1]]).abs().max() <= 2.1e-4, "one step away from where it began"
+    assert (content[key[0]][key[1]] - theirs[key[0]][key[1]]).abs().max() <= 2.1e-4, "one step away from the initial weights"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler for torch.compile")
-def test_compiled_networks_learn_the_same(data: Path, config: Path, tmp_path: Path) -> None:
+def test_compiled_networks_train_equally(data: Path, config: Path, tmp_path: Path) -> None:
     for name, more in (("eager", ()), ("compiled", ("--compile",))):
         assert motionshards.jobs.train.main(order(data, config, tmp_path / name, "--stop-after", 3, *more)) == 0
     for one, other in zip(metrics(tmp_path / "eager"), metrics(tmp_path / "compiled"), strict=True):
@@ -216,7 +222,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--model", "gan"), "--model is 'gan', must be face_rotator or fomm or ganimation or talking_heads"),
     ],
 )
-def test_unusable_arguments_are_refused_in_one_line(
+def test_invalid_arguments_are_refused_in_one_line(
     data: Path, config: Path, tmp_path: Path, change: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = motionshards.jobs.train.main(order(data, config, tmp_path / "run", *change))
@@ -247,7 +253,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
-def test_absent_gpus_are_refused(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_gpus_are_refused(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--device", "cuda")) == 2
     assert "CUDA is not available" in capsys.readouterr().err
 

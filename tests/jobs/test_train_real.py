@@ -64,8 +64,10 @@ def reconstruction(data: Path, path: Path) -> tuple[float, float]:
         if sample.meta["identity"] in PEOPLE:
             frames = torch.from_numpy(sample.frames).permute(0, 3, 1, 2).float() / 255
             source, driving = frames[:1].expand(len(frames) - 1, -1, -1, -1), frames[1:]
-            made = generator(source, source_keypoints=detector(source), driving_keypoints=detector(driving)).prediction
-            differences.append(((made - driving).abs().mean(), (source - driving).abs().mean()))
+            predicted_images = generator(
+                source, source_keypoints=detector(source), driving_keypoints=detector(driving)
+            ).prediction
+            differences.append(((predicted_images - driving).abs().mean(), (source - driving).abs().mean()))
     assert len(differences) == 3
     predicted, copied = torch.tensor(differences).mean(dim=0).tolist()
     return predicted, copied

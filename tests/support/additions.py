@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 from motionshards.schemas.layout import INDEX
 
 
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
+def build_args(videos: Path, out: Path, *more: str) -> list[str]:
     what = ["--size", "128", "--frames", "3", "--clips-per-shard", "2", "--workers", "1", "--quiet"]
     return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *what, *more]
 
 
-def adding(out: Path, what: str = "landmarks", *more: str) -> list[str]:
+def add_args(out: Path, what: str = "landmarks", *more: str) -> list[str]:
     return ["--output", str(out), "--add", what, "--workers", "1", "--quiet", *more]
 
 

@@ -34,6 +34,6 @@ def read(held: Held) -> bytes:
 
 
 def names(cache: ShardCache) -> set[str]:
-    """Everything in the directory but the lock for room, and but locks beside their download."""
+    """Names of all files in the directory except the room lock and locks of running downloads."""
     found = {path.name.removesuffix(".shard") for path in cache.directory.iterdir()} - {"room"}
     return found - {name.removesuffix("part") + "lock" for name in found if name.endswith(".part")}

@@ -47,9 +47,9 @@ def harmed(out: Path, how: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyP
     right = moving._clip
 
     def clip(number: int, *rest: object) -> Clip:
-        made = right(number, *rest)  # type: ignore[arg-type]
-        assert made.video is not None
-        return replace(made, video=replace(made.video, mp4=how(made.video.mp4))) if number in BAD else made
+        intact = right(number, *rest)  # type: ignore[arg-type]
+        assert intact.video is not None
+        return replace(intact, video=replace(intact.video, mp4=how(intact.video.mp4))) if number in BAD else intact
 
     with monkeypatch.context() as patch:
         patch.setattr(moving, "_clip", clip)

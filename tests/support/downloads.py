@@ -14,7 +14,7 @@ class Fetched:
 
     totals: Totals
     rows: dict[str, dict[str, Any]]
-    said: list[str]
+    messages: list[str]
     slept: list[float]
 
 

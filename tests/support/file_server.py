@@ -38,7 +38,7 @@ class Step:
 
 
 @dataclass
-class Asked:
+class Request:
     """One received request."""
 
     target: str
@@ -55,19 +55,19 @@ class FileServer:
     files: dict[str, bytes] = field(default_factory=dict)
     script: list[Step] = field(default_factory=list)
     always: Step = Step()
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def next(self, asked: Asked) -> Step:
+    def next(self, request: Request) -> Step:
         """Record a request and choose its reply."""
         with self.lock:
-            self.asked.append(asked)
+            self.requests.append(request)
             return self.script.pop(0) if self.script else self.always
 
     def ranges(self) -> list[str | None]:
         """The Range header of each request."""
-        return [asked.range for asked in self.asked]
+        return [request.range for request in self.requests]
 
 
 def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
@@ -76,15 +76,15 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            asked = Asked(self.path, self.headers.get("Range"), self.headers, self.client_address[1])
-            step = server.next(asked)
+            request = Request(self.path, self.headers.get("Range"), self.headers, self.client_address[1])
+            step = server.next(request)
             file = server.files.get(unquote(urlsplit(self.path).path))
             if step.status is not None or (file is None and step.body is None):
                 self.answer(step.status or 404, step.headers, b"", step)
                 return
             content = file if step.body is None else step.body
             assert content is not None
-            found = None if step.whole else re.fullmatch(r"bytes=(\d+)-(\d*)", asked.range or "")
+            found = None if step.whole else re.fullmatch(r"bytes=(\d+)-(\d*)", request.range or "")
             if found is None:
                 self.answer(200, step.headers, content, step)
                 return

@@ -14,9 +14,9 @@ CONFIG = Config(architecture=small())
 
 
 def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
-    made = KPDetector(architecture), OcclusionAwareGenerator(architecture)
-    fill(made[0], "detector"), fill(made[1], "generator")
-    return made[0].eval(), made[1].eval()
+    built = KPDetector(architecture), OcclusionAwareGenerator(architecture)
+    fill(built[0], "detector"), fill(built[1], "generator")
+    return built[0].eval(), built[1].eval()
 
 
 def keypoints(count: int, seed: int) -> Keypoints:

@@ -23,7 +23,7 @@ def small(**changes: object) -> Architecture:
     """Narrow networks for images of 64 px."""
     narrow = {"block_expansion": 8, "max_features": 32}
     usual = Architecture()
-    made = Architecture(
+    architecture = Architecture(
         size=64,
         keypoints=3,
         detector=replace(usual.detector, blocks=2, **narrow),
@@ -31,7 +31,7 @@ def small(**changes: object) -> Architecture:
         generator=replace(usual.generator, bottleneck_blocks=1, **narrow),
         discriminator=replace(usual.discriminator, blocks=3, **narrow),
     )
-    return replace(made, **changes)
+    return replace(architecture, **changes)
 
 
 def chance(seed: int = 0) -> torch.Generator:

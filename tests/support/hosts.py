@@ -97,9 +97,9 @@ def why_none() -> str:
     """Why hosts cannot be created here; empty if they can."""
     try:
         with Network(["alone"]) as network:
-            told = network.start("alone", ["true"], stderr=subprocess.PIPE)
-            said = told.communicate()[1]
-            return said.strip() if told.returncode else ""
+            process = network.start("alone", ["true"], stderr=subprocess.PIPE)
+            stderr = process.communicate()[1]
+            return stderr.strip() if process.returncode else ""
     except OSError as error:
         return str(error)
     except subprocess.CalledProcessError as error:

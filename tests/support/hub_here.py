@@ -76,7 +76,7 @@ class Hub:
     store: Path
     environment: dict[str, str] = field(default_factory=dict)
     repositories: dict[str, Repository] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     added: list[list[str]] = field(default_factory=list)
     card_errors: list[str] = field(default_factory=list)
     before_commit: Callable[[list[str]], object] = lambda paths: None
@@ -179,7 +179,7 @@ def _app(hub: Hub) -> Flask:
 
     @app.before_request
     def authorize() -> None:
-        hub.asked.append(f"{request.method} {request.path}")
+        hub.requests.append(f"{request.method} {request.path}")
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token not in (TOKEN, READ_ONLY):
             refuse(401, "Invalid credentials in Authorization header")

@@ -42,12 +42,13 @@ def make_dataset(
     for name in sorted({split(clip) for clip in range(clips)}):
         mine = [clip for clip in range(clips) if split(clip) == name]
         for number in range(0, len(mine), per_shard):
-            made = [
+            clips_of_shard = [
                 make_clip(c, frames(c), f"id{identity(c):03d}", name, landmarks, aus, size)
                 for c in mine[number : number + per_shard]
             ]
-            made = made if embedding is None else [with_embedding(clip, embedding) for clip in made]
-            entry, marker = write_shard(out, made, name, f"made-{name}-{number // per_shard:06d}")
+            if embedding is not None:
+                clips_of_shard = [with_embedding(clip, embedding) for clip in clips_of_shard]
+            entry, marker = write_shard(out, clips_of_shard, name, f"made-{name}-{number // per_shard:06d}")
             entries.append(entry)
             rows.append(marker)
     pq.write_table(pa.concat_tables(rows).select(INDEX_SCHEMA.names), out / INDEX)

@@ -18,14 +18,14 @@ def architecture(**changes: Any) -> Architecture:
     """Narrow networks for images of 160 px, in which dlib finds faces."""
     narrow = {"block_expansion": 4, "max_features": 16}
     usual = Architecture()
-    made = Architecture(
+    narrow_architecture = Architecture(
         size=SIZE,
         keypoints=4,
         detector=replace(usual.detector, blocks=2, **narrow),
         dense_motion=replace(usual.dense_motion, blocks=2, **narrow),
         generator=replace(usual.generator, bottleneck_blocks=1, **narrow),
     )
-    return replace(made, **changes)
+    return replace(narrow_architecture, **changes)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ VIDEO = ("--crf", "26", "--landmarks-every", "10")
 
 
 def spoken_videos(demo_videos: Path, out: Path) -> None:
-    """anna/0.mp4 to 2.mp4: a face and a tone each, but 1.mp4 without sound."""
+    """Write anna/0.mp4 to 2.mp4, each with a face and a tone; 1.mp4 has no sound."""
     (out / "anna").mkdir(parents=True)
     for number, path in enumerate(sorted(demo_videos.rglob("*.mp4"))[:3]):
         tone = ("-f", "lavfi", "-i", f"sine=frequency={300 + 50 * number}:sample_rate=44100", "-c:a", "aac")
@@ -23,21 +23,21 @@ def spoken_videos(demo_videos: Path, out: Path) -> None:
         ffmpeg("-i", path, *sound, "-t", "1", "-c:v", "copy", out / f"anna/{number}.mp4")
 
 
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
-    """Options of a build of three stills a clip and a shard per clip."""
+def build_args(videos: Path, out: Path, *more: str) -> list[str]:
+    """Options of a build of three stills per clip and one clip per shard."""
     what = ["--recipe", "resize", "--size", "64", "--frames", "3", "--clips-per-shard", "1", "--workers", "1", "--quiet"]
     return ["--source", "folder", "--input", str(videos), "--output", str(out), *what, *more]
 
 
 def build_into(videos: Path, out: Path, *more: str) -> Path:
-    """The dataset of such a build."""
+    """Run such a build; returns the dataset."""
     with in_this_process():
-        assert build.main(ask(videos, out, *more)) == 0
+        assert build.main(build_args(videos, out, *more)) == 0
     return out
 
 
 def same_shards(ours: Path, theirs: Path) -> bool:
-    """Whether two datasets have the same samples and index, and would be continued by the same build."""
+    """Whether two datasets have the same samples and index, and can be resumed by the same build."""
     one, other = Manifest.read(ours), Manifest.read(theirs)
     tars = [path.relative_to(theirs) for path in sorted(theirs.rglob("*.tar"))]
     return (

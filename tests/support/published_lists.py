@@ -18,7 +18,7 @@ HDTF = {
 
 
 def write_hdtf(root: Path, **changed: str) -> None:
-    """The lists below `root`; WDA's in Windows' dialect. changed: other content of some, by name without suffix."""
+    """Write the lists below `root`, those of WDA with Windows line endings. changed: other contents, by name without suffix."""
     root.mkdir(parents=True, exist_ok=True)
     for name, text in HDTF.items():
         text = changed.get(name.removesuffix(".txt"), text)
@@ -37,13 +37,13 @@ def celebvhq_clip(video: str, start_s: float, end_s: float, box: tuple[float, fl
 
 
 def write_celebvhq(root: Path, clips: dict[str, Any]) -> None:
-    """The list in `root`."""
+    """Write the list into `root`."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "celebvhq_info.json").write_text(json.dumps({"meta_info": {"appearance_mapping": ["Blurry"]}, "clips": clips}))
 
 
 def write_talkinghead1kh(root: Path, **lists: str) -> None:
-    """train="lines", …: lists of tubes below `root`."""
+    """Write lists of tubes below `root`, given as train="lines", …."""
     (root / "data_list").mkdir(parents=True, exist_ok=True)
     for name, text in lists.items():
         (root / "data_list" / f"{name}_video_tubes.txt").write_text(text)

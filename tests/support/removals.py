@@ -11,7 +11,7 @@ from motionshards.dataset import verify
 BAD = "id90000/badvideo000/00001"
 
 
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
+def build_args(videos: Path, out: Path, *more: str) -> list[str]:
     fast = ["--size", "64", "--landmarks", "none", "--frames", "3", "--workers", "1", "--quiet"]
     return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *fast, "--clips-per-shard", "2", *more]
 

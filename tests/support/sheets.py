@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from motionshards.dataset import preview
-from motionshards.dataset.drawing.contact_sheet import Look
+from motionshards.dataset.drawing.contact_sheet import SheetLayout
 from motionshards.dataset.index import Dataset, Sample
 
-LOOK = Look(frame_px=192, columns=5, drawn=True, aus=False, source_px=396)
+LOOK = SheetLayout(frame_px=192, columns=5, drawn=True, aus=False, source_px=396)
 
 
 def first(out: Path) -> tuple[dict[str, Any], Sample]:

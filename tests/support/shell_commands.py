@@ -63,9 +63,9 @@ def _whole_lines(text: str) -> Iterator[str]:
 
 
 def _command(module: str, words: list[str]) -> Command:
-    ended = next((place for place, word in enumerate(words) if word in ("|", ">", "&&", ";", "&", "<")), len(words))
-    plain = [word.strip("[]") for word in words[:ended]]
-    return Command(module, tuple(word for word in plain if word), ELLIPSIS in plain or plain != words[:ended])
+    end = next((place for place, word in enumerate(words) if word in ("|", ">", "&&", ";", "&", "<")), len(words))
+    plain = [word.strip("[]") for word in words[:end]]
+    return Command(module, tuple(word for word in plain if word), ELLIPSIS in plain or plain != words[:end])
 
 
 def misunderstood(command: Command) -> str | None:
@@ -76,14 +76,14 @@ def misunderstood(command: Command) -> str | None:
     words = _with_values(_without_ellipses(list(command.arguments), by_name), by_name)
     if command.partial:
         words = _completed(words, collection)
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
             ours.parse(words)
     except (CycloptsError, ConfigError) as error:
         return str(error)
-    warned = said.getvalue()
-    return warned if warned.startswith("warning") else None
+    warnings = output.getvalue()
+    return warnings if warnings.startswith("warning") else None
 
 
 def _of_module(command: Command) -> Any:
@@ -109,14 +109,14 @@ def _with_values(words: list[str], by_name: dict[str, Argument]) -> list[str]:
 
 
 def _completed(words: list[str], collection: Any) -> list[str]:
-    """The words, and values for options that are required; what the page shows of a dataset may be named by position."""
-    given = {word.partition("=")[0] for word in words}
+    """The words, completed with values for missing required options, unless they are passed by position."""
+    present = {word.partition("=")[0] for word in words}
     options = [argument for argument in collection if argument.required and argument.children == []]
     by_position = bool(words) and not words[0].startswith("-")
     missing = [
         word
         for argument in options
-        if not given & {*argument.names} and not (by_position and "positional" in argument.field_info.kind.description.lower())
+        if not present & {*argument.names} and not (by_position and "positional" in argument.field_info.kind.description.lower())
         for word in (argument.names[0], _any_value(argument))
     ]
     at = words.index("--") if "--" in words else len(words)

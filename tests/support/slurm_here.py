@@ -96,9 +96,9 @@ class Slurm:
         """Run a command on the controller's host; returns what it printed."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         program = self._network.start(HEAD, command, env=self._environment, cwd=cwd, **pipes)
-        told, complaints = program.communicate()
-        assert not check or program.returncode == 0, complaints
-        return told
+        output, errors = program.communicate()
+        assert not check or program.returncode == 0, errors
+        return output
 
     def wait_for_state(self, number: str, states: Collection[str], seconds: float) -> None:
         """Return when a job is in one of these states."""

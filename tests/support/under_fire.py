@@ -27,7 +27,7 @@ def copies_of(videos: Path, root: Path, copies: int) -> Path:
 def wait_for(condition: Callable[[], object], seconds: float, every_s: float = 0.02) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timeout"
         time.sleep(every_s)
 
 

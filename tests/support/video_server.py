@@ -34,12 +34,12 @@ class Reply:
 
 @dataclass
 class VideoServer:
-    """files: path -> content. script: path -> replies to its next requests; the last is repeated. asked: (path, Range)."""
+    """files: path -> content. script: path -> replies to its next requests; the last is repeated. requests: (path, Range)."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
     script: dict[str, list[Reply]] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
 
     @property
     def template(self) -> str:
@@ -48,11 +48,11 @@ class VideoServer:
 
     def counts(self) -> Counter[str]:
         """Requests by name of the video."""
-        return Counter(path[1:].removesuffix(".mp4") for path, _ in self.asked)
+        return Counter(path[1:].removesuffix(".mp4") for path, _ in self.requests)
 
     def ranges(self) -> list[str]:
         """The received Range headers."""
-        return [expected for _, expected in self.asked if expected]
+        return [expected for _, expected in self.requests if expected]
 
     def only_start(self) -> int:
         """The start of the single request for the remainder of a file."""
@@ -61,7 +61,7 @@ class VideoServer:
 
     def reply(self, path: str, expected: str | None) -> Reply:
         """Record a request and choose its reply."""
-        self.asked.append((path, expected))
+        self.requests.append((path, expected))
         replies = self.script.get(path, [])
         if replies:
             return replies.pop(0) if len(replies) > 1 else replies[0]

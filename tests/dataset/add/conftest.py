@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from additions import adding, ask
+from additions import add_args, build_args
 from in_process import in_this_process
 from videos import ffmpeg
 
@@ -13,7 +13,7 @@ from motionshards.dataset import build
 
 @pytest.fixture(scope="session")
 def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory, make_faceless: Path) -> Path:
-    """Four utterances of a face, one without any, and a file that is no video."""
+    """Four utterances with a face, one without, and a file that is not a video."""
     root = tmp_path_factory.mktemp("add") / "videos"
     shutil.copytree(demo_videos / "dev", root / "dev")
     for name, content in (("00001", make_faceless.read_bytes()), ("00002", b"no video")):
@@ -31,23 +31,24 @@ def make_faceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset without landmarks; read-only."""
     out = tmp_path_factory.mktemp("add") / "data"
     with in_this_process():
-        assert build.main(ask(videos, out, "--landmarks", "none")) == 0
+        assert build.main(build_args(videos, out, "--landmarks", "none")) == 0
     return out
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    """A dataset without landmarks: five clips and a rejected one, free to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def out(original: Path, tmp_path: Path) -> Path:
+    """A dataset without landmarks, of five clips and a rejected one; the test may change it."""
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")
-def added(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with landmarks added, undisturbed; read it only."""
-    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("added") / "data"))
+def added(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with landmarks added without interruption; read-only."""
+    out = Path(shutil.copytree(original, tmp_path_factory.mktemp("added") / "data"))
     with in_this_process():
-        assert build.main(adding(out)) == 0
+        assert build.main(add_args(out)) == 0
     return out

@@ -1,4 +1,4 @@
-"""Landmarks and quality are added to a finished dataset; its frames keep their bytes, and its clips their names."""
+"""Landmarks and quality are added to a finished dataset; frames and names of clips are unchanged."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from additions import adding, ask, rows
+from additions import add_args, build_args, rows
 from contents import tree
 
 from motionshards.dataset import build, verify
@@ -24,7 +24,7 @@ FACES = ("face_size_px", "faces", "yaw_deg", "pitch_deg", "roll_deg")
 
 
 def jpegs(out: Path) -> dict[str, dict[str, bytes]]:
-    """The frames of each clip as they are stored."""
+    """The stored JPEGs of each clip."""
     data = Dataset.open(out)
     found = {}
     for row in data.index().to_pylist():
@@ -34,27 +34,27 @@ def jpegs(out: Path) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def test_frames_names_and_rejections_stay_and_the_result_verifies(made: Path, added: Path) -> None:
+def test_frames_names_and_rejections_are_unchanged_and_the_result_verifies(original: Path, added: Path) -> None:
     assert verify.verify(added).faults == ()
-    assert jpegs(added) == jpegs(made)
-    old, new = Manifest.read(made), Manifest.read(added)
+    assert jpegs(added) == jpegs(original)
+    old, new = Manifest.read(original), Manifest.read(added)
     assert [(entry.name, entry.clips) for entry in new.shards] == [(entry.name, entry.clips) for entry in old.shards]
-    assert (added / REJECTIONS).read_bytes() == (made / REJECTIONS).read_bytes()
-    assert {path.name for path in added.rglob("*")} == {path.name for path in made.rglob("*")}
+    assert (added / REJECTIONS).read_bytes() == (original / REJECTIONS).read_bytes()
+    assert {path.name for path in added.rglob("*")} == {path.name for path in original.rglob("*")}
     assert all(entry.added == (1,) for entry in new.shards) and all(entry.added == () for entry in old.shards)
     assert {**old.counts, "bytes": 0} == {**new.counts, "bytes": 0} and new.counts["bytes"] > old.counts["bytes"]
-    before, after = rows(made), rows(added)
+    before, after = rows(original), rows(added)
     changed = {name for key in before for name in before[key] if repr(before[key][name]) != repr(after[key][name])}
     of_frames = {f"frame_{name}" for name in (*FACES, *FRAME_SCORES, "landmark_residual")}
     assert changed | {"yaw_jump_deg"} == {"members", *FACES, *CONFIDENCE, *of_frames}  # few clips have adjacent frames
 
 
-def test_landmarks_are_those_of_a_build_to_a_pixel_or_two(videos: Path, added: Path, tmp_path: Path) -> None:
-    """A build looks at decoded frames, an addition at JPEGs of them."""
-    assert build.main(ask(videos, tmp_path / "fresh", "--landmarks", "dlib")) == 0
+def test_landmarks_match_those_of_a_build_within_a_few_pixels(videos: Path, added: Path, tmp_path: Path) -> None:
+    """A build detects landmarks in decoded frames, an addition in their JPEGs."""
+    assert build.main(build_args(videos, tmp_path / "fresh", "--landmarks", "dlib")) == 0
     fresh = {sample.key: sample for sample in Dataset.open(tmp_path / "fresh").samples()}
     later = {sample.key: sample for sample in Dataset.open(added).samples()}
-    assert set(later) - set(fresh) == {"id90000/noface00000/00001"}, "a build rejects what has no face"
+    assert set(later) - set(fresh) == {"id90000/noface00000/00001"}, "a build rejects clips without a face"
     for key, sample in fresh.items():
         assert sample.landmarks is not None and later[key].landmarks is not None
         assert np.abs(sample.landmarks - later[key].landmarks).max() <= 4
@@ -74,7 +74,7 @@ def test_a_clip_without_a_face_is_kept_with_nan(added: Path) -> None:
     assert rows(added)[sample.key]["yaw_deg"] is None
 
 
-def test_it_is_recorded_where_the_landmarks_come_from(added: Path) -> None:
+def test_the_origin_of_the_landmarks_is_recorded(added: Path) -> None:
     manifest = Manifest.read(added)
     (addition,) = manifest.additions
     assert (addition.number, addition.what, addition.pixels, addition.finished) == (1, "landmarks", "stored JPEG frames", True)
@@ -87,49 +87,49 @@ def test_it_is_recorded_where_the_landmarks_come_from(added: Path) -> None:
 
 @pytest.mark.slow
 def test_any_number_of_workers_writes_the_same_bytes(out: Path, added: Path) -> None:
-    assert build.main([*adding(out), "--workers", "2"]) == 0
+    assert build.main([*add_args(out), "--workers", "2"]) == 0
     assert tree(out) == tree(added)
     assert not (out / ".work").exists()
 
 
-def test_a_later_build_goes_on_with_the_new_config(added: Path, videos: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_later_build_requires_the_new_config(added: Path, videos: Path, tmp_path: Path, capsys: Any) -> None:
     out = Path(shutil.copytree(added, tmp_path / "data"))
-    assert build.main(ask(videos, out, "--landmarks", "none")) == 2
+    assert build.main(build_args(videos, out, "--landmarks", "none")) == 2
     assert "landmarks: dlib -> none" in capsys.readouterr().err
     more = Path(shutil.copytree(videos, tmp_path / "more"))
     target = more / "dev/mp4/id90009/latevideo00/00001.mp4"
     target.parent.mkdir(parents=True)
     shutil.copy(next((videos / "dev/mp4").rglob("*.mp4")), target)
-    assert build.main(ask(more, out, "--landmarks", "dlib")) == 0
+    assert build.main(build_args(more, out, "--landmarks", "dlib")) == 0
     assert verify.verify(out).faults == ()
     assert sorted(entry.added for entry in Manifest.read(out).shards)[:2] == [(), (1,)]
-    assert build.main(adding(out, "quality")) == 0
+    assert build.main(add_args(out, "quality")) == 0
     assert {entry.added for entry in Manifest.read(out).shards} == {(2,), (1, 2)}
     assert verify.verify(out).faults == ()
 
 
 def test_quality_is_measured_again_on_the_stored_frames(added: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(added, tmp_path / "data"))
-    assert build.main(adding(out, "quality")) == 0
+    assert build.main(add_args(out, "quality")) == 0
     assert verify.verify(out).faults == () and jpegs(out) == jpegs(added)
     before, after = rows(added), rows(out)
     changed = {name for key in before for name in before[key] if repr(before[key][name]) != repr(after[key][name])}
     assert changed - {"members"} <= {name for one in QUALITY for name in (one, f"frame_{one}")}
-    assert {"frame_blur", "frame_brightness"} <= changed, "of JPEGs they differ a little from those of decoded frames"
-    assert not {"frame_yaw_deg", "frame_face_size_px", "frame_faces"} & changed, "faces are as they were found"
+    assert {"frame_blur", "frame_brightness"} <= changed, "they differ slightly between JPEGs and decoded frames"
+    assert not {"frame_yaw_deg", "frame_face_size_px", "frame_faces"} & changed, "faces are unchanged"
     for key in before:
         np.testing.assert_allclose(after[key]["frame_brightness"], before[key]["frame_brightness"], atol=1)
     assert Manifest.read(out).config == Manifest.read(added).config
-    assert build.main(adding(out, "quality")) == 0, "it may be measured as often as one likes"
+    assert build.main(add_args(out, "quality")) == 0, "it can be repeated"
     assert [addition.number for addition in Manifest.read(out).additions] == [1, 2, 3] and tree(out)[INDEX]
 
 
-def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: Any) -> None:
+def test_existing_data_is_not_added_again(added: Path, tmp_path: Path, capsys: Any) -> None:
     out = Path(shutil.copytree(added, tmp_path / "data"))
     before = (tree(out), (out / DATASET_JSON).read_bytes())
-    assert build.main([*adding(out, "landmarks", "--landmarks", "dlib"), "--json"]) == 0
+    assert build.main([*add_args(out, "landmarks", "--landmarks", "dlib"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clips_rewritten"] == 0
-    assert build.main(adding(out, "landmarks", "--landmarks", "fan")) == 2
+    assert build.main(add_args(out, "landmarks", "--landmarks", "fan")) == 2
     assert "already has landmarks (dlib)" in capsys.readouterr().err
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
 
@@ -150,7 +150,7 @@ def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: A
         (["--add", "landmarks", "--output", "/nowhere/at/all"], "holds no dataset"),
     ],
 )
-def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], message: str) -> None:
+def test_invalid_arguments_exit_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], message: str) -> None:
     before = tree(out)
     status = build.main(["--output", str(out), "--quiet", *extra])
     printed = capsys.readouterr()
@@ -158,13 +158,13 @@ def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extr
     assert tree(out) == before and Dataset.open(out)
 
 
-def test_only_a_finished_data_set_is_added_to_and_by_one_at_a_time(out: Path, videos: Path, capsys: Any) -> None:
+def test_additions_need_a_finished_dataset_and_exclusive_access(out: Path, videos: Path, capsys: Any) -> None:
     with only_writer(out):
-        assert build.main(adding(out)) == 2
+        assert build.main(add_args(out)) == 2
     assert "is writing to" in capsys.readouterr().err
     entry = Manifest.read(out).shards[0]
     marker_path(out, entry.split, entry.name).unlink()
-    assert build.main(adding(out)) == 2
+    assert build.main(add_args(out)) == 2
     assert "the build is unfinished; run it again, then add to it" in capsys.readouterr().err
-    assert build.main(ask(videos, out, "--landmarks", "none")) == 0
-    assert build.main(adding(out)) == 0
+    assert build.main(build_args(videos, out, "--landmarks", "none")) == 0
+    assert build.main(add_args(out)) == 0

@@ -1,4 +1,4 @@
-"""Action units of sequences in finished datasets: added from the videos, kept for all frames, and grown with the clips."""
+"""Action units of sequences in finished datasets: added from the videos, for all frames, and extended with the clips."""
 
 import shlex
 import shutil
@@ -37,11 +37,11 @@ def program(openface: Command) -> list[str]:
     return ["--aus", "openface", "--openface", shlex.join(openface(lost_every=5))]
 
 
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
+def build_args(videos: Path, out: Path, *more: str) -> list[str]:
     return ["--source", "folder", "--input", str(videos), "--output", str(out), *FAST, "--min-frames", "3", *more]
 
 
-def adding(videos: Path, out: Path, *more: str) -> list[str]:
+def add_args(videos: Path, out: Path, *more: str) -> list[str]:
     return ["--output", str(out), "--add", "aus", "--input", str(videos), *FAST[4:], *more]
 
 
@@ -58,12 +58,12 @@ def same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [[], ALL], ids=["sampled", "all"])
-def test_added_and_grown_they_are_those_of_a_build(videos: Path, tmp_path: Path, program: list[str], kept: list[str]) -> None:
+def test_added_and_extended_action_units_match_a_build(videos: Path, tmp_path: Path, program: list[str], kept: list[str]) -> None:
     fresh, added, grown = tmp_path / "fresh", tmp_path / "added", tmp_path / "grown"
-    assert build.main(ask(videos, fresh, *program, *kept, "--frames", "6")) == 0
-    assert build.main(ask(videos, added, "--frames", "6")) == 0
-    assert build.main(adding(videos, added, *program, *kept)) == 0
-    assert build.main(ask(videos, grown, *program, *kept, "--frames", "3")) == 0
+    assert build.main(build_args(videos, fresh, *program, *kept, "--frames", "6")) == 0
+    assert build.main(build_args(videos, added, "--frames", "6")) == 0
+    assert build.main(add_args(videos, added, *program, *kept)) == 0
+    assert build.main(build_args(videos, grown, *program, *kept, "--frames", "3")) == 0
     assert build.main(["--output", str(grown), "--extend-frames", "6", "--input", str(videos), *FAST[4:], *program]) == 0
     for out in (added, grown):
         assert verify.verify(out).faults == ()
@@ -78,14 +78,14 @@ def test_added_and_grown_they_are_those_of_a_build(videos: Path, tmp_path: Path,
             assert [sample.meta["au_sequence_pts_s"][place] for place in row] == sample.meta["pts_s"]
 
 
-def test_a_video_that_is_gone_or_another_leaves_its_clip_without_action_units(
+def test_clips_of_missing_and_changed_videos_have_no_action_units(
     videos: Path, tmp_path: Path, program: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert build.main(ask(videos, out, "--frames", "3")) == 0
+    assert build.main(build_args(videos, out, "--frames", "3")) == 0
     (videos / "anna/a.mp4").unlink()
     shutil.copy(videos / "bert/c.mp4", videos / "anna/b.mp4")
-    assert build.main(adding(videos, out, *program, *ALL)) == 0
+    assert build.main(add_args(videos, out, *program, *ALL)) == 0
     assert "2 of them have no frame with valid action units" in capsys.readouterr().out
     assert verify.verify(out).faults == ()
     found = samples(out)
@@ -100,15 +100,15 @@ def test_a_video_that_is_gone_or_another_leaves_its_clip_without_action_units(
 def test_portraits_of_two_people_have_action_units_and_face_descriptors(
     demo_videos: Path, tmp_path: Path, openface: Command
 ) -> None:
-    """Added as built, and both computed again where the clips grow."""
+    """Additions match a build; an extension computes both again."""
     out, added, videos = tmp_path / "out", tmp_path / "added", tmp_path / "videos"
     side_by_side(videos / "pair.mp4", *(min((demo_videos / split).rglob("*.mp4")) for split in ("dev", "test")), frames=25)
     program = ["--aus", "openface", "--openface", shlex.join(openface()), *ALL]
     faces = ["--size", "160", "--landmarks", "dlib", "--identity-embedding"]
     tubes = ["--recipe", "face", "--faces", "all", "--tube-min-frames", "20", "--tube-min-px", "64"]
-    expected = [*ask(videos, added, "--frames", "3"), *faces, *tubes]
+    expected = [*build_args(videos, added, "--frames", "3"), *faces, *tubes]
     assert build.main([*expected, "--output", str(out), *program]) == build.main(expected) == 0
-    assert build.main(adding(videos, added, *program)) == 0
+    assert build.main(add_args(videos, added, *program)) == 0
     same(out, added)
     before = samples(out)
     assert build.main(["--output", str(out), "--extend-frames", "7", "--input", str(videos), *FAST[4:], *program[:4]]) == 0
@@ -117,20 +117,20 @@ def test_portraits_of_two_people_have_action_units_and_face_descriptors(
         old, found = before[key], (sample.aus, sample.aus_sequence, sample.embedding)
         assert all(array is not None and np.isfinite(array).all() for array in found) and len(sample.frames) == 7
         np.testing.assert_array_equal(sample.aus_sequence, old.aus_sequence)
-        assert (sample.embedding != old.embedding).any(), "of five frames instead of three"
+        assert (sample.embedding != old.embedding).any(), "the mean of five frames instead of three"
     assert list(before) == [f"pair/pair/video@000000{other}" for other in ("", "-2")]
 
 
 def test_all_rows_of_csv_files_are_kept(videos: Path, tmp_path: Path) -> None:
-    """The member of all frames survives a removal, and `openface-still` has none to keep."""
+    """The member with all frames survives a removal."""
     folder, built, added = csvs_of(videos, tmp_path / "csv"), tmp_path / "built", tmp_path / "added"
     for path in list(folder.rglob("*.csv")):
         path.parent.joinpath(path.parent.name).mkdir(exist_ok=True)
         path.rename(path.parent / path.parent.name / path.name)
     csv = ["--aus", f"csv:{folder / 'videos'}", *ALL]
-    assert build.main(ask(videos, built, *csv, "--frames", "5")) == 0
-    assert build.main(ask(videos, added, "--frames", "5")) == 0
-    assert build.main(adding(videos, added, *csv)) == 0
+    assert build.main(build_args(videos, built, *csv, "--frames", "5")) == 0
+    assert build.main(build_args(videos, added, "--frames", "5")) == 0
+    assert build.main(add_args(videos, added, *csv)) == 0
     same(built, added)
     for sample in samples(built).values():
         assert sample.aus_sequence is not None and np.isfinite(sample.aus_sequence).all()
@@ -141,7 +141,7 @@ def test_all_rows_of_csv_files_are_kept(videos: Path, tmp_path: Path) -> None:
 def test_damage_of_all_frames_is_reported(videos: Path, tmp_path: Path, program: list[str]) -> None:
     from motionshards.dataset.checks.aus import check_sequence
 
-    assert build.main(ask(videos, tmp_path / "out", *program, *ALL, "--frames", "5")) == 0
+    assert build.main(build_args(videos, tmp_path / "out", *program, *ALL, "--frames", "5")) == 0
     sample = next(iter(samples(tmp_path / "out").values()))
     every, stored, meta = sample.aus_sequence, sample.aus, sample.meta
     assert every is not None and stored is not None and not list(check_sequence(every, stored, meta))

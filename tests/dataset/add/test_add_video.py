@@ -1,4 +1,4 @@
-"""Video and sound are added to finished datasets from their source: the shards become those of a build that stores both."""
+"""Video and sound are added to finished datasets from the source videos: shards then equal those of a build that stores both."""
 
 import shutil
 from dataclasses import replace
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from additions import adding, rows
-from moving_builds import VIDEO, ask, build_into, same_shards
+from additions import add_args, rows
+from moving_builds import VIDEO, build_args, build_into, same_shards
 from videos import ffmpeg
 
 from motionshards.dataset import build, verify
@@ -19,37 +19,37 @@ pytestmark = pytest.mark.usefixtures("quick")
 STORED = ("video_frames", "has_audio", "audio_lost")
 
 
-def copied(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def copied(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def add(out: Path, what: str, *more: str) -> int:
-    return build.main(adding(out, what, *more))
+    return build.main(add_args(out, what, *more))
 
 
 def stored(out: Path) -> list[tuple[Any, ...]]:
     return [tuple(row[name] for name in STORED) for row in rows(out).values()]
 
 
-def test_video_and_sound_are_those_of_a_build(
+def test_added_video_and_sound_match_a_build(
     spoken: Path, spoken_stills: Path, spoken_both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = copied(spoken_stills, tmp_path)
-    asked = ("video", "--input", str(spoken), *VIDEO)
-    assert add(out, *asked) == 0
+    video_args = ("video", "--input", str(spoken), *VIDEO)
+    assert add(out, *video_args) == 0
     assert "video added to 3 clips; rewrote the shards of 3" in capsys.readouterr().out
     assert same_shards(out, spoken_both) and verify.verify(out).faults == ()
     assert [(frames > 20, sound, lost) for frames, sound, lost in stored(out)] == [(True, one != 1, None) for one in range(3)]
     (addition,) = Manifest.read(out).additions
     assert (addition.what, addition.pixels, addition.config["store"]) == ("video", "decoded frames", "both")
-    assert add(out, *asked) == 0 and "nothing to do" in capsys.readouterr().out
+    assert add(out, *video_args) == 0 and "nothing to do" in capsys.readouterr().out
     assert (
-        add(out, *asked, "--crf", "20") == 2
+        add(out, *video_args, "--crf", "20") == 2
         and "already has video with different settings (crf: 26 -> 20)" in capsys.readouterr().err
     )
 
 
-def test_a_build_that_continues_it_is_told_which_settings_have_changed(
+def test_a_later_build_reports_which_settings_the_addition_changed(
     spoken: Path, spoken_both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = copied(spoken_both, tmp_path)
@@ -57,7 +57,7 @@ def test_a_build_that_continues_it_is_told_which_settings_have_changed(
     settings = {"store": "both", "crf": 26, "landmarks_every": 10}
     addition = Addition(1, "video", "2026-01-01T00:00:00+00:00", "decoded frames", settings, {}, finished=True)
     replace(manifest, additions=(addition,)).write(out)
-    words = ask(spoken, out, "--landmarks", "none")
+    words = build_args(spoken, out, "--landmarks", "none")
     assert build.main(words) == 2
     advice = "additions have changed them: pass --store both --crf 26 --landmarks-every 10, or use another --output"
     assert advice in capsys.readouterr().err
@@ -75,7 +75,7 @@ def test_any_number_of_workers_writes_the_same_bytes(
     assert same_shards(out, spoken_both)
 
 
-def test_landmarks_of_its_frames_are_those_of_a_build(spoken: Path, tmp_path: Path) -> None:
+def test_landmarks_of_added_video_match_a_build(spoken: Path, tmp_path: Path) -> None:
     limit = ("--landmarks", "dlib", "--limit", "1")
     out = build_into(spoken, tmp_path / "stills", *limit)
     assert add(out, "video", "--input", str(spoken), *VIDEO) == 0
@@ -83,8 +83,8 @@ def test_landmarks_of_its_frames_are_those_of_a_build(spoken: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_tubes_get_the_video_of_a_build(spoken: Path, tmp_path: Path) -> None:
-    """Their faces are searched again within the window, so that only landmarks may differ."""
+def test_video_of_tubes_matches_a_build(spoken: Path, tmp_path: Path) -> None:
+    """Faces are detected again within the window, so only landmarks may differ."""
     limit = ("--limit", "1", "--landmarks", "dlib", "--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10")
     out = build_into(spoken, tmp_path / "stills", *limit)
     assert add(out, "video", "--input", str(spoken), *VIDEO) == 0
@@ -95,14 +95,14 @@ def test_tubes_get_the_video_of_a_build(spoken: Path, tmp_path: Path) -> None:
         assert all(digests[0][name] == digests[1][name] for name in ("000.jpg", "mp4", "flac", "frames.npy"))
 
 
-def test_clips_of_missing_and_changed_videos_stay_without(
+def test_clips_of_missing_and_changed_videos_have_no_video(
     spoken: Path, spoken_stills: Path, spoken_both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos, out = Path(shutil.copytree(spoken, tmp_path / "videos")), copied(spoken_stills, tmp_path)
     (videos / "anna/0.mp4").unlink()
-    ffmpeg("-i", spoken / "anna/2.mp4", "-crf", "35", "-c:a", "copy", videos / "anna/2.mp4")  # as many frames, other pixels
+    ffmpeg("-i", spoken / "anna/2.mp4", "-crf", "35", "-c:a", "copy", videos / "anna/2.mp4")  # same length, other pixels
     assert add(out, "video", "--input", str(videos), *VIDEO) == 0
-    assert "video added to 1 clips; 2 stay without" in capsys.readouterr().out
+    assert "video added to 1 clips; 2 have none, because" in capsys.readouterr().out
     assert [frames is None for frames, _, _ in stored(out)] == [True, False, True]
     assert verify.verify(out).faults == ()
     assert add(out, "video", "--input", str(spoken), *VIDEO) == 0
@@ -117,7 +117,7 @@ def test_sound_is_added_to_video(spoken: Path, tmp_path: Path, capsys: pytest.Ca
     )
     (videos / "anna/2.mp4").unlink()
     assert add(out, "audio", "--input", str(videos), "--audio-hz", "8000") == 0
-    assert "audio added to 1 clips; 1 stay without" in capsys.readouterr().out
+    assert "audio added to 1 clips; 1 have none, because" in capsys.readouterr().out
     assert [row[1:] for row in stored(out)] == [(True, None), (False, None), (False, "unreadable")]
     assert add(out, "audio", "--input", str(spoken), "--audio-hz", "8000") == 0
     assert same_shards(out, build_into(spoken, tmp_path / "sounding", *what, "--audio-hz", "8000"))
@@ -132,23 +132,23 @@ def test_speech_is_measured_as_in_a_build(
     pytest.importorskip("silero_vad")
     out = copied(spoken_both, tmp_path)
     assert add(out, "speech") == 0 and verify.verify(out).faults == ()
-    assert [row["audio_speech"] for row in rows(out).values()] == [0.0, None, 0.0], "of tones"
+    assert [row["audio_speech"] for row in rows(out).values()] == [0.0, None, 0.0], "tones are not speech"
     fresh = build_into(spoken, tmp_path / "fresh", "--landmarks", "none", "--store", "both", *VIDEO, "--speech")
     assert same_shards(out, fresh) and "speech_model" in Manifest.read(out).provenance
     capsys.readouterr()
     assert add(out, "speech") == 0 and "nothing to do" in capsys.readouterr().out
 
 
-def test_stopped_it_resumes(
+def test_an_interrupted_addition_resumes(
     spoken: Path, spoken_stills: Path, spoken_both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, whole, done = copied(spoken_stills, tmp_path), add_shard.replace_shard, [0]
+    out, unpatched, done = copied(spoken_stills, tmp_path), add_shard.replace_shard, [0]
 
     def counted(*arguments: Any) -> None:
         if done[0] == 1:
             raise KeyboardInterrupt
         done[0] += 1
-        whole(*arguments)
+        unpatched(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(add_shard, "replace_shard", counted)
@@ -179,7 +179,7 @@ def test_stopped_it_resumes(
         ("spoken_both", ["--extend-frames", "6", "--aus", "csv:VIDEOS"], "has action units of none, but --aus is csv"),
     ],
 )
-def test_unusable_arguments_end_with_2_and_one_line(
+def test_invalid_arguments_exit_with_2_and_one_line(
     request: pytest.FixtureRequest, spoken: Path, tmp_path: Path, capsys: Any, store: str, extra: list[str], message: str
 ) -> None:
     out = copied(request.getfixturevalue(store), tmp_path)

@@ -1,4 +1,4 @@
-"""More frames for a finished dataset: the old ones stay, byte by byte, and the new are those of a build with as many."""
+"""More frames for a finished dataset: old frames keep their bytes, and new ones equal those of a build with as many frames."""
 
 import shlex
 import shutil
@@ -33,17 +33,17 @@ TUBES = ["--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10", 
 Frames = dict[tuple[str, int, int], bytes]
 
 
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
+def build_args(videos: Path, out: Path, *more: str) -> list[str]:
     return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *FAST, *more]
 
 
-def extending(videos: Path, out: Path, frames: int, *more: str) -> list[str]:
+def extend_args(videos: Path, out: Path, frames: int, *more: str) -> list[str]:
     return ["--output", str(out), "--input", str(videos), "--extend-frames", str(frames), "--workers", "1", "--quiet", *more]
 
 
 @pytest.fixture(scope="session")
 def videos(demo_videos: Path, make_short: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four utterances of a face, and a clip of four frames."""
+    """Four utterances with a face, and a clip of four frames."""
     root = tmp_path_factory.mktemp("extend") / "videos"
     shutil.copytree(demo_videos / "dev", root / "dev")
     path = root / "dev/mp4/id90000/shortvideo0/00001.mp4"
@@ -60,24 +60,24 @@ def make_short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("extend") / "data"
     with in_this_process():
-        assert build.main(ask(videos, out, "--landmarks", "none", "--frames", "3")) == 0
+        assert build.main(build_args(videos, out, "--landmarks", "none", "--frames", "3")) == 0
     return out
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def out(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")
-def extended(made: Path, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with six frames, undisturbed; read it only."""
-    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("extended") / "data"))
+def extended(original: Path, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same extended to six frames without interruption; read-only."""
+    out = Path(shutil.copytree(original, tmp_path_factory.mktemp("extended") / "data"))
     with in_this_process():
-        assert build.main(extending(videos, out, 6)) == 0
+        assert build.main(extend_args(videos, out, 6)) == 0
     return out
 
 
@@ -97,50 +97,50 @@ def samples(out: Path) -> dict[str, Sample]:
     return {sample.key: sample for sample in Dataset.open(out).samples()}
 
 
-def test_the_result_is_that_of_a_build_with_as_many_frames(made: Path, extended: Path, videos: Path, tmp_path: Path) -> None:
-    """Without landmarks the two are the same to the last bit: frames, meta.json, index."""
+def test_the_result_equals_a_build_with_as_many_frames(original: Path, extended: Path, videos: Path, tmp_path: Path) -> None:
+    """Without landmarks, frames, meta.json and index are bit-identical."""
     assert verify.verify(extended).faults == ()
-    assert frames(made).items() < frames(extended).items()
+    assert frames(original).items() < frames(extended).items()
     fresh = tmp_path / "fresh"
-    assert build.main(ask(videos, fresh, "--landmarks", "none", "--frames", "6", "--min-frames", "3")) == 0
+    assert build.main(build_args(videos, fresh, "--landmarks", "none", "--frames", "6", "--min-frames", "3")) == 0
     for path in fresh.rglob("*.tar"):
         assert path.read_bytes() == (extended / path.relative_to(fresh)).read_bytes()
     assert repr(pq.read_table(extended / INDEX).to_pylist()) == repr(pq.read_table(fresh / INDEX).to_pylist())
     assert Manifest.read(extended).config == Manifest.read(fresh).config
     assert Manifest.read(extended).counts == Manifest.read(fresh).counts
     lengths = {key: len(sample.frames) for key, sample in samples(extended).items()}
-    assert lengths.pop("id90000/shortvideo0/00001") == 4, "a video that has no more gives what it has"
+    assert lengths.pop("id90000/shortvideo0/00001") == 4, "the video has no more frames"
     assert set(lengths.values()) == {6}
     (addition,) = Manifest.read(extended).additions
     assert (addition.what, addition.pixels, addition.config) == ("frames", "decoded frames", {"frames": 6, "min_frames": 3})
 
 
 def test_only_new_frames_are_decoded(out: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    whole = reread.read_frames
+    counts: list[int] = []
+    unpatched = reread.read_frames
 
     def counted(*arguments: Any, **options: Any) -> Any:
-        read = whole(*arguments, **options)
-        asked.append(len(read.crop))
+        read = unpatched(*arguments, **options)
+        counts.append(len(read.crop))
         return read
 
     monkeypatch.setattr(reread, "read_frames", counted)
-    assert build.main(extending(videos, out, 6)) == 0
-    assert sorted(asked) == [1, 3, 3, 3, 3]
+    assert build.main(extend_args(videos, out, 6)) == 0
+    assert sorted(counts) == [1, 3, 3, 3, 3]
 
 
 def test_any_number_of_workers_writes_the_same_bytes(out: Path, extended: Path, videos: Path) -> None:
-    assert build.main(extending(videos, out, 6, "--workers", "2")) == 0
+    assert build.main(extend_args(videos, out, 6, "--workers", "2")) == 0
     assert tree(out) == tree(extended)
 
 
-def test_landmarks_of_the_new_frames_are_those_of_a_build(videos: Path, tmp_path: Path) -> None:
-    """Whether landmarks are of decoded frames: then they are the same, as the face of these clips is always the same."""
+def test_landmarks_of_new_frames_match_a_build(videos: Path, tmp_path: Path) -> None:
+    """Both detect landmarks in decoded frames, so they are identical."""
     grown, fresh = tmp_path / "grown", tmp_path / "fresh"
     limit = ["--landmarks", "dlib", "--limit", "3"]
-    assert build.main(ask(videos, grown, *limit, "--frames", "2")) == 0
-    assert build.main(extending(videos, grown, 5)) == 0
-    assert build.main(ask(videos, fresh, *limit, "--frames", "5", "--min-frames", "2")) == 0
+    assert build.main(build_args(videos, grown, *limit, "--frames", "2")) == 0
+    assert build.main(extend_args(videos, grown, 5)) == 0
+    assert build.main(build_args(videos, fresh, *limit, "--frames", "5", "--min-frames", "2")) == 0
     assert verify.verify(grown).faults == ()
     assert frames(grown) == frames(fresh)
     ours, theirs = samples(grown), samples(fresh)
@@ -151,70 +151,74 @@ def test_landmarks_of_the_new_frames_are_those_of_a_build(videos: Path, tmp_path
     assert repr(Dataset.open(grown).index(columns).to_pylist()) == repr(Dataset.open(fresh).index(columns).to_pylist())
 
 
-def test_tubes_get_the_frames_of_a_build(videos: Path, tmp_path: Path) -> None:
+def test_new_frames_of_tubes_match_a_build(videos: Path, tmp_path: Path) -> None:
     grown, fresh = tmp_path / "grown", tmp_path / "fresh"
     tubes = [*TUBES, "--landmarks", "dlib", "--limit", "2"]
-    assert build.main(ask(videos, grown, *tubes, "--frames", "2")) == 0
+    assert build.main(build_args(videos, grown, *tubes, "--frames", "2")) == 0
     old = frames(grown)
-    assert build.main(extending(videos, grown, 5)) == 0
-    assert build.main(ask(videos, fresh, *tubes, "--frames", "5", "--min-frames", "2")) == 0
+    assert build.main(extend_args(videos, grown, 5)) == 0
+    assert build.main(build_args(videos, fresh, *tubes, "--frames", "5", "--min-frames", "2")) == 0
     assert verify.verify(grown).faults == ()
     assert frames(grown) == frames(fresh) and old.items() < frames(fresh).items()
 
 
-def test_a_video_that_is_gone_or_another_costs_no_clip(
+def test_clips_of_missing_and_changed_videos_keep_their_frames(
     out: Path, extended: Path, videos: Path, tmp_path: Path, capsys: Any
 ) -> None:
     moved = Path(shutil.copytree(videos, tmp_path / "moved"))
     clips = sorted((moved / "dev/mp4/id90000").rglob("0*.mp4"))
-    gone, other = [path for path in clips if "short" not in str(path)][:2]
-    gone.unlink()
+    missing, other = [path for path in clips if "short" not in str(path)][:2]
+    missing.unlink()
     shutil.copy(next((moved / "dev/mp4").rglob("shortvideo0/*.mp4")), other)
     old = frames(out)
-    assert build.main(extending(moved, out, 6)) == 0
+    assert build.main(extend_args(moved, out, 6)) == 0
     assert (
-        "frames, now 6, added to 3 clips; 2 keep their old frames, as their source video is unreadable" in capsys.readouterr().out
+        "frames, now 6, added to 3 clips; 2 keep their old frames, because their source video is unreadable"
+        in capsys.readouterr().out
     )
     assert verify.verify(out).faults == () and old.items() < frames(out).items()
-    # With the videos back the same command gives them theirs.
-    assert build.main(extending(videos, out, 6)) == 0
+    # Once the videos are back, the same command extends these clips.
+    assert build.main(extend_args(videos, out, 6)) == 0
     assert "added to 5 clips" in capsys.readouterr().out
     assert frames(out) == frames(extended)
-    assert build.main(extending(videos, out, 6)) == 0 and "nothing to do" in capsys.readouterr().out
+    assert build.main(extend_args(videos, out, 6)) == 0 and "nothing to do" in capsys.readouterr().out
 
 
-def test_action_units_of_new_frames_join_the_old(videos: Path, tmp_path: Path, openface: Callable[..., list[str]]) -> None:
+def test_action_units_of_new_frames_are_appended(videos: Path, tmp_path: Path, openface: Callable[..., list[str]]) -> None:
     program = ["--aus", "openface-still", "--openface", shlex.join(openface(lost_every=5))]
     grown, fresh = tmp_path / "grown", tmp_path / "fresh"
-    assert build.main(ask(videos, grown, "--landmarks", "none", "--frames", "2", "--limit", "2", *program)) == 0
-    assert build.main(extending(videos, grown, 4)) == 2, "where from, must be said"
-    assert build.main(extending(videos, grown, 4, *program)) == 0
+    assert build.main(build_args(videos, grown, "--landmarks", "none", "--frames", "2", "--limit", "2", *program)) == 0
+    assert build.main(extend_args(videos, grown, 4)) == 2, "--aus is required"
+    assert build.main(extend_args(videos, grown, 4, *program)) == 0
     assert (
-        build.main(ask(videos, fresh, "--landmarks", "none", "--frames", "4", "--min-frames", "2", "--limit", "2", *program)) == 0
+        build.main(
+            build_args(videos, fresh, "--landmarks", "none", "--frames", "4", "--min-frames", "2", "--limit", "2", *program)
+        )
+        == 0
     )
     assert verify.verify(grown).faults == ()
     for path in fresh.rglob("*.tar"):
         assert path.read_bytes() == (grown / path.relative_to(fresh)).read_bytes()
 
 
-def test_action_units_are_added_as_a_build_has_them(
+def test_added_action_units_match_a_build(
     out: Path, videos: Path, tmp_path: Path, openface: Callable[..., list[str]], capsys: Any
 ) -> None:
-    """OpenFace sees the stored JPEGs in a build as well, so all is the same."""
+    """A build runs OpenFace on the stored JPEGs, too, so the results are identical."""
     program = ["--aus", "openface-still", "--openface", shlex.join(openface(lost_every=5))]
-    adding = ["--output", str(out), "--add", "aus", "--workers", "1", "--quiet", *program]
-    assert build.main(adding) == 0
+    add_args = ["--output", str(out), "--add", "aus", "--workers", "1", "--quiet", *program]
+    assert build.main(add_args) == 0
     assert verify.verify(out).faults == ()
-    assert build.main(ask(videos, tmp_path / "fresh", "--landmarks", "none", "--frames", "3", *program)) == 0
+    assert build.main(build_args(videos, tmp_path / "fresh", "--landmarks", "none", "--frames", "3", *program)) == 0
     for path in (tmp_path / "fresh").rglob("*.tar"):
         assert path.read_bytes() == (out / path.relative_to(tmp_path / "fresh")).read_bytes()
     assert Manifest.read(out).provenance == Manifest.read(tmp_path / "fresh").provenance
     openface(lost_every=1)
-    assert build.main(adding) == 0, "computed again"
+    assert build.main(add_args) == 0, "they are computed again"
     assert "aus added to 5 clips; 5 of them have no frame with valid action units; rewrote" in capsys.readouterr().out
     assert all(sample.aus is not None and np.isnan(sample.aus).all() for sample in samples(out).values())
     folder = csvs_of(videos, tmp_path / "csv")
-    assert build.main([*adding[:-4], "--aus", f"csv:{folder}"]) == 0, "and from elsewhere"
+    assert build.main([*add_args[:-4], "--aus", f"csv:{folder}"]) == 0, "and replaced by those of another source"
     manifest = Manifest.read(out)
     assert manifest.config.aus == "csv" and manifest.aus_from == str(folder)
     assert not [name for name in manifest.provenance if name.startswith("openface")]
@@ -224,7 +228,7 @@ def test_action_units_are_added_as_a_build_has_them(
         np.testing.assert_array_equal(sample.aus, np.array(values, np.float32))
 
 
-def test_a_clip_that_openface_loses_is_kept_without_action_units(out: Path, openface: Callable[..., list[str]]) -> None:
+def test_a_clip_on_which_openface_fails_is_kept_without_action_units(out: Path, openface: Callable[..., list[str]]) -> None:
     program = ["--aus", "openface-still", "--openface", shlex.join(openface(fail="cut")), "--openface-timeout", "30"]
     assert build.main(["--output", str(out), "--add", "aus", "--workers", "1", "--quiet", *program]) == 0
     assert verify.verify(out).faults == ()
@@ -232,9 +236,9 @@ def test_a_clip_that_openface_loses_is_kept_without_action_units(out: Path, open
     assert Manifest.read(out).counts["kept"] == 5
 
 
-def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
+def test_removed_clips_are_not_extended(out: Path, videos: Path) -> None:
     assert remove.main([str(out), "--key", "id90000/shortvideo0/00001"]) == 0
-    assert build.main(extending(videos, out, 6)) == 0
+    assert build.main(extend_args(videos, out, 6)) == 0
     assert verify.verify(out).faults == () and len(samples(out)) == 4
 
 
@@ -254,7 +258,7 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
         (["--add", "aus", "--aus", "openface-still", "--openface", "sh", "--aus-frames", "all"], "aus_frames is 'all'"),
     ],
 )
-def test_unusable_arguments_end_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], message: str) -> None:
+def test_invalid_arguments_exit_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], message: str) -> None:
     before = tree(out)
     words = [str(videos) if word == "VIDEOS" else word for word in extra]
     status = build.main(["--output", str(out), "--quiet", *words])

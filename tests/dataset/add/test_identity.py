@@ -1,4 +1,4 @@
-"""Face descriptors: the same bytes from a build and an addition, gone when dropped or removed, and kept from the Hub."""
+"""Face descriptors: builds and additions write the same bytes, drops and removals delete them, pushes omit them by default."""
 
 import shutil
 from collections.abc import Callable
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 WHAT = ["--size", "128", "--clips-per-shard", "2", "--no-face", "keep", "--workers", "1", "--quiet"]
 
 
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
+def build_args(videos: Path, out: Path, *more: str) -> list[str]:
     return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), "--frames", "2", *WHAT, *more]
 
 
@@ -38,7 +38,7 @@ def change(out: Path, *what: str) -> list[str]:
 
 
 def bytes_of(out: Path) -> dict[str, str]:
-    """Digests of samples and index, which say nothing of how they came to be."""
+    """Digests of samples and index, which do not depend on how they were written."""
     return {name: digest for name, digest in tree(out).items() if name.endswith(".tar") or name == "index.parquet"}
 
 
@@ -48,7 +48,7 @@ def samples(out: Path) -> dict[str, Sample]:
 
 @pytest.fixture(scope="session")
 def three(videos: Path, once: Callable[..., Path]) -> Path:
-    """Two utterances of a face, and one without any."""
+    """Two utterances with a face, and one without."""
 
     def write(root: Path) -> None:
         listed = sorted(videos.rglob("0*.mp4"))
@@ -66,7 +66,7 @@ def embedded(three: Path, once: Callable[..., Path]) -> Path:
 
     def write(out: Path) -> None:
         with in_this_process():
-            assert build.main(ask(three, out, "--identity-embedding")) == 0
+            assert build.main(build_args(three, out, "--identity-embedding")) == 0
 
     return once("embedded", write)
 
@@ -76,25 +76,25 @@ def out(embedded: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(embedded, tmp_path / "data"))
 
 
-def test_a_build_stores_them_and_says_so(embedded: Path) -> None:
+def test_a_build_stores_descriptors_and_records_it(embedded: Path) -> None:
     assert verify.verify(embedded).faults == ()
     rows = {row["key"]: row["identity_spread"] for row in Dataset.open(embedded).index(["key", "identity_spread"]).to_pylist()}
     for key, sample in samples(embedded).items():
         assert sample.embedding is not None and sample.embedding.shape == (128,) and sample.embedding.dtype == np.float32
         assert np.isnan(sample.embedding).all() == (rows[key] is None) == ("noface" in key)
     first, second = (sample.embedding for key, sample in samples(embedded).items() if "noface" not in key)
-    assert first is not None and second is not None and 0 < np.linalg.norm(first - second) < 0.5, "it is the same face"
+    assert first is not None and second is not None and 0 < np.linalg.norm(first - second) < 0.5, "both show the same face"
     assert all(0 <= spread < 0.6 for spread in rows.values() if spread is not None)
     assert "identity_model" in Manifest.read(embedded).provenance
     assert "This dataset contains biometric data" in (embedded / CARD).read_text()
     assert "face descriptor (biometric data)" in (embedded / CROISSANT).read_text()
 
 
-def test_an_addition_gives_the_bytes_of_a_build_and_dropping_takes_them_away(
+def test_an_addition_writes_the_bytes_of_a_build_and_a_drop_deletes_them(
     three: Path, embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "data"
-    assert build.main(ask(three, out)) == 0
+    assert build.main(build_args(three, out)) == 0
     without = bytes_of(out)
     assert all(sample.embedding is None for sample in samples(out).values())
     assert "contains biometric data" not in (out / CARD).read_text() + (out / CROISSANT).read_text()
@@ -109,31 +109,31 @@ def test_an_addition_gives_the_bytes_of_a_build_and_dropping_takes_them_away(
     capsys.readouterr()
     assert build.main(change(out, "--drop", "identity")) == 0
     assert capsys.readouterr().out.startswith("face descriptors dropped from 3 clips; rewrote the shards of 3 planned clips")
-    assert read_people(out / PEOPLE, Manifest.read(out).files[INDEX]).equals(found), "who is in which clip stays known"
+    assert read_people(out / PEOPLE, Manifest.read(out).files[INDEX]).equals(found), "people.parquet stays valid"
     checked = verify.verify(out)
     (out / PEOPLE).unlink()
     assert bytes_of(out) == without and (checked.faults, checked.warnings) == ((), ())
-    assert build.main(ask(three, out)) == 0, "a later build resumes with the config of a dataset that never had them"
+    assert build.main(build_args(three, out)) == 0, "a later build resumes with the original config"
 
 
-def test_more_frames_give_the_descriptors_of_a_build_with_as_many(three: Path, out: Path, tmp_path: Path) -> None:
+def test_descriptors_after_an_extension_match_a_build(three: Path, out: Path, tmp_path: Path) -> None:
     more = ["--frames", "3", "--min-frames", "2", "--identity-embedding"]
-    assert build.main(ask(three, tmp_path / "fresh", *more)) == 0
+    assert build.main(build_args(three, tmp_path / "fresh", *more)) == 0
     assert build.main([*change(out, "--extend-frames", "3"), "--input", str(three)]) == 0
     assert bytes_of(out) == bytes_of(tmp_path / "fresh") and verify.verify(out).faults == ()
 
 
 def test_a_removal_leaves_no_trace(out: Path) -> None:
-    (gone, *others) = [key for key in samples(out) if "noface" not in key]
-    descriptor = samples(out)[gone].embedding
+    (removed, *others) = [key for key in samples(out) if "noface" not in key]
+    descriptor = samples(out)[removed].embedding
     assert descriptor is not None
-    assert people([str(out), "--quiet"]) == 0 and gone.encode() in words(out)
-    assert remove.main([str(out), "--key", gone]) == 0
-    assert descriptor.tobytes() not in words(out) and gone.encode() not in words(out) and not (out / PEOPLE).exists()
+    assert people([str(out), "--quiet"]) == 0 and removed.encode() in words(out)
+    assert remove.main([str(out), "--key", removed]) == 0
+    assert descriptor.tobytes() not in words(out) and removed.encode() not in words(out) and not (out / PEOPLE).exists()
     assert set(samples(out)) == {*others, "id90000/noface00000/00001"} and verify.verify(out).faults == ()
 
 
-def test_they_are_pushed_only_on_request(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_descriptors_are_pushed_only_on_request(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def pushed(*options: str) -> tuple[int, str]:
         status = push.main([str(out), "ada/vox", "--quiet", *options])
         return status, capsys.readouterr().err
@@ -153,8 +153,8 @@ def test_they_are_pushed_only_on_request(hub: Hub, out: Path, capsys: pytest.Cap
     assert hub.content("ada/vox", DATASET_JSON) == (out / DATASET_JSON).read_bytes()
 
 
-def test_verify_knows_what_no_descriptor_is(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Zeros, written by the project's own writer, so that every digest is right."""
+def test_verify_detects_impossible_descriptors(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros written by the project's own writer, so all digests are correct."""
     encode, zeros = add.encode_sample, npy_bytes(np.zeros(128, np.float32))
     monkeypatch.setattr(add, "encode_sample", lambda clip: {**encode(clip), IDENTITY: zeros})
     assert build.main(change(out, "--add", "quality")) == 0
@@ -175,7 +175,7 @@ def test_verify_knows_what_no_descriptor_is(out: Path, monkeypatch: pytest.Monke
         npy_bytes(np.zeros(128, np.float32)) + b"\0",
     ],
 )
-def test_another_array_is_refused(content: bytes) -> None:
+def test_arrays_of_other_types_and_shapes_are_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"identity\.npy is not an npy file of float32 \[128\]"):
         embedding_member(content)
 
@@ -189,21 +189,21 @@ def test_another_array_is_refused(content: bytes) -> None:
         (["--drop", "identity", "--input", "VIDEOS"], "--drop identity does not use --input"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(out: Path, three: Path, capsys: Any, extra: list[str], message: str) -> None:
+def test_invalid_combinations_of_options_are_refused(out: Path, three: Path, capsys: Any, extra: list[str], message: str) -> None:
     before = tree(out)
     assert build.main(change(out, *[str(three) if word == "VIDEOS" else word for word in extra])) == 2
     output = capsys.readouterr()
     assert message in output.err and output.err.count("\n") == 1 and tree(out) == before
 
 
-def test_they_need_landmarks(three: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert build.main(ask(three, tmp_path / "data", "--identity-embedding", "--landmarks", "none")) == 2
+def test_descriptors_require_landmarks(three: Path, original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(build_args(three, tmp_path / "data", "--identity-embedding", "--landmarks", "none")) == 2
     assert "identity_embedding requires landmarks" in capsys.readouterr().err
-    assert build.main(change(Path(shutil.copytree(made, tmp_path / "made")), "--add", "identity")) == 2
+    assert build.main(change(Path(shutil.copytree(original, tmp_path / "original")), "--add", "identity")) == 2
     assert "identity_embedding requires landmarks" in capsys.readouterr().err
 
 
 def test_an_interrupted_drop_names_its_command(embedded: Path) -> None:
-    begun = Addition(1, "no-identity", "", "", {"identity_embedding": False}, {})
-    stopped = replace(Manifest.read(embedded), additions=(begun,))
+    addition = Addition(1, "no-identity", "", "", {"identity_embedding": False}, {})
+    stopped = replace(Manifest.read(embedded), additions=(addition,))
     assert stopped.interrupted == "dataset.build --drop identity was interrupted; run it again"

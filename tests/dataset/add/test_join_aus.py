@@ -1,4 +1,4 @@
-"""Csv files joined to the frames of real videos: each stored frame has the row of its own number, wherever it comes from."""
+"""CSV files joined to frames of real videos: each stored frame has the row of its frame number."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 WHAT = ["--landmarks", "none", "--size", "64", "--workers", "1", "--quiet"]
 
 
-# 25 frames at 25 Hz, then 15 at 8.3 Hz: at the mean rate of 14.7 Hz no frame but the first is where its number says.
+# 25 frames at 25 Hz, then 15 at 8.3 Hz: except for the first, no frame is at its number divided by the mean rate of 14.7 Hz.
 VARIABLE = ["-vf", "setpts='if(lt(N,25),N,25+(N-25)*3)/25/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/25", "-bf", "2"]
 
 
@@ -30,7 +30,7 @@ def run(videos: Path, out: Path, *more: str) -> int:
 
 
 def check(out: Path, clips: int) -> list[list[int]]:
-    """Every stored frame has its own row; gives the numbers of the frames of each clip."""
+    """Check that every stored frame has its own row; returns the frame numbers of each clip."""
     assert verify.verify(out).faults == ()
     samples = list(Dataset.open(out).samples())
     assert len(samples) == clips
@@ -43,7 +43,7 @@ def check(out: Path, clips: int) -> list[list[int]]:
 
 @pytest.fixture
 def videos(make_video, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
-    """anna/a.mp4, of variable frame rate, and csv/ with its file."""
+    """anna/a.mp4 with a variable frame rate, and its file in csv/."""
     video = make_video("videos/anna/a.mp4", *VARIABLE, source="testsrc2=size=96x64:rate=25:duration=1.6")
     assert frames_of(video) == 40
     write_csv(tmp_path / "csv/anna/anna/a.csv", 40, MEAN_HZ)
@@ -51,7 +51,7 @@ def videos(make_video, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
 
 
 def test_every_frame_of_a_video_of_variable_frame_rate_has_its_own_row(videos: Path, tmp_path: Path) -> None:
-    """Built with all frames, grown from three, and added to a finished dataset."""
+    """Built with all frames, extended from three, and added to a finished dataset."""
     aus, grown, added = ["--aus", f"csv:{tmp_path / 'csv'}"], tmp_path / "grown", tmp_path / "added"
     assert run(videos, tmp_path / "whole", *aus, "--frames", "40") == 0
     assert check(tmp_path / "whole", 1) == [list(range(40))]
@@ -62,7 +62,7 @@ def test_every_frame_of_a_video_of_variable_frame_rate_has_its_own_row(videos: P
     assert build.main(["--output", str(added), "--add", "aus", *WHAT[4:], *aus]) == 0
     check(added, 1)
     times = next(iter(Dataset.open(added).samples())).meta["pts_s"]
-    assert max(abs(time - number / MEAN_HZ) for number, time in enumerate(times)) > 0.5, "by time they would be others'"
+    assert max(abs(time - number / MEAN_HZ) for number, time in enumerate(times)) > 0.5, "joining by time would pick other rows"
 
 
 def test_a_csv_of_another_length_rejects_its_clip_and_adds_nothing(
@@ -80,8 +80,8 @@ def test_a_csv_of_another_length_rejects_its_clip_and_adds_nothing(
 
 
 @pytest.mark.parametrize("add", [False, True], ids=["built", "added"])
-def test_a_csv_is_of_the_whole_file_where_a_clip_is_a_part_of_it(videos: Path, tmp_path: Path, add: bool) -> None:
-    """Frames 10 to 30 by an annotation. The csv of the part alone is told apart by its length."""
+def test_a_csv_covers_the_whole_file_if_a_clip_is_a_part_of_it(videos: Path, tmp_path: Path, add: bool) -> None:
+    """An annotation selects frames 10 to 23. A CSV of this part only is detected by its length."""
     header = "video_id,start,end,bbox,fps,width,height,partition,person_id"
     (tmp_path / "clips.csv").write_text(f"{header}\na,10,24,0-0-64-64,25,96,64,train,anna\n")
     (tmp_path / "flat").symlink_to(videos / "anna", target_is_directory=True)
@@ -89,8 +89,8 @@ def test_a_csv_is_of_the_whole_file_where_a_clip_is_a_part_of_it(videos: Path, t
     path = tmp_path / "csv/anna/a/a.csv"
 
     def make(out: Path) -> int:
-        made: Sequence[str] = clips if add else [*clips, *aus]
-        status = run(tmp_path / "flat", out, *made)
+        options: Sequence[str] = clips if add else [*clips, *aus]
+        status = run(tmp_path / "flat", out, *options)
         return build.main(["--output", str(out), "--add", "aus", *WHAT[4:], *aus]) if add else status
 
     write_csv(path, 40, MEAN_HZ)
@@ -105,7 +105,7 @@ def test_a_csv_is_of_the_whole_file_where_a_clip_is_a_part_of_it(videos: Path, t
         assert Manifest.read(tmp_path / "part").counts["rejected"] == {"bad_aus_csv": 1}
 
 
-def test_tubes_take_the_rows_of_the_file_that_they_were_cut_from(demo_videos: Path, tmp_path: Path) -> None:
+def test_tubes_use_the_rows_of_the_file_they_were_cut_from(demo_videos: Path, tmp_path: Path) -> None:
     folder = csvs_of(demo_videos / "test", tmp_path / "csv")
     what = [
         "--recipe",
@@ -123,4 +123,4 @@ def test_tubes_take_the_rows_of_the_file_that_they_were_cut_from(demo_videos: Pa
     options = ["--output", str(tmp_path / "out"), "--size", "64", "--workers", "1", "--quiet", "--aus", f"csv:{folder}"]
     assert build.main([*source, *options, *what]) == 0
     frames = check(tmp_path / "out", len(list(Dataset.open(tmp_path / "out").samples())))
-    assert len(frames) > 1 and max(map(max, frames)) > 30, "later tubes begin within the file"
+    assert len(frames) > 1 and max(map(max, frames)) > 30, "later tubes start in the middle of the file"

@@ -1,4 +1,4 @@
-"""Additions to datasets that store video need no source: its frames are decoded from the shards."""
+"""Additions to datasets with stored video need no source videos: frames are decoded from the shards."""
 
 import shutil
 from fractions import Fraction
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from additions import adding, rows
+from additions import add_args, rows
 from aus_csv import write_csv
 from moving import image, mp4_of, seen_in
 from moving_builds import VIDEO, build_into, same_shards
@@ -27,7 +27,7 @@ MOVING = ("--landmarks", "none", "--store", "both")
 
 
 def clips(out: Path) -> list[Clip]:
-    """The samples as the clips that they were written from."""
+    """The samples restored to the clips that were written."""
     found = []
     for row in Dataset.open(out).index().to_pylist():
         with ShardReader(tar_path(out, row["split"], row["shard"])) as reader:
@@ -48,14 +48,14 @@ def numbered(tmp_path: Path) -> Path:
     return tmp_path / "videos"
 
 
-def test_stills_are_taken_from_stored_video_where_it_shows_them(
+def test_stills_are_decoded_from_stored_video_if_it_shows_them(
     numbered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At 25 frames per second it shows five of six frames of the source, which has the others."""
+    """At 25 fps, stored video shows five of six source frames; the others need --input."""
     out = build_into(numbered, tmp_path / "data", *MOVING, "--fit", "squash")
     (before,) = clips(out)
     assert extend(out, 30) == 0
-    assert "have fewer, as stored video does not show all" in capsys.readouterr().out
+    assert "have fewer, because stored video does not show all" in capsys.readouterr().out
     (clip,) = clips(out)
     assert clip.video.mp4 == before.video.mp4 and set(before.jpegs) <= set(clip.jpegs)
     shown = set(before.video.source.index.tolist())
@@ -64,24 +64,24 @@ def test_stills_are_taken_from_stored_video_where_it_shows_them(
     assert extend(out, 30, "--input", str(numbered)) == 0
     (whole,) = clips(out)
     fresh = build_into(numbered, tmp_path / "fresh", *MOVING, "--fit", "squash", "--frames", "30", "--min-frames", "3")
-    (asked,) = clips(fresh)
-    assert whole.placement.index.tolist() == asked.placement.index.tolist()
-    assert set(clip.placement.index) == set(before.placement.index) | (set(asked.placement.index) & shown)
+    (rebuilt,) = clips(fresh)
+    assert whole.placement.index.tolist() == rebuilt.placement.index.tolist()
+    assert set(clip.placement.index) == set(before.placement.index) | (set(rebuilt.placement.index) & shown)
     assert 20 < len(clip) < len(whole) == 30
-    np.testing.assert_allclose(whole.placement.pts_s, asked.placement.pts_s, atol=1e-6)
+    np.testing.assert_allclose(whole.placement.pts_s, rebuilt.placement.pts_s, atol=1e-6)
 
 
-def test_with_the_source_they_are_those_of_a_build(spoken: Path, spoken_both: Path, tmp_path: Path) -> None:
+def test_stills_decoded_from_the_source_match_a_build(spoken: Path, spoken_both: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(spoken_both, tmp_path / "data"))
     assert extend(out, 6, "--input", str(spoken)) == 0
     assert same_shards(out, build_into(spoken, tmp_path / "fresh", *MOVING, *VIDEO, "--frames", "6", "--min-frames", "3"))
 
 
 @pytest.mark.parametrize("store", ["both", pytest.param("video", marks=pytest.mark.slow)])
-def test_landmarks_of_stored_frames_are_those_of_a_build_to_a_pixel_or_two(spoken: Path, tmp_path: Path, store: str) -> None:
+def test_landmarks_of_stored_frames_match_a_build_within_a_few_pixels(spoken: Path, tmp_path: Path, store: str) -> None:
     what = ("--store", store, "--limit", "1", *VIDEO)
     out = build_into(spoken, tmp_path / "data", *what, "--landmarks", "none")
-    assert build.main(adding(out, "landmarks", "--landmarks", "dlib")) == 0
+    assert build.main(add_args(out, "landmarks", "--landmarks", "dlib")) == 0
     fresh = build_into(spoken, tmp_path / "fresh", *what, "--landmarks", "dlib")
     assert verify.verify(out).faults == ()
     assert Manifest.read(out).additions[0].pixels == {"both": "stored JPEG frames and video", "video": "stored video"}[store]
@@ -98,23 +98,23 @@ def test_landmarks_of_stored_frames_are_those_of_a_build_to_a_pixel_or_two(spoke
 def test_quality_and_descriptors_are_computed_from_stored_video(spoken: Path, tmp_path: Path) -> None:
     out = build_into(spoken, tmp_path / "data", "--store", "video", "--limit", "1", "--landmarks", "dlib")
     (before,) = clips(out)
-    assert build.main(adding(out, "quality")) == 0 and build.main(adding(out, "identity")) == 0
+    assert build.main(add_args(out, "quality")) == 0 and build.main(add_args(out, "identity")) == 0
     assert verify.verify(out).faults == ()
     (after,) = clips(out)
     assert after.embedding is not None and np.isfinite(after.embedding).all()
-    assert (after.quality.blur != before.quality.blur).all(), "of frames that were encoded"
+    assert (after.quality.blur != before.quality.blur).all(), "blur is that of encoded frames"
     np.testing.assert_array_equal(after.quality.yaw_deg, before.quality.yaw_deg)
 
 
 @pytest.mark.parametrize("store", ["both", "video"])
 @pytest.mark.parametrize("every", [False, True], ids=["sampled", "all"])
-def test_action_units_are_those_of_a_build(spoken: Path, tmp_path: Path, store: str, every: bool) -> None:
+def test_action_units_match_a_build(spoken: Path, tmp_path: Path, store: str, every: bool) -> None:
     what = ("--landmarks", "none", "--limit", "1", "--store", store)
     out = build_into(spoken, tmp_path / "data", *what)
     (row,) = rows(out).values()
     write_csv(tmp_path / f"csv/anna/anna/{row['spans'][0]['uri'].rpartition('/')[2]}.csv", row["source_frames"])
     aus = ["--aus", f"csv:{tmp_path / 'csv'}", *(["--aus-frames", "all"] if every else [])]
-    assert build.main(adding(out, "aus", *aus, *(["--input", str(spoken)] if every else []))) == 0
+    assert build.main(add_args(out, "aus", *aus, *(["--input", str(spoken)] if every else []))) == 0
     assert same_shards(out, build_into(spoken, tmp_path / "fresh", *what, *aus))
 
 
@@ -125,7 +125,7 @@ def test_action_units_are_those_of_a_build(spoken: Path, tmp_path: Path, store: 
         ("video", ["--add", "aus", "--aus", "openface-still", "--openface", "sh"], "needs stills, but store is 'video'"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(
+def test_impossible_additions_are_refused_in_one_line(
     spoken: Path, tmp_path: Path, capsys: Any, store: str, extra: list[str], message: str
 ) -> None:
     out = build_into(spoken, tmp_path / "data", "--landmarks", "none", "--limit", "1", "--store", store)

@@ -1,4 +1,4 @@
-"""Single clips with stored video and sound, and what is refused of those that somebody else may have written."""
+"""Single clips with stored video and sound; invalid descriptions are refused."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def test_frames_are_stills_or_the_measured_frames(samples: list[Sample]) -> None
         assert [seen_in(frame) for frame in sample.frames] == [(clip, number) for number in range(0, len(sample.video), 5)]
 
 
-def test_any_frames_and_any_stretch_of_sound_can_be_read(samples: list[Sample]) -> None:
+def test_any_frames_and_parts_of_the_sound_can_be_read(samples: list[Sample]) -> None:
     for clip, sample in enumerate(samples):
         video, audio = sample.video, sample.audio
         assert video is not None and len(video) == 40 + 5 * clip and video.rate == Fraction(25) and video.every == 5
@@ -67,7 +67,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("message", DAMAGES)
-def test_a_description_that_no_build_writes_is_refused(tmp_path: Path, message: str) -> None:
+def test_an_invalid_description_is_refused(tmp_path: Path, message: str) -> None:
     data = Dataset.open(make_moving_dataset(tmp_path, 1))
     row = data.index().to_pylist()[0]
     with (tmp_path / "train" / f"{row['shard']}.tar").open("rb") as tar:
@@ -79,7 +79,7 @@ def test_a_description_that_no_build_writes_is_refused(tmp_path: Path, message: 
 
 
 @pytest.mark.parametrize("missing", [VIDEO, VIDEO_FRAMES, SOUND])
-def test_a_missing_member_is_told(tmp_path: Path, missing: str) -> None:
+def test_a_missing_member_is_reported(tmp_path: Path, missing: str) -> None:
     row = Dataset.open(make_moving_dataset(tmp_path, 1)).index().to_pylist()[0]
     with (tmp_path / "train" / f"{row['shard']}.tar").open("rb") as tar:
         members = {name: content for name, content in read_members(tar, row["members"]).items() if name != missing}

@@ -21,16 +21,16 @@ def test_a_stored_video_plays_in_real_time_with_a_line_on_its_waveform(moving: P
     rows = data.index().to_pylist()
     _, motion = read_clip(data, rows[1])
     assert motion is not None
-    made = animation.of_video(motion, 64, drawn=False)
-    assert made.delays_ms == [80] * 22 + [40]
-    for number, image in enumerate(made.images):
+    shown = animation.of_video(motion, 64, drawn=False)
+    assert shown.delays_ms == [80] * 22 + [40]
+    for number, image in enumerate(shown.images):
         pixels = np.asarray(image)
         assert pixels.shape == (80, 64, 3)
         assert seen_in(pixels[:64]) == (1, 2 * number)
         (line,) = np.flatnonzero((pixels[64:] == BOX).all(axis=(0, 2)))
         assert line == round(63 * 2 * number / 45)
     drawn = animation.of_video(motion, 64, drawn=True)
-    assert all((np.asarray(one) != np.asarray(other)).any() for one, other in zip(made.images, drawn.images, strict=True))
+    assert all((np.asarray(one) != np.asarray(other)).any() for one, other in zip(shown.images, drawn.images, strict=True))
     _, silent = read_clip(data, rows[0])
     assert silent is not None
     assert animation.of_video(silent, 64, drawn=False).images[0].size == (64, 64)

@@ -57,20 +57,20 @@ def test_the_sheet_shows_source_and_frames_of_a_clip(faces: Path, tmp_path: Path
     place = (sample.meta["span"][4], sample.meta["frame_index"][4])
     (source,) = source_frames(faces.parent, row["spans"], [place], 224)
     side = LOOK.source_px
-    there = sheet[LOOK.head : LOOK.head + side, LOOK.gap : LOOK.gap + side]
+    shown = sheet[LOOK.head : LOOK.head + side, LOOK.gap : LOOK.gap + side]
     expected = np.asarray(Image.fromarray(source).resize((side, side), Image.Resampling.LANCZOS)).astype(int)
-    assert np.median(np.abs(there - expected)) == 0  # but for the outlines; the crop is the whole frame
-    assert has_color(there[:6], overlay.CROP)
+    assert np.median(np.abs(shown - expected)) == 0  # except for the outlines; the crop is the whole frame
+    assert has_color(shown[:6], overlay.CROP)
     drawn = tmp_path / "drawn.png"
     assert run(faces, "--key", row["key"], "--output", drawn) == 0
     assert 0.02 < (np.abs(frame_at(pixels(drawn), 0) - sample.frames[0]).max(-1) > 20).mean() < 0.4
 
 
-def test_an_archive_may_be_named_in_place_of_its_directory(faces: Path, tmp_path: Path) -> None:
+def test_input_may_be_an_archive_instead_of_its_directory(faces: Path, tmp_path: Path) -> None:
     key = first(faces)[0]["key"]
     sheets = [tmp_path / name for name in ("recorded.png", "directory.png", "archive.png")]
-    for sheet, given in zip(sheets, ([], ["--input", faces.parent], ["--input", faces.parent / "test.zip"]), strict=True):
-        assert run(faces, "--key", key, "--output", sheet, *given) == 0
+    for sheet, options in zip(sheets, ([], ["--input", faces.parent], ["--input", faces.parent / "test.zip"]), strict=True):
+        assert run(faces, "--key", key, "--output", sheet, *options) == 0
     assert sheets[0].read_bytes() == sheets[1].read_bytes() == sheets[2].read_bytes()
 
 
@@ -126,16 +126,16 @@ def test_a_sheet_of_stored_video_shows_measured_frames_or_stills_and_the_wavefor
     shown = ["--key", keys[0], "--key", keys[1], "--frame-px", 64, "--frames", 5, "--no-landmarks"]
     assert run(moving, *shown, "--output", out) == 0
     sheet = pixels(out)
-    look = replace(LOOK, frame_px=64, moving=True)
-    step, block = look.frame_px + look.gap, look.height(5)
+    layout = replace(LOOK, frame_px=64, moving=True)
+    step, block = layout.frame_px + layout.gap, layout.height(5)
     assert len(sheet) == 2 * block
     left = sheet.shape[1] - 5 * step
-    frames = [sheet[block + look.head :, left + number * step :][:64, :64] for number in range(5)]
+    frames = [sheet[block + layout.head :, left + number * step :][:64, :64] for number in range(5)]
     if not data.manifest.config.stores_stills:
         assert [seen_in(frame) for frame in frames] == [(1, 0), (1, 10), (1, 20), (1, 30), (1, 40)]
-    top = block - look.gap - 64 // 4  # the waveform, which the first clip lacks
+    top = block - layout.gap - 64 // 4  # the waveform, which the first clip lacks
     assert not has_color(sheet[top : top + 16, left:], overlay.BOX)
-    strip = sheet[block + top : block + top + 16, left : sheet.shape[1] - look.gap]
+    strip = sheet[block + top : block + top + 16, left : sheet.shape[1] - layout.gap]
     marks = np.flatnonzero((np.abs(strip - np.array(overlay.BOX)).max(-1) < 5).all(axis=0)) / strip.shape[1]
     sample, motion = read_clip(data, data.index().to_pylist()[1], 5)
     assert motion is not None

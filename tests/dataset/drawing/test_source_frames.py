@@ -1,4 +1,4 @@
-"""Frames of source videos, decoded again: identical to the stored ones, wherever the video is."""
+"""Decoded frames of source videos are identical to the stored ones, wherever the video is."""
 
 import re
 import zipfile
@@ -26,9 +26,9 @@ FAST = ["--landmarks", "none", "--quiet", "--workers", "1"]
 
 def build(source: str, videos: list[Path], out: Path, *more: str) -> Path:
     """A dataset built from the videos."""
-    given = ["--source", source, "--input", *map(str, videos), "--output", str(out), *FAST, *more]
+    arguments = ["--source", source, "--input", *map(str, videos), "--output", str(out), *FAST, *more]
     with in_this_process():
-        assert motionshards.dataset.build.main(given) == 0
+        assert motionshards.dataset.build.main(arguments) == 0
     return out
 
 
@@ -65,7 +65,7 @@ def warped(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def one_person(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four utterances, stored as large as they are."""
+    """Four utterances, stored at their original size."""
     return build("voxceleb2", [demo_videos], tmp_path_factory.mktemp("sources") / "data", "--size", "224", "--split", "train")
 
 
@@ -87,7 +87,7 @@ def test_frames_can_be_requested_in_any_order_repeatedly_or_not_at_all(one_perso
     assert source_frames(demo_videos, row["spans"], [], 100) == []
 
 
-def test_videos_in_an_archive(demo_videos: Path, tmp_path: Path) -> None:
+def test_videos_in_an_archive_are_decoded(demo_videos: Path, tmp_path: Path) -> None:
     packed = tmp_path / "dev.zip"
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted((demo_videos / "dev").rglob("*.mp4")):
@@ -105,7 +105,7 @@ def test_videos_in_an_archive(demo_videos: Path, tmp_path: Path) -> None:
 
 
 def test_the_stored_affine_finds_the_crop_in_a_real_frame(corpus: Path, tmp_path: Path) -> None:
-    """With an annotated box, the crop is a part of the frame, and the image shows there what was stored."""
+    """With an annotated box, the crop is a part of the frame; it must match the stored image."""
     out = build("voxceleb1", [corpus / "voxceleb1"], tmp_path / "data", "--size", "128")
     for row, sample in clips(out):
         images = source_frames(corpus / "voxceleb1", row["spans"], expected(sample.meta)[:2], 4096)
@@ -113,7 +113,7 @@ def test_the_stored_affine_finds_the_crop_in_a_real_frame(corpus: Path, tmp_path
             images, sample.frames, sample.meta["source_size_px"], sample.meta["source_to_crop"], strict=False
         ):
             assert image.shape == (size[1], size[0], 3)
-            factor = max(1, round(1 / stored[0][0]))  # where the build made it smaller, so many pixels become one
+            factor = max(1, round(1 / stored[0][0]))  # number of source pixels per stored pixel
             fine = np.array(stored) * factor
             fine[:, 2] += 0.5 * factor - 0.5
             small = warped(image, fine, 128 * factor).reshape(128, factor, 128, factor, 3).mean((1, 3))

@@ -1,4 +1,4 @@
-"""The command: choice of clips, what it refuses, and damaged shards."""
+"""The command: selection of clips, refused arguments and directories, and damaged shards."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ def words(out: Path, output: Path, *options: str) -> list[str]:
     return [str(out), "--format", "frames", "--output", str(output), "--workers", "1", *options]
 
 
-def test_the_chosen_clips_are_exported_and_counted(moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_selected_clips_are_exported_and_counted(moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "frames"
     assert main(words(moving, output, "--where", "has_audio", "--limit", "2", "--json")) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -34,7 +34,7 @@ def test_the_chosen_clips_are_exported_and_counted(moving: Path, tmp_path: Path,
     }
 
 
-def test_the_same_export_again_does_nothing(exported: Path, moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repeated_export_does_nothing(exported: Path, moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in exported.rglob("*")}
     assert main(words(moving, exported)) == 0
     printed = capsys.readouterr()
@@ -42,10 +42,10 @@ def test_the_same_export_again_does_nothing(exported: Path, moving: Path, capsys
     assert {path: path.stat().st_mtime_ns for path in exported.rglob("*")} == before
 
 
-def test_workers_share_a_shard_without_a_difference(
+def test_workers_sharing_a_shard_write_the_same_bytes(
     exported: Path, moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_TASK_CLIPS", 3)  # of the four of a shard
+    monkeypatch.setattr(run, "_TASK_CLIPS", 3)  # a shard has four clips
     assert main([*words(moving, tmp_path / "frames", "--quiet"), "--workers", "2"]) == 0
     written = {path.relative_to(tmp_path / "frames"): path.read_bytes() for path in (tmp_path / "frames").rglob("*.*")}
     assert written == {path.relative_to(exported): path.read_bytes() for path in exported.rglob("*.*")}
@@ -71,7 +71,7 @@ def test_another_format_needs_another_directory(exported: Path, moving: Path, ca
     assert "already holds a different export (format: frames -> fomm). Use another" in capsys.readouterr().err
 
 
-def test_a_dataset_that_has_changed_needs_another_directory(
+def test_a_changed_dataset_needs_another_directory(
     exported: Path, moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -83,7 +83,7 @@ def test_a_dataset_that_has_changed_needs_another_directory(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "export.json"])
-def test_a_directory_of_somebody_else_is_refused_and_stays_as_it_is(
+def test_a_directory_with_unrelated_files_is_refused_and_unchanged(
     moving: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / name).write_text("[]")
@@ -106,7 +106,7 @@ def test_a_directory_of_somebody_else_is_refused_and_stays_as_it_is(
         (["--format", "fram"], "frames"),
     ],
 )
-def test_unusable_options_are_refused_before_anything_is_written(
+def test_invalid_options_are_refused_before_anything_is_written(
     moving: Path, tmp_path: Path, options: list[str], printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(moving, tmp_path / "frames", *options)) == 2
@@ -119,7 +119,7 @@ def test_an_output_within_the_dataset_is_refused(moving: Path, capsys: pytest.Ca
     assert "is inside the dataset" in capsys.readouterr().err and not (moving / "frames").exists()
 
 
-def test_clips_of_a_damaged_shard_are_left_out_with_their_reason(
+def test_clips_of_a_damaged_shard_are_skipped_with_a_reason(
     moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, output = tmp_path / "out", tmp_path / "frames"
@@ -139,16 +139,16 @@ def test_clips_of_a_damaged_shard_are_left_out_with_their_reason(
 
 
 @pytest.mark.parametrize("form", ["frames", "parquet"])
-def test_clips_of_a_shard_that_was_restored_are_exported_by_the_same_command(
+def test_the_same_command_exports_the_clips_of_a_restored_shard(
     moving: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The result is that of an export without damage; what was undamaged is not written again."""
+    """The result equals an export without damage; undamaged clips are not written again."""
     out, output, whole = tmp_path / "out", tmp_path / form, tmp_path / "whole"
     shutil.copytree(moving, out)
     rows = Dataset.open(out).index().to_pylist()
     tar = tar_path(out, rows[0]["split"], rows[0]["shard"])
     tar.rename(tmp_path / "kept.tar")
-    for _ in range(2):  # it stays damaged
+    for _ in range(2):  # the damage persists
         assert main(words(out, output, "--format", form)) == 1
         printed = capsys.readouterr()
         assert "(4 unreadable)" in printed.out and "the same command retries them" in printed.err

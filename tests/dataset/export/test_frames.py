@@ -1,4 +1,4 @@
-"""The format `frames` against what the dataset's own reader gives."""
+"""The format `frames`, compared with the dataset's own reader."""
 
 import json
 from pathlib import Path
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from motionshards.dataset.drawing.motion import read_clip
+from motionshards.dataset.export.directory import ExportDirectory
 from motionshards.dataset.export.format import FORMATS, Settings, format_of
-from motionshards.dataset.export.place import Place
 from motionshards.dataset.export.worker import Reading, Setup, Task, export_task
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.transforms.extract.stored_video import FrameReader
 
 
 def images(folder: Path) -> NDArray[np.uint8]:
-    """The images of a clip in the order of their names, uint8 [n,H,W,3]."""
+    """The images of a clip, sorted by name, uint8 [n,H,W,3]."""
     return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))])
 
 
@@ -32,7 +32,7 @@ def description(folder: Path) -> dict[str, Any]:
 def export_here(out: Path, output: Path, size_px: int) -> Path:
     """Export a dataset of one shard in this process."""
     rows = tuple(Dataset.open(out).index().to_pylist())
-    setup = Setup(out, Place(output), "frames", Settings(size_px, "png", 18))
+    setup = Setup(out, ExportDirectory(output), "frames", Settings(size_px, "png", 18))
     sent: list[Reading] = []
     export_task(setup, Task(rows[0]["split"], rows[0]["shard"], rows), FrameReader(), sent.append)
     assert [one.number for one in sent] == [*range(len(rows)), None]
@@ -43,7 +43,7 @@ def samples(out: Path) -> list[Sample]:
     return list(Dataset.open(out).samples())
 
 
-def test_a_clip_has_the_pixels_times_points_and_sound_of_the_dataset(moving: Path, exported: Path) -> None:
+def test_exported_pixels_times_landmarks_and_sound_equal_those_of_the_dataset(moving: Path, exported: Path) -> None:
     for number, sample in enumerate(samples(moving)):
         folder, video = exported / sample.key, sample.video
         assert video is not None and sample.landmarks is not None
@@ -76,7 +76,7 @@ def test_the_record_lists_every_clip_in_the_order_of_the_index(moving: Path, exp
     assert sorted(path.name for path in exported.iterdir()) == ["export.json", *(f"id{one:03d}" for one in range(5))]
 
 
-def test_stills_are_exported_where_no_video_is_stored(tmp_path: Path) -> None:
+def test_stills_are_exported_if_no_video_is_stored(tmp_path: Path) -> None:
     out = made.make_dataset(tmp_path / "out", clips=3)
     export_here(out, tmp_path / "frames", made.SIZE)
     for sample in samples(out):
@@ -88,8 +88,8 @@ def test_stills_are_exported_where_no_video_is_stored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size_px", [32, 128])
-def test_size_scales_pixels_points_and_boxes(tmp_path: Path, size_px: int) -> None:
-    """A pixel center stays where it is in the image: the left edge of the image is at -0.5 in any size."""
+def test_size_scales_pixels_landmarks_and_boxes(tmp_path: Path, size_px: int) -> None:
+    """Positions are relative to the edges of the image, which are at -0.5 at every size."""
     out = make_moving_dataset(tmp_path / "out", 1, frames=lambda clip: 12, store="both")
     (sample,) = samples(out)
     assert sample.video is not None

@@ -1,4 +1,4 @@
-"""The format latentsync, read as LatentSync's dataset reads it, and compared with what a known alignment gives."""
+"""The format latentsync, read as by LatentSync's dataset, and compared with a known alignment."""
 
 import json
 import sys
@@ -18,8 +18,8 @@ from stored_clips import first_clip, with_points
 from motionshards.dataset.export import latentsync
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.export.clip import StoredClip
-from motionshards.dataset.export.format import LeftOut, Settings
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import ClipSkipped, Settings
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.config import BuildConfig
 
@@ -30,7 +30,7 @@ SETTINGS = Settings(RES, "mp4", 10)
 
 @pytest.fixture(scope="module")
 def spoken(once: Callable[..., Path]) -> Path:
-    """Clips of 48, 47, 50 and 51 frames, the third of which has no sound; the split val has another one. Read-only."""
+    """Clips of 48, 47, 50 and 51 frames, the third without sound, and one clip in the split val; read-only."""
     return once(
         "latentsync-moving",
         lambda out: make_moving_dataset(
@@ -44,7 +44,7 @@ def spoken(once: Callable[..., Path]) -> Path:
 
 
 def moving_face(rows: int) -> NDArray[np.float32]:
-    """Landmarks like the template, of a face that fills the height of the image and moves 0.5 px to the right from row to row."""
+    """Landmarks of the template, as high as the image, that move 0.5 px to the right from row to row."""
     points = np.zeros((rows, 68, 2), np.float32)
     for numbers, place in (([*range(17, 22)], (17, 20)), ([*range(22, 27)], (58, 20)), ([29, 30, 31, 35], (37.5, 40))):
         points[:, numbers] = (np.array(place) * 2.8 + 0.5) * SIZE / 280 + (8, 0) - 0.5
@@ -53,13 +53,13 @@ def moving_face(rows: int) -> NDArray[np.float32]:
 
 
 def write(clip: StoredClip, to: Path) -> Path:
-    with latentsync.FORMAT.shard(Place(to), clip.row["shard"], "train", SETTINGS) as written:
-        made = written(clip)
-    assert made.frames == len(clip)
-    return to / made.files[0]
+    with latentsync.FORMAT.shard(ExportDirectory(to), clip.row["shard"], "train", SETTINGS) as written:
+        exported = written(clip)
+    assert exported.frames == len(clip)
+    return to / exported.files[0]
 
 
-def test_faces_are_where_the_template_has_them_also_between_measured_frames(spoken: Path, tmp_path: Path) -> None:
+def test_faces_are_aligned_to_the_template_also_between_measured_frames(spoken: Path, tmp_path: Path) -> None:
     clip = first_clip(spoken)
     path = write(with_points(clip, moving_face(10)), tmp_path)
     with av.open(str(path)) as file:
@@ -72,7 +72,7 @@ def test_faces_are_where_the_template_has_them_also_between_measured_frames(spok
             (RES, RES), Image.Transform.EXTENT, window, Image.Resampling.BILINEAR
         )
         assert np.abs(frames[number].astype(int) - np.asarray(expected)).mean() < 2
-        assert np.abs(frames[number].astype(int) - frames[number - 24]).mean() > 5  # another number is painted on that
+        assert np.abs(frames[number].astype(int) - frames[number - 24]).mean() > 5  # shows another number
 
 
 def test_padding_is_gray(spoken: Path, tmp_path: Path) -> None:
@@ -95,21 +95,21 @@ def test_the_command_writes_a_file_per_clip_with_its_own_sound(spoken: Path, tmp
     for clip in (record["clips"][0], record["clips"][3]):
         with av.open(str(to / clip["files"][0])) as file:
             assert file.streams.video[0].average_rate == 25 and file.streams.video[0].frames == clip["frames"]
-            heard = list(file.decode(audio=0))
-        samples_in = np.concatenate([frame.to_ndarray()[0] for frame in heard])
-        assert heard[0].pts == 0 and len(samples_in) == clip["frames"] * 640
+            decoded = list(file.decode(audio=0))
+        samples_in = np.concatenate([frame.to_ndarray()[0] for frame in decoded])
+        assert decoded[0].pts == 0 and len(samples_in) == clip["frames"] * 640
         clicks = [click_at(frame) for frame in range(0, clip["frames"], CLICK_EVERY)]
         assert np.flatnonzero(samples_in).tolist() == clicks
         assert np.array_equal(samples_in / np.float32(32768), samples[clip["key"]].audio.read())
 
 
-def test_clips_that_the_loader_or_the_model_cannot_use_are_left_out(spoken: Path, tmp_path: Path) -> None:
+def test_clips_that_the_loader_or_the_model_cannot_use_are_skipped(spoken: Path, tmp_path: Path) -> None:
     clip, lost = first_clip(spoken), moving_face(10)
     assert clip.video is not None
     lost[3, 30] = np.nan
     faster = replace(clip, video=replace(clip.video, rate=Fraction(30)))
     for one, reason in ((with_points(clip, lost), "face_lost"), (faster, "other_rate"), (replace(clip, video=None), "no_video")):
-        with pytest.raises(LeftOut, match=reason):
+        with pytest.raises(ClipSkipped, match=reason):
             write(one, tmp_path)
     assert not list(tmp_path.glob("*.mp4"))
 
@@ -124,7 +124,7 @@ def test_clips_that_the_loader_or_the_model_cannot_use_are_left_out(spoken: Path
         ({}, 224, "no model for 224 px: export with --size 256 or --size 512"),
     ],
 )
-def test_a_dataset_that_lacks_something_is_refused_with_the_remedy(lacking: dict[str, str], size_px: int, message: str) -> None:
+def test_a_dataset_without_required_data_is_refused_with_the_remedy(lacking: dict[str, str], size_px: int, message: str) -> None:
     refusal = latentsync.FORMAT.refusal(BuildConfig(source="demo", **{"store": "video", **lacking}), Settings(size_px, "mp4", 18))
     assert refusal is not None and message in refusal
 
@@ -134,7 +134,7 @@ def test_datasets_of_25_fps_or_the_source_rate_are_accepted() -> None:
         assert latentsync.FORMAT.refusal(BuildConfig(source="demo", store="both", fps=fps), SETTINGS) is None
 
 
-def test_without_opencv_the_command_says_what_to_install(
+def test_without_opencv_the_error_names_the_package_to_install(
     spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)

@@ -1,4 +1,4 @@
-"""The format liveportrait, read as LivePortrait-Train's dataset reads it."""
+"""The format liveportrait, read as by LivePortrait-Train's dataset."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from stored_clips import first_clip, with_points
 
 from motionshards.dataset.export import liveportrait
 from motionshards.dataset.export.__main__ import main
-from motionshards.dataset.export.format import LeftOut, Settings
-from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.directory import ExportDirectory
+from motionshards.dataset.export.format import ClipSkipped, Settings
 from motionshards.dataset.export.worker import Setup, Task, export_task
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.config import BuildConfig
@@ -28,28 +28,28 @@ from motionshards.transforms.extract.stored_video import FrameReader
 
 @pytest.fixture(scope="module")
 def clips_of_video(once: Callable[..., Path]) -> Path:
-    """Two clips of 21 and 23 frames, every fifth of which is measured; read-only."""
+    """Two clips of 21 and 23 frames; every fifth frame is measured. Read-only."""
     return once("liveportrait-moving", lambda out: make_moving_dataset(out, 2, frames=lambda clip: 21 + 2 * clip))
 
 
 def export_here(data: Path, to: Path, settings: Settings) -> list[dict[str, Any]]:
-    """What became of the clips of the first shard, in this process."""
+    """Export the clips of the first shard in this process; returns their outcomes."""
     rows = tuple(Dataset.open(data).index().to_pylist())
     task = Task(rows[0]["split"], rows[0]["shard"], tuple(row for row in rows if row["shard"] == rows[0]["shard"]))
-    export_task(Setup(data, Place(to), "liveportrait", settings), task, FrameReader(), lambda reading: None)
-    return [json.loads(line) for line in Place(to).lines(task.split, task.shard).read_text().splitlines()]
+    export_task(Setup(data, ExportDirectory(to), "liveportrait", settings), task, FrameReader(), lambda reading: None)
+    return [json.loads(line) for line in ExportDirectory(to).lines(task.split, task.shard).read_text().splitlines()]
 
 
 @dataclass
 class Loaded:
     files: list[str]
     frames: NDArray[np.uint8]
-    points: NDArray[np.float64]  # shares of the image
+    points: NDArray[np.float64]  # relative to the image size
     pose: NDArray[np.float32]
 
 
 def loaded(root: Path) -> dict[str, Loaded]:
-    """By name of the clip. The original asserts the three folders, ignores files beside them, and sorts names and lines."""
+    """Clips by name. The original asserts that the three folders exist, ignores other files, and sorts names and lines."""
     (database,) = (path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     assert database.name == "db_name_xxxx1"
     found = {}
@@ -81,14 +81,14 @@ def test_measured_frames_are_exported_with_landmarks_and_pose(clips_of_video: Pa
         ]
         assert sample.video is not None and sample.landmarks is not None
         assert np.array_equal(one.frames, sample.video.read(range(0, len(sample.video), 5)))
-        # The loader scales images to 512 px, where a share of the image is this pixel of the stored size.
+        # The loader scales images to 512 px; convert relative positions to pixels of the stored size.
         assert np.abs((one.points * 512 + 0.5) * SIZE / 512 - 0.5 - sample.landmarks).max() < 0.5 * SIZE / 512 + 1e-3
         signs = np.stack([-np.array(sample.meta[angle]) for angle in ("yaw_deg", "pitch_deg", "roll_deg")], axis=1)
         assert one.pose.dtype == np.float32 and np.allclose(one.pose, signs, atol=1e-3)
 
 
 @pytest.mark.parametrize("size_px", [32, 128])
-def test_landmarks_are_those_of_512_px_at_any_size(clips_of_video: Path, tmp_path: Path, size_px: int) -> None:
+def test_landmarks_are_in_pixels_of_512_px_images_at_any_size(clips_of_video: Path, tmp_path: Path, size_px: int) -> None:
     export_here(clips_of_video, tmp_path / "stored", Settings(SIZE, "png", 18))
     export_here(clips_of_video, tmp_path / "other", Settings(size_px, "jpg", 18))
     stored, other = loaded(tmp_path / "stored"), loaded(tmp_path / "other")
@@ -97,10 +97,10 @@ def test_landmarks_are_those_of_512_px_at_any_size(clips_of_video: Path, tmp_pat
         assert np.array_equal(one.points, stored[name].points) and np.array_equal(one.pose, stored[name].pose)
 
 
-def test_stills_of_a_smaller_stored_size_are_copied_too(tmp_path: Path) -> None:
+def test_stills_of_a_smaller_stored_size_are_copied(tmp_path: Path) -> None:
     clip = first_clip(make_moving_dataset(tmp_path / "data", 1, store="both", smaller=(32,)))
     stills = replace(clip, video=None, smaller=tuple(replace(one, mp4=None) for one in clip.smaller))
-    with liveportrait.FORMAT.shard(Place(tmp_path), "0", "train", Settings(32, "jpg", 18)) as write:
+    with liveportrait.FORMAT.shard(ExportDirectory(tmp_path), "0", "train", Settings(32, "jpg", 18)) as write:
         folder = tmp_path / write(stills).files[0]
     assert [path.read_bytes() for path in sorted(folder.iterdir())] == list(clip.smaller[0].jpegs)
 
@@ -117,19 +117,19 @@ def test_stills_are_copied_as_jpg_and_decoded_as_png(tmp_path: Path) -> None:
 
 def test_only_frames_with_a_face_are_exported_and_at_least_two(clips_of_video: Path, tmp_path: Path) -> None:
     clip = first_clip(clips_of_video)
-    points = clip.described().points_px
+    points = clip.measurements().points_px
     assert points is not None and clip.video is not None
     for faces, frames in (([0, 3, 4], 3), ([1, 2], 2), ([2], 0), ([], 0)):
         seen = np.isin(np.arange(len(points)), faces)[:, None, None]
         fewer = with_points(clip, np.where(seen, points, np.float32(np.nan)))
-        with liveportrait.FORMAT.shard(Place(tmp_path / str(faces)), "0", "train", Settings(SIZE, "png", 18)) as write:
+        with liveportrait.FORMAT.shard(ExportDirectory(tmp_path / str(faces)), "0", "train", Settings(SIZE, "png", 18)) as write:
             if frames:
                 assert write(fewer).frames == frames
                 (one,) = loaded(tmp_path / str(faces)).values()
                 assert one.files == [f"{number + 1:06d}.png" for number in range(frames)]
                 assert np.array_equal(one.frames, clip.video.read([5 * face for face in faces]))
             else:
-                with pytest.raises(LeftOut, match="too_short"):
+                with pytest.raises(ClipSkipped, match="too_short"):
                     write(fewer)
 
 

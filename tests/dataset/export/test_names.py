@@ -1,4 +1,4 @@
-"""File names of exported clips: the authors' own for their csv files, and safe to sample by identity for all others."""
+"""File names of exported clips: those of FOMM's authors for their CSV files; all others are safe for sampling by identity."""
 
 import glob
 from itertools import product
@@ -46,11 +46,11 @@ def names_of(keys: list[str]) -> Names:
         ("a%2Emp4/a%2Emp4/video", "a%2Emp4#a%2Emp4.video#000000#000140"),
     ],
 )
-def test_names_follow_the_authors_where_clips_came_from_their_csv(key: str, name: str) -> None:
+def test_clips_from_the_authors_csv_have_the_authors_names(key: str, name: str) -> None:
     assert names_of([key]).fomm(key, 140) == name
 
 
-def test_parts_of_a_clip_are_counted_from_its_first_frame() -> None:
+def test_frame_numbers_of_parts_start_at_the_first_frame_of_the_clip() -> None:
     keys = ["id1/video/000123-000456", "id1/video/00001"]
     names = [names_of(keys).fomm(key, 333, part) for key in keys for part in ((0, 168), (168, 333))]
     assert names == [
@@ -61,7 +61,7 @@ def test_parts_of_a_clip_are_counted_from_its_first_frame() -> None:
     ]
 
 
-def test_each_hostile_identity_finds_exactly_its_own_files(tmp_path: Path) -> None:
+def test_globs_for_hostile_identities_match_only_their_own_files(tmp_path: Path) -> None:
     keys = [
         clip_key(who, video, clip) for who, video, clip in product(HOSTILE, ("v#1", "v*" * 80), ("000001-000009", "c[1]" * 40))
     ]
@@ -82,7 +82,7 @@ def test_only_identities_that_are_prefixes_are_marked() -> None:
     assert [names.identity(key) for key in ("id1/v/c", "id10/v/c", "id2/v/c")] == ["id1=", "id10", "id2"]
 
 
-def test_flat_names_differ_and_leave_room_for_the_suffixes_of_loaders() -> None:
+def test_flat_names_are_unique_and_short_enough_for_suffixes_of_loaders() -> None:
     keys = [clip_key(*parts) for parts in product(HOSTILE, repeat=3)]
     names = [flat_name(key) for key in keys]
     assert len(set(names)) == len(keys) and max(len(f"{name}_mel.pt".encode()) for name in names) < 240

@@ -17,8 +17,8 @@ from moving import SIZE, make_moving_dataset
 from motionshards.dataset.export import parquet
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.directory import ExportDirectory
 from motionshards.dataset.export.format import Settings
-from motionshards.dataset.export.place import Place
 from motionshards.dataset.export.worker import Setup, Task, export_task
 from motionshards.dataset.index import Dataset, Sample, read_members
 from motionshards.schemas.layout import tar_path
@@ -29,7 +29,7 @@ SETTINGS = Settings(SIZE, "stored files", 18)
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The package, imported such that it neither reaches the network nor writes into the home directory."""
+    """The package, configured to use neither the network nor the home directory."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
             patch.setenv(name, "1")
@@ -41,7 +41,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight clips with video and stills, six of them with sound, in a shard of train and one of val."""
+    """Eight clips with video and stills, six of them with sound, in one shard each of train and val."""
     path = tmp_path_factory.mktemp("parquet") / "data"
     split = {"split": lambda clip: "val" if clip >= 4 else "train", "sound": lambda clip: clip % 3}
     return make_moving_dataset(path, 8, store="both", **split)
@@ -61,15 +61,15 @@ def members(out: Path, row: dict[str, Any]) -> dict[str, bytes]:
 
 
 def export_here(data: Path, to: Path, settings: Settings = SETTINGS) -> Path:
-    """Export the first shard in this process; gives its file."""
+    """Export the first shard in this process; returns its file."""
     rows = tuple(row for row in Dataset.open(data).index().to_pylist() if row["shard"].endswith("-000000"))
     task = Task(rows[0]["split"], rows[0]["shard"], rows)
-    export_task(Setup(data, Place(to), "parquet", settings), task, FrameReader(), lambda reading: None)
+    export_task(Setup(data, ExportDirectory(to), "parquet", settings), task, FrameReader(), lambda reading: None)
     return to / "data" / f"{rows[0]['split']}-000000.parquet"
 
 
 def check(found: dict[str, Any], row: dict[str, Any], stored: dict[str, bytes], sample: Sample) -> None:
-    """A row as `datasets` gives it, without decoding, is what the dataset has."""
+    """Check that a row read by `datasets`, without decoding, equals the stored data."""
     assert [found[name] for name in ("key", "source", "split", "identity")] == [
         row[name] for name in ("key", "source", "split", "identity")
     ]
@@ -85,10 +85,10 @@ def check(found: dict[str, Any], row: dict[str, Any], stored: dict[str, bytes], 
     else:
         assert found["fps"] is found["video_pts_s"] is None and found["landmark_frames"] == list(range(len(jpegs)))
     assert found["frame_pts_s"] == (row["frame_pts_s"] if jpegs else None)
-    described = StoredClip.of(row, stored, FrameReader()).described()
-    assert described.points_px is not None and described.points_px.shape == (len(found["landmark_frames"]), 68, 2)
-    assert np.array_equal(np.array(found["landmarks"], np.float32), described.points_px)
-    assert np.array_equal(np.array(found["pose_deg"], np.float32), described.pose_deg)
+    measurements = StoredClip.of(row, stored, FrameReader()).measurements()
+    assert measurements.points_px is not None and measurements.points_px.shape == (len(found["landmark_frames"]), 68, 2)
+    assert np.array_equal(np.array(found["landmarks"], np.float32), measurements.points_px)
+    assert np.array_equal(np.array(found["pose_deg"], np.float32), measurements.pose_deg)
 
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "prepared"])
@@ -157,19 +157,19 @@ def test_a_smaller_stored_size_is_copied_with_its_own_landmarks(tmp_path: Path) 
         assert [image["bytes"] for image in clip["frames"]] == [
             stored[f"32.{number:03d}.jpg"] for number in range(row["n_frames"])
         ]
-        measured = StoredClip.of(row, stored, FrameReader()).described().points_px
+        measured = StoredClip.of(row, stored, FrameReader()).measurements().points_px
         assert measured is not None
         assert np.allclose(np.array(clip["landmarks"]), (measured + 0.5) * 32 / SIZE - 0.5, atol=1e-4)
 
 
-def test_lost_faces_are_nan_and_points_keep_their_values(both: Path, tmp_path: Path) -> None:
+def test_landmarks_of_lost_faces_are_nan_and_others_are_exact(both: Path, tmp_path: Path) -> None:
     row = Dataset.open(both).index().to_pylist()[0]
     clip = StoredClip.of(row, members(both, row), FrameReader())
-    points_px = clip.described().points_px
+    points_px = clip.measurements().points_px
     assert points_px is not None
     lost = points_px.copy()
     lost[1] = np.nan
-    with parquet.FORMAT.shard(Place(tmp_path), row["shard"], "train", SETTINGS) as write:
+    with parquet.FORMAT.shard(ExportDirectory(tmp_path), row["shard"], "train", SETTINGS) as write:
         write(clip)
         write(replace(clip, _arrays={name: array for name, array in clip._arrays.items() if name != "points"}))
         write(replace(clip, _arrays={**clip._arrays, "points": lost}))
@@ -179,7 +179,7 @@ def test_lost_faces_are_nan_and_points_keep_their_values(both: Path, tmp_path: P
     assert found[1] is None
 
 
-def test_the_same_clips_give_the_same_bytes(both: Path, exported: Path, tmp_path: Path) -> None:
+def test_repeated_exports_write_the_same_bytes(both: Path, exported: Path, tmp_path: Path) -> None:
     assert export_here(both, tmp_path).read_bytes() == (exported / "data" / "train-000000.parquet").read_bytes()
 
 
@@ -215,15 +215,15 @@ def test_a_shard_that_cannot_be_read_has_no_file(tmp_path: Path, capsys: pytest.
         (["--crf", "20"], "--crf cannot be used with --format parquet, which encodes no video"),
     ],
 )
-def test_files_are_copied_only(
+def test_options_that_require_re_encoding_are_refused(
     both: Path, tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(both), "--format", "parquet", "--output", str(tmp_path / "to"), *options]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "to").exists()
 
 
-def test_without_the_extra_it_is_named(both: Path, tmp_path: Path) -> None:
-    """A module of that name that has none of the features takes the place of the package."""
+def test_without_the_extra_the_error_names_it(both: Path, tmp_path: Path) -> None:
+    """Replaces the package by an empty module of the same name."""
     (tmp_path / "datasets.py").touch()
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from motionshards.dataset.export.__main__ import main; "
     program += f"sys.exit(main([{str(both)!r}, '--format', 'parquet', '--output', {str(tmp_path / 'to')!r}]))"

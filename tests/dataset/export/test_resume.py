@@ -1,4 +1,4 @@
-"""Exports that are interrupted, killed or crashed: what is there in the end is what an undisturbed run makes."""
+"""Exports that are interrupted, killed or crash: the final result equals that of an uninterrupted run."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from deadly import BAD, deadly_dataset, import_at_start
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.index import Dataset
 
-# A worker that has written a clip under its temporary name kills a given process. A file counts the clips of all processes.
+# Workers kill the process named by KILL after writing a clip under its temporary name; a file counts clips over all processes.
 SITE = """
     import contextlib, os, signal, sys
 
     if sys.argv[0] == "-c":
-        from motionshards.dataset.export.place import Place
+        from motionshards.dataset.export.directory import ExportDirectory
 
-        folder = Place.folder
+        folder = ExportDirectory.folder
 
         @contextlib.contextmanager
         def deadly(self, name):
@@ -36,14 +36,14 @@ SITE = """
                     number = len(stream.readlines())
                 if number in map(int, os.environ["KILL_AT"].split()):
                     os.kill({"main": os.getppid(), "worker": os.getpid()}[os.environ["KILL"]], signal.SIGKILL)
-                    signal.pause()  # a worker ends with the main process, whatever it does
+                    signal.pause()  # a worker ends with the main process
 
-        Place.folder = deadly
+        ExportDirectory.folder = deadly
 """
 
 
 def tree(directory: Path) -> dict[str, str]:
-    """sha256 of every file, hidden ones too."""
+    """SHA-256 of every file, including hidden ones."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
@@ -54,7 +54,7 @@ def words(out: Path, output: Path, *options: str) -> list[str]:
 
 @pytest.fixture
 def killing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without KILL_AT, nobody is killed."""
+    """Install the hook; without KILL_AT, no process is killed."""
     import_at_start(SITE, tmp_path / "site", monkeypatch)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     for name, value in (("COUNT", str(tmp_path / "count")), ("KILL_AT", ""), ("KILL", "main")):
@@ -62,7 +62,7 @@ def killing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def killed_run(out: Path, output: Path, at: Sequence[int], monkeypatch: pytest.MonkeyPatch, workers: int = 1) -> int:
-    """Exit status of an export whose main process is killed at these writes of clips, counted from the last run's."""
+    """Exit status of an export whose main process is killed after these numbers of written clips, counted over all runs."""
     monkeypatch.setenv("KILL_AT", " ".join(map(str, at)))
     command = [sys.executable, "-m", "motionshards", "export", *words(out, output, "--workers", str(workers))]
     status = subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
@@ -71,7 +71,7 @@ def killed_run(out: Path, output: Path, at: Sequence[int], monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("killing")
-def test_a_killed_export_resumes_at_its_shard_and_ends_with_the_same_bytes(
+def test_a_killed_export_resumes_at_the_unfinished_shard_with_the_same_bytes(
     moving: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "frames"
@@ -86,7 +86,7 @@ def test_a_killed_export_resumes_at_its_shard_and_ends_with_the_same_bytes(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("killing")
-def test_twenty_kills_at_random_clips_change_no_byte(
+def test_twenty_kills_at_random_clips_do_not_change_the_bytes(
     moving: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw, count, kills = random.Random(1), tmp_path / "count", 0
@@ -104,7 +104,7 @@ def test_twenty_kills_at_random_clips_change_no_byte(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_is_one_line_and_the_same_command_resumes(
+def test_a_full_disk_is_reported_in_one_line_and_the_same_command_resumes(
     moving: Path, exported: Path, small_disk: Path, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = small_disk / "frames"
@@ -119,7 +119,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("killing")
-def test_a_worker_that_is_killed_from_outside_costs_its_shard_a_second_try(
+def test_a_task_is_retried_once_after_its_worker_was_killed_from_outside(
     moving: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KILL", "worker")
@@ -135,7 +135,7 @@ def test_a_worker_that_is_killed_from_outside_costs_its_shard_a_second_try(
     assert tree(tmp_path / "twice") == tree(exported)
 
 
-def test_clips_that_crash_a_worker_are_left_out_and_all_others_are_there(
+def test_clips_that_crash_a_worker_are_skipped_and_all_others_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = deadly_dataset(tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""A file that crashes the process that decodes it loses only its own clip."""
+"""A file that crashes the decoding process affects only its own clip."""
 
 import logging
 from pathlib import Path

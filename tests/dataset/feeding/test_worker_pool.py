@@ -1,4 +1,4 @@
-"""The loader's processes and their shared memory: batches keep their values, and processes end with their loader."""
+"""The loader's processes and shared memory: batches keep their values, and processes end with their loader."""
 
 import gc
 import os
@@ -31,12 +31,12 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_batches_that_are_kept_do_not_change(data: Path) -> None:
+def test_kept_batches_do_not_change(data: Path) -> None:
     stream = stream_of(data)
     expected = [batch.frames.clone() for batch in ordinary(stream)]
     with make_loader(stream, ahead=2) as loader:
         kept = list(loader)
-        one = next(iter(loader)).frames[0, 0]  # a part of a batch alone must hold its place in the ring too
+        one = next(iter(loader)).frames[0, 0]  # a part of a batch must keep its place in the ring, too
         before = one.clone()
         for _ in range(3):
             assert len(list(loader)) == 10
@@ -45,13 +45,13 @@ def test_batches_that_are_kept_do_not_change(data: Path) -> None:
     assert all(torch.equal(batch.frames, frames) for batch, frames in zip(kept, expected, strict=True))
 
 
-def test_the_memory_of_batches_is_reused(data: Path) -> None:
+def test_the_memory_of_released_batches_is_reused(data: Path) -> None:
     with make_loader(stream_of(data), ahead=2) as loader:
         places = {batch.frames.data_ptr() for _ in range(5) for batch in loader}
         assert len(places) <= 4 == loader._pool.ring.places
 
 
-def test_a_process_that_is_killed_gives_a_clear_error(data: Path) -> None:
+def test_a_killed_process_raises_a_clear_error(data: Path) -> None:
     with make_loader(stream_of(data, repeats=50), processes=2) as loader:
         batches = iter(loader)
         next(batches)
@@ -60,7 +60,7 @@ def test_a_process_that_is_killed_gives_a_clear_error(data: Path) -> None:
             list(islice(batches, 400))
 
 
-def test_processes_end_with_the_loader_and_with_the_program(data: Path) -> None:
+def test_processes_end_with_the_loader_or_the_program(data: Path) -> None:
     loader = make_loader(stream_of(data), processes=2)
     next(iter(loader))
     ours = pids(loader)
@@ -104,5 +104,5 @@ def test_a_program_without_a_main_guard_in_another_directory(data: Path, tmp_pat
     assert (done.returncode, lines[1:]) == ((0, ["10"]) if end == "return" else (-9, [])), done.stderr
     deadline = time.monotonic() + 10
     while any(alive(int(pid)) for pid in lines[0].split()):
-        assert time.monotonic() < deadline, "its processes go on without it"
+        assert time.monotonic() < deadline, "the processes outlived the program"
         time.sleep(0.05)

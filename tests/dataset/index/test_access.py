@@ -1,4 +1,4 @@
-"""Clips by number and by key, the index as a DataFrame, and what datasets, streams, loaders and batches print."""
+"""Access to clips by number and key, the index as a DataFrame, and the repr of datasets, streams, loaders and batches."""
 
 import sys
 from html.parser import HTMLParser
@@ -17,7 +17,7 @@ from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import INDEX, tar_path
 
 
-def test_clips_by_number_key_and_slice_are_those_of_the_index(data: Path, tmp_path: Path) -> None:
+def test_clips_by_number_key_and_slice_match_the_index(data: Path, tmp_path: Path) -> None:
     table = pq.read_table(data / INDEX)
     small = tmp_path / "small-groups"
     small.mkdir()
@@ -36,7 +36,7 @@ def test_clips_by_number_key_and_slice_are_those_of_the_index(data: Path, tmp_pa
         assert [sample.key for sample in opened] == keys
 
 
-def test_absent_clips_raise_what_sequences_and_mappings_raise(data: Path) -> None:
+def test_missing_clips_raise_index_error_and_key_error(data: Path) -> None:
     opened = Dataset.open(data)
     for number in (60, -61):
         with pytest.raises(IndexError, match=f"clip {number} of 60"):
@@ -48,18 +48,18 @@ def test_absent_clips_raise_what_sequences_and_mappings_raise(data: Path) -> Non
     assert "nobody" not in opened and 0 not in opened and opened[0].key in opened
 
 
-def test_frames_are_decoded_on_access_and_damage_is_told_there(built: Path, copy: Path) -> None:
+def test_frames_are_decoded_on_access_and_damage_is_raised_then(built: Path, copy: Path) -> None:
     row = Dataset.open(built).index().to_pylist()[0]
     path = tar_path(copy, row["split"], row["shard"])
     sample = Dataset.open(copy)[0]
     assert "frames" not in vars(sample)
-    path.unlink()  # the bytes were read
+    path.unlink()  # the members were read and verified
     assert sample.frames is sample.frames and len(sample.frames) == 9
     with pytest.raises(DatasetError, match="No such file"):
         Dataset.open(copy)[0]
 
 
-def test_rows_of_the_data_frame_are_the_clips(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_the_data_frame_match_the_clips(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Dataset.open(data)
     table = opened.to_pandas()
     assert len(table) == 60 and table.key[17] == opened[17].key and table.blur.notna().all()
@@ -71,7 +71,7 @@ def test_rows_of_the_data_frame_are_the_clips(data: Path, monkeypatch: pytest.Mo
 
 
 class Cells(HTMLParser):
-    """The texts of a page; `tags` are the elements that they are in."""
+    """The texts of an HTML page, and in `tags` the elements that contain them."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Cells(HTMLParser):
         self.texts.append(data)
 
 
-def test_a_dataset_prints_what_it_holds_without_its_index(built: Path, copy: Path) -> None:
+def test_the_repr_of_a_dataset_does_not_read_the_index(built: Path, copy: Path) -> None:
     (copy / INDEX).unlink()
     opened = Dataset.open(copy)
     shown = repr(opened)
@@ -98,7 +98,7 @@ def test_a_dataset_prints_what_it_holds_without_its_index(built: Path, copy: Pat
     assert cells.tags == {"table", "caption", "b", "tr", "td"}
 
 
-def test_video_sound_and_samples_are_described(tmp_path: Path) -> None:
+def test_video_sound_and_samples_have_a_repr(tmp_path: Path) -> None:
     opened = Dataset.open(make_moving_dataset(tmp_path / "data", 1))
     assert "video 25 fps with sound" in repr(opened) and "stills" not in repr(opened)
     sample = opened[0]
@@ -108,7 +108,7 @@ def test_video_sound_and_samples_are_described(tmp_path: Path) -> None:
     assert "frames" not in vars(sample)
 
 
-def test_streams_loaders_and_batches_are_described_in_a_line(data: Path) -> None:
+def test_streams_loaders_and_batches_have_a_one_line_repr(data: Path) -> None:
     stream = ClipStream(data, Pairs(2), global_batch_size=6, world=World(0, 2))
     shown = repr(stream)
     assert shown.startswith(f"ClipStream({data}, Pairs(n=2, per='clip'), split train: 60 clips of 7 identities, stills of 32 px")
@@ -127,5 +127,5 @@ def test_streams_loaders_and_batches_are_described_in_a_line(data: Path) -> None
 
 def test_a_url_is_shown_without_its_password(data: Path) -> None:
     stream = ClipStream(data, Pairs(2), global_batch_size=6)
-    object.__setattr__(stream.place, "root", "https://me:secret@host/data?token=secret")
+    object.__setattr__(stream.shard_source, "root", "https://me:secret@host/data?token=secret")
     assert "https://host/data" in repr(stream) and "secret" not in repr(stream)

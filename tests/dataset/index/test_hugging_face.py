@@ -1,4 +1,4 @@
-"""Hugging Face `datasets` reads shards, and finds splits and fields by the data card."""
+"""Hugging Face `datasets` reads shards, and finds splits and fields in the data card."""
 
 import re
 import tarfile
@@ -16,7 +16,7 @@ from motionshards.schemas.layout import CARD
 
 @pytest.fixture(scope="module")
 def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The `datasets` package, imported such that it neither reaches the network nor writes into the home directory."""
+    """The `datasets` package, configured to use neither the network nor the home directory."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
             patch.setenv(name, "1")
@@ -42,8 +42,8 @@ def test_hugging_face_datasets_finds_the_splits_by_the_data_card(built: Path, tm
 
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "prepared"])
-def test_video_and_sound_are_read_as_the_card_says(spoken_both: Path, hugging_face: Any, streaming: bool) -> None:
-    """Without torchcodec, and although one of the first clips has no sound."""
+def test_video_and_sound_are_read_with_the_fields_of_the_card(spoken_both: Path, hugging_face: Any, streaming: bool) -> None:
+    """Without torchcodec, and with a clip without sound among the first."""
     declared = hugging_face.load_dataset_builder(str(spoken_both)).info.features
     assert (type(declared["mp4"]), type(declared["flac"])) == (hugging_face.Video, hugging_face.Audio)
     (code,) = [
@@ -60,8 +60,8 @@ def test_video_and_sound_are_read_as_the_card_says(spoken_both: Path, hugging_fa
         assert sample["002.jpg"].size == ours.frames[0].shape[:2]
 
 
-def test_without_the_declared_fields_it_is_refused(spoken_both: Path, tmp_path: Path, hugging_face: Any) -> None:
-    """This is why the card declares them."""
+def test_datasets_without_declared_fields_cannot_be_read(spoken_both: Path, tmp_path: Path, hugging_face: Any) -> None:
+    """The card declares them for this reason."""
     files = sorted(str(path) for path in (spoken_both / "train").glob("*.tar"))
     with tarfile.open(tmp_path / "all.tar", "w") as joined:
         for path in files:

@@ -1,4 +1,4 @@
-"""Reading single clips, beside what `webdataset` and Hugging Face `datasets` read from the same shards."""
+"""Reading single clips, compared with `webdataset` reading the same shards."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, INDEX, tar_path
 
 
-def test_frames_and_arrays_are_those_that_webdataset_reads(built: Path) -> None:
+def test_frames_and_arrays_match_those_read_by_webdataset(built: Path) -> None:
     data = Dataset.open(built)
     ours = {sample.key: sample for sample in data.samples()}
     tars = sorted(map(str, built.glob("*/*.tar")))
@@ -30,7 +30,7 @@ def test_frames_and_arrays_are_those_that_webdataset_reads(built: Path) -> None:
         assert mine.meta == sample["meta.json"]
 
 
-def test_a_sample_has_the_shapes_it_promises(built: Path) -> None:
+def test_samples_have_the_documented_shapes(built: Path) -> None:
     sample = next(Dataset.open(built).samples())
     assert (sample.frames.shape, sample.frames.dtype) == ((9, SIZE, SIZE, 3), np.uint8)
     assert sample.landmarks is not None
@@ -40,7 +40,7 @@ def test_a_sample_has_the_shapes_it_promises(built: Path) -> None:
     assert len(sample.meta["pts_s"]) == 9
 
 
-def test_where_selects_rows_by_columns_that_need_not_be_read(built: Path) -> None:
+def test_where_can_use_columns_that_are_not_read(built: Path) -> None:
     data = Dataset.open(built)
     everything = data.index()
     half = pc.mean(everything["brightness"])
@@ -53,7 +53,7 @@ def test_where_selects_rows_by_columns_that_need_not_be_read(built: Path) -> Non
     assert len(data.index(where=pc.field("split") == "no such split")) == 0
 
 
-def test_a_flipped_byte_is_found_when_its_clip_is_read(copy: Path) -> None:
+def test_a_flipped_byte_is_detected_when_its_clip_is_read(copy: Path) -> None:
     row = Dataset.open(copy).index().to_pylist()[0]
     path = tar_path(copy, row["split"], row["shard"])
     content = bytearray(path.read_bytes())
@@ -63,7 +63,7 @@ def test_a_flipped_byte_is_found_when_its_clip_is_read(copy: Path) -> None:
         Dataset.open(copy).read(row)
 
 
-def test_a_short_or_absent_shard_is_a_dataset_error(copy: Path) -> None:
+def test_a_truncated_or_missing_shard_raises_dataset_error(copy: Path) -> None:
     row = Dataset.open(copy).index().to_pylist()[0]
     path = tar_path(copy, row["split"], row["shard"])
     path.write_bytes(path.read_bytes()[: row["members"][0]["offset"] + 10])
@@ -74,7 +74,7 @@ def test_a_short_or_absent_shard_is_a_dataset_error(copy: Path) -> None:
         Dataset.open(copy).read(row)
 
 
-def test_what_is_no_finished_data_set_is_not_opened(copy: Path, tmp_path: Path) -> None:
+def test_only_finished_datasets_are_opened(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="missing"):
         Dataset.open(tmp_path)
     text = (copy / DATASET_JSON).read_text()
@@ -84,7 +84,7 @@ def test_what_is_no_finished_data_set_is_not_opened(copy: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no parquet at all"])
-def test_an_unreadable_index_is_a_dataset_error(copy: Path, content: bytes | None) -> None:
+def test_an_unreadable_index_raises_dataset_error(copy: Path, content: bytes | None) -> None:
     (copy / INDEX).unlink()
     if content is not None:
         (copy / INDEX).write_bytes(content)

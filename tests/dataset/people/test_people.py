@@ -23,7 +23,7 @@ from motionshards.schemas.output import only_writer
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 CLIPS = 60
-# Clip c has the label c % 6; c // 6 picks the video. 7 shows another person, 9 nobody; labels 4 and 5 are one person.
+# Clip c has the label c % 6 and the video c // 6. Clip 7 shows another person, 9 nobody; labels 4 and 5 are one person.
 WRONG, FACELESS = 7, 9
 
 
@@ -32,14 +32,14 @@ def person(clip: int) -> int:
 
 
 def embedding(clip: int) -> np.ndarray | None:
-    """People are 0.85 apart, clips of one 0.37. The clips 12 and 18 of the label 0 are alike."""
+    """People have a distance of 0.85, clips of one person of 0.37. Clips 12 and 18 of label 0 are duplicates."""
     random = np.random.default_rng(12 if clip == 18 else clip)
     found = np.eye(128)[person(clip)] * 0.6 + 0.08 + random.normal(0, 0.37 / np.sqrt(256), 128)
     return None if clip == FACELESS else found.astype(np.float32)
 
 
 @pytest.fixture(scope="session")
-def made(once: Callable[..., Path]) -> Path:
+def original(once: Callable[..., Path]) -> Path:
     """Sixty clips of five frames in two splits: clips of the label 3 are in both."""
     return once(
         "people",
@@ -55,8 +55,8 @@ def made(once: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def out(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def run(where: Path | str, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_people_label_errors_leaks_and_duplicates_are_found(out: Path, capsys: p
     assert rows[key(WRONG)]["person"] == rows[key(0)]["person"] != rows[key(1)]["person"]
     assert rows[key(12)]["person_distance"] == rows[key(18)]["person_distance"] < 0.4
     before = (out / PEOPLE).read_bytes()
-    assert run(out, capsys) == found and (out / PEOPLE).read_bytes() == before, "the same again"
+    assert run(out, capsys) == found and (out / PEOPLE).read_bytes() == before, "a repetition writes the same table"
 
 
 def test_the_distance_to_the_label_excludes_the_clip_itself(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys:
     replace(manifest, files={INDEX: "0" * 64}).write(out)
     with pytest.raises(DatasetError, match="outdated, as the index has changed"):
         ClipStream(out, Pairs(2), **where)  # type: ignore[arg-type]
-    assert len(ClipStream(out, Pairs(2), global_batch_size=1, split=None)) == CLIPS, "only required if it is used"
+    assert len(ClipStream(out, Pairs(2), global_batch_size=1, split=None)) == CLIPS, "the table is only read if needed"
     assert [text for text in verify.verify(out).warnings if PEOPLE in text]
     assert not [text for text in verify.verify(out).faults if PEOPLE in text]
 
@@ -140,9 +140,9 @@ def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys:
 def test_errors_are_one_line(out: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def line(*words: str) -> str:
         assert main_module.main(list(words)) == 2
-        told = capsys.readouterr()
-        assert told.out == "" and told.err.count("\n") == 1
-        return told.err
+        output = capsys.readouterr()
+        assert output.out == "" and output.err.count("\n") == 1
+        return output.err
 
     assert "has no face descriptors; add them: motionshards build --output … --add identity" in line(str(data))
     with only_writer(out):
@@ -174,18 +174,18 @@ def test_the_text_output_lists_the_findings(out: Path, capsys: pytest.CaptureFix
 
 
 def test_a_dataset_in_an_object_store_is_read_and_receives_the_table(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    local, store, url = Path(shutil.copytree(made, tmp_path / "data")), fsspec.filesystem("memory"), "memory://people/faces"
-    store.put(str(made), url, recursive=True)
+    local, store, url = Path(shutil.copytree(original, tmp_path / "data")), fsspec.filesystem("memory"), "memory://people/faces"
+    store.put(str(original), url, recursive=True)
     assert run(url, capsys) == run(local, capsys)
     assert store.cat(f"{url}/{PEOPLE}") == (local / PEOPLE).read_bytes()
     options = {"global_batch_size": 1, "split": None, "where": "person == 1", "cache": tmp_path / "cache"}
     assert len(ClipStream(url, Pairs(2), **options)) == 11  # type: ignore[arg-type]
 
 
-def test_batches_contain_the_descriptors(made: Path) -> None:
-    stream = ClipStream(made, Pairs(2), global_batch_size=6, split=None)
+def test_batches_contain_the_descriptors(original: Path) -> None:
+    stream = ClipStream(original, Pairs(2), global_batch_size=6, split=None)
     for batch in stream:
         assert batch.embedding is not None and batch.embedding.shape == (6, 128)
         for name, found in zip(batch.keys, batch.embedding.numpy(), strict=True):
@@ -194,6 +194,6 @@ def test_batches_contain_the_descriptors(made: Path) -> None:
             np.testing.assert_array_equal(found, expected)
 
 
-def test_a_condition_on_an_unknown_column_is_refused(made: Path) -> None:
+def test_a_condition_on_an_unknown_column_is_refused(original: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean person"):
-        ClipStream(made, Pairs(2), global_batch_size=1, where="persn == 1")
+        ClipStream(original, Pairs(2), global_batch_size=1, where="persn == 1")

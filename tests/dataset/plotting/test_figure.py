@@ -1,4 +1,4 @@
-"""Figures of clips and batches, of every view: what they show, and that they stay small."""
+"""Figures of clips and batches of every view: their content and size."""
 
 import subprocess
 import sys
@@ -108,7 +108,7 @@ def test_a_clip_shows_boxes_and_its_whole_sound(tmp_path: Path) -> None:
     assert "1.60 s of sound at 16,000 Hz" in texts(figure)
 
 
-def test_a_notebook_gets_one_image_without_pyplot(data: Path) -> None:
+def test_a_notebook_displays_one_image_without_pyplot(data: Path) -> None:
     program = (
         f"import sys; from motionshards.dataset.index import Dataset; sample = Dataset.open({str(data)!r})[0]\n"
         "assert 'matplotlib' not in sys.modules\n"
@@ -118,7 +118,7 @@ def test_a_notebook_gets_one_image_without_pyplot(data: Path) -> None:
     assert done.stdout == r"b'\x89PNG' False" + "\n"
 
 
-def test_keys_are_no_formulas_and_long_ones_are_cut(data: Path) -> None:
+def test_keys_are_not_parsed_as_formulas_and_long_ones_are_truncated(data: Path) -> None:
     batch = first(data, Singles(target=False), size=1)
     long = "a$x_2$\x1b/" + "b" * 200
     (title,) = [text for text in texts(replace(batch, keys=(long,)).show()) if "bbb" in text]
@@ -128,17 +128,17 @@ def test_keys_are_no_formulas_and_long_ones_are_cut(data: Path) -> None:
     assert "a$\\frac$\\x1b/" in texts(figure)
 
 
-@pytest.mark.parametrize("asked", [{"clips": 0}, {"frames": 0}, {"frames": -1}], ids=str)
-def test_a_figure_of_nothing_is_refused(data: Path, asked: dict[str, int]) -> None:
+@pytest.mark.parametrize("counts", [{"clips": 0}, {"frames": 0}, {"frames": -1}], ids=str)
+def test_a_figure_of_nothing_is_refused(data: Path, counts: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
-        first(data, Pairs(2), size=1).show(**asked)
+        first(data, Pairs(2), size=1).show(**counts)
 
 
 def test_numbers_are_spread_evenly() -> None:
     assert spread(9, 9) == list(range(9)) and spread(3, 9) == [0, 1, 2] and spread(101, 3) == [0, 50, 100]
 
 
-def test_without_matplotlib_one_line_names_the_extra(data: Path) -> None:
+def test_without_matplotlib_the_error_names_the_extra(data: Path) -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = sys.modules['matplotlib.axes'] = None\n"
         "from motionshards.dataset.index import Dataset\nfrom motionshards.schemas.errors import ConfigError\n"

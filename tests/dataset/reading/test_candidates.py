@@ -17,13 +17,13 @@ CLIPS = np.arange(4)
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """Four clips of which some are very long."""
+    """Four clips, some of them very long."""
     rows = pq.read_table(make_moving_dataset(tmp_path_factory.mktemp("long"), 4) / INDEX).select(list(COLUMNS))
     real = read_catalog([rows], None, Kind("video", SIZE, every=5))
     return Catalog({**real.arrays, "video_frames": COUNTS}, real.keys, real.shards, real.identities, real.kind)
 
 
-def test_candidates_are_all_frames_or_as_many_as_are_offered_at_equal_distances(catalog: Catalog) -> None:
+def test_candidates_are_all_frames_or_evenly_spaced_ones(catalog: Catalog) -> None:
     offered = Candidates.of(catalog, 3, CLIPS, np.full(4, 7), COUNTS)
     assert offered.frames.shape == offered.ranks.shape == (4, MOST) and offered.counts.tolist() == [40, MOST, MOST, MOST]
     assert np.array_equal(offered.frames[0, :40], np.arange(40)) and (offered.ranks[0, 40:] == NEVER).all()

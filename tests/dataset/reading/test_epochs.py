@@ -1,4 +1,4 @@
-"""Each pass over a loader or stream is the next epoch, however the last one ended, and with every kind of loader."""
+"""Each pass over a loader or stream is the next epoch, however the previous one ended, with every kind of loader."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from motionshards.schemas.errors import ConfigError
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 clips, 5 batches of 6; do not change it."""
+    """30 clips, 5 batches of 6; read-only."""
     return make_dataset(tmp_path_factory.mktemp("epochs"), 30)
 
 
@@ -96,11 +96,11 @@ def test_a_pass_that_yielded_a_batch_is_an_epoch(batches: Any, epochs: list[Seen
         assert found == epochs[epoch][: len(found)]
 
 
-def test_an_iterator_that_yielded_nothing_changes_nothing(batches: Any, epochs: list[Seen]) -> None:
+def test_an_iterator_that_yielded_nothing_does_not_count_as_an_epoch(batches: Any, epochs: list[Seen]) -> None:
     kept = [iter(batches), iter(batches)]
     assert seen(islice(batches, 0)) == []
     assert seen(batches) == epochs[0]
-    assert seen(kept[1]) == epochs[1], "an iterator begins with its first batch"
+    assert seen(kept[1]) == epochs[1], "an iterator starts an epoch with its first batch"
 
 
 def test_an_older_iterator_is_invalidated_and_takes_no_batches_from_the_newer(data: Path, epochs: list[Seen]) -> None:
@@ -118,20 +118,20 @@ def test_a_state_after_an_abandoned_pass_resumes_that_epoch(data: Path, epochs: 
         for epoch in range(2):
             seen(islice(loader, 2))
             resumed.load_state_dict(loader.state_dict())
-            assert seen(islice(resumed, 1)) == epochs[epoch][12:18], "what was read ahead does not count"
+            assert seen(islice(resumed, 1)) == epochs[epoch][12:18], "prefetched batches do not count"
             assert by_break(resumed) == epochs[epoch + 1][:6], "and the next pass is the next epoch"
         loader.set_epoch(4)
         assert seen(loader) == epochs[4] and loader.state_dict()["epoch"] == 5
 
 
-def test_set_epoch_sets_and_keeps_the_place_of_a_state_of_that_epoch(batches: Any, epochs: list[Seen]) -> None:
+def test_set_epoch_keeps_the_position_of_a_state_of_the_same_epoch(batches: Any, epochs: list[Seen]) -> None:
     stream = getattr(batches, "dataset", batches)
     stream.set_epoch(3)
     assert seen(islice(batches, 2)) == epochs[3][:12]
     state = stream.state_dict()
     for epoch, expected in ((3, epochs[3][12:]), (2, epochs[2]), (0, epochs[0])):
         stream.load_state_dict(state)
-        stream.set_epoch(epoch)  # as loops do that resume: for epoch in range(3, epochs): set_epoch(epoch)
+        stream.set_epoch(epoch)  # as in resumed training loops: for epoch in range(3, epochs): set_epoch(epoch)
         assert seen(batches) == expected
     assert seen(batches) == epochs[1]
 
@@ -187,12 +187,12 @@ def test_all_workers_of_a_pass_read_the_same_epoch(data: Path, epochs: list[Seen
 
 @pytest.mark.slow
 @pytest.mark.parametrize("persistent", [False, True])
-def test_workers_that_are_spawned_read_the_same_epoch(data: Path, epochs: list[Seen], persistent: bool) -> None:
+def test_spawned_workers_read_the_same_epoch(data: Path, epochs: list[Seen], persistent: bool) -> None:
     settings = {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": persistent}
     three_passes(DataLoader(stream_of(data), batch_size=None, **settings), epochs)  # type: ignore[arg-type]
 
 
-def test_a_state_that_the_stream_loaded_is_resumed_by_the_first_pass_of_workers_only(data: Path, epochs: list[Seen]) -> None:
+def test_a_state_loaded_into_the_stream_is_resumed_only_by_the_first_pass_of_workers(data: Path, epochs: list[Seen]) -> None:
     stream = stream_of(data)
     stream.load_state_dict({**stream.state_dict(), "epoch": 2, "slot": 12})
     loader = DataLoader(stream, batch_size=None, num_workers=2)
@@ -215,14 +215,14 @@ def test_torchdatas_loader_resumes_in_any_epoch_and_continues_with_the_next(data
         second.load_state_dict(saved)
         assert seen(second) == expected
         assert seen(second) == epochs[2]
-    first.load_state_dict(state)  # also where the loader has read further
+    first.load_state_dict(state)  # although the loader has prefetched more
     assert (seen(first), seen(first)) == (epochs[1][12:], epochs[2])
 
 
 def test_workers_agree_on_a_pass_in_any_order_of_arrival() -> None:
     passes = Passes()
     assert passes.join(0, 11) == Progress(0)
-    assert passes.join(0, 22) == Progress(1), "the next pass begins while a worker of the first has yet to start"
+    assert passes.join(0, 22) == Progress(1), "the next pass starts before a worker of the first has started"
     passes.set(Progress(7, 30))
     assert passes.upcoming == Progress(7, 30)
 
@@ -240,6 +240,6 @@ def test_pinned_memory(data: Path) -> None:
         assert all(tensor.is_pinned() for tensor in pinned.tensors().values())
         assert seen([batch.pin_memory()]) == seen([batch])
     else:
-        with pytest.raises(RuntimeError):  # torch's own: so DataLoader would notice if it did pin
+        with pytest.raises(RuntimeError):  # torch's own error shows that DataLoader pins
             batch.pin_memory()
     assert seen(DataLoader(stream_of(data), batch_size=None, pin_memory=True)) == seen(stream_of(data))

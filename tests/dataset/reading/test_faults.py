@@ -96,7 +96,7 @@ def test_unreadable_clips_are_substituted_counted_and_logged(
     written = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
     assert {line["key"] for line in written} <= broken and len(written) == lost == len(caplog.records)
     assert harmed in caplog.text
-    assert seen(ordinary(stream(log="workers.jsonl"), 2)) == after, "the same stand-ins in any process"
+    assert seen(ordinary(stream(log="workers.jsonl"), 2)) == after, "the same substitutes in any process"
     halves = []
     for rank in range(2):
         with make_loader(stream(rank, 2, f"{rank}.jsonl"), threads=1) as loader:
@@ -105,7 +105,7 @@ def test_unreadable_clips_are_substituted_counted_and_logged(
 
 
 @pytest.mark.parametrize(("harm", "clip", "reasons", "lost"), FAULTS)
-def test_they_raise_with_on_error_raise(
+def test_unreadable_clips_raise_with_on_error_raise(
     harm: Callable[[Path, int], str], clip: int, reasons: set[str], lost: int, tmp_path: Path
 ) -> None:
     data = make_dataset(tmp_path / "data")

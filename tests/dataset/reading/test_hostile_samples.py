@@ -1,4 +1,4 @@
-"""Datasets that somebody has tampered with: one DatasetError, or a counted stand-in, in bounded time and memory."""
+"""Manipulated datasets: one DatasetError, or a counted substitution, in bounded time and memory."""
 
 import io
 import json
@@ -29,7 +29,7 @@ Change = Callable[[str, bytes], bytes]
 def large_jpeg() -> bytes:
     content = io.BytesIO()
     Image.new("RGB", (20_000, 64)).save(content, "JPEG")
-    # The height of the frame header; nobody needs the bytes of 20,000 rows to be there.
+    # Sets the height in the frame header; the data of these 20,000 rows is missing.
     return content.getvalue().replace((64).to_bytes(2) + (20_000).to_bytes(2), (20_000).to_bytes(2) * 2)
 
 
@@ -69,7 +69,7 @@ HOSTILE = {
 
 
 def rewrite(out: Path, change: Change, clip: int = 0) -> None:
-    """Change a clip of the only shard, and the index with it, as one does who wants to get past the checksums."""
+    """Change a clip of the only shard and update the index, as an attacker would to pass the checksums."""
     rows = pq.read_table(out / INDEX)
     path, places = next(out.glob("train/*.tar")), rows.to_pylist()
     key, members, offset = places[clip]["key"], [], 0
@@ -103,7 +103,7 @@ def test_a_hostile_sample_is_one_error_or_a_counted_substitution(tmp_path: Path,
         data.read(data.index().to_pylist()[0])
     stream = ClipStream(out, Pairs(2), global_batch_size=4)
     assert len(list(stream)) == 2
-    if name not in ("nested", "nan", "types"):  # what a stream needs of meta.json is in the index
+    if name not in ("nested", "nan", "types"):  # streams do not read meta.json
         assert set(stream.faults.counts) == {"undecodable"}
     tar = next(out.glob("train/*.tar"))
     with pytest.raises(DatasetError):
@@ -138,7 +138,7 @@ def test_a_shard_that_is_not_a_regular_file_does_not_hang(tmp_path: Path, kind: 
         ("frame_yaw_deg", pa.array(["a"] * 8)),
     ],
 )
-def test_an_index_of_other_types_is_one_error(tmp_path: Path, column: str, values: pa.Array) -> None:
+def test_an_index_with_other_types_raises_one_error(tmp_path: Path, column: str, values: pa.Array) -> None:
     out = make_dataset(tmp_path, 8, per_shard=8)
     rows = pq.read_table(out / INDEX)
     pq.write_table(rows.set_column(rows.schema.get_field_index(column), column, values), out / INDEX)
@@ -148,7 +148,7 @@ def test_an_index_of_other_types_is_one_error(tmp_path: Path, column: str, value
 
 @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE])
 @pytest.mark.parametrize("linked", ["001.jpg", LANDMARKS, META])
-def test_a_member_that_is_a_link_is_a_counted_fault(tmp_path: Path, kind: bytes, linked: str) -> None:
+def test_a_link_instead_of_a_member_is_a_counted_fault(tmp_path: Path, kind: bytes, linked: str) -> None:
     tar, content = next(make_dataset(tmp_path, 3, per_shard=3).glob("train/*.tar")), io.BytesIO()
     with tarfile.open(tar) as old, tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as new:
         one = next(name for name in old.getnames() if name.endswith(linked))
@@ -163,7 +163,7 @@ def test_a_member_that_is_a_link_is_a_counted_fault(tmp_path: Path, kind: bytes,
         list(TarStream([io.BytesIO(content.getvalue())], Pairs(2), batch_size=1))
 
 
-def test_a_sparse_member_is_not_unpacked(tmp_path: Path) -> None:
+def test_a_sparse_member_is_not_expanded(tmp_path: Path) -> None:
     info = tarfile.TarInfo("a.000.jpg")
     info.type, info.size = tarfile.GNUTYPE_SPARSE, 0
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -179,9 +179,9 @@ def test_a_sparse_member_is_not_unpacked(tmp_path: Path) -> None:
 def test_mutated_tars_are_read_skipped_or_refused(tmp_path: Path, trials: int, peak_kb: Callable[[], int]) -> None:
     tar = next(make_dataset(tmp_path, 3, per_shard=3, aus=True).glob("train/*.tar"))
     slowest = 0.0
-    random, whole, assert_size = np.random.default_rng(0), tar.read_bytes(), (1, 2, SIZE, SIZE, 3)
+    random, intact, assert_size = np.random.default_rng(0), tar.read_bytes(), (1, 2, SIZE, SIZE, 3)
     for _ in range(trials):
-        content = bytearray(whole)
+        content = bytearray(intact)
         for place in random.integers(0, len(content), random.integers(1, 40)):
             content[place] = random.integers(256)
         start = time.process_time()

@@ -1,4 +1,4 @@
-"""Tables of a few kilobytes that declare millions of rows: refused before they are read, by every reader."""
+"""Tables of a few kilobytes that declare millions of rows: every reader refuses them before reading."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def little_memory(peak_kb: Callable[[], int]) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def declared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pa.Schema, Path], None]:
-    """Writes a table of equal rows: a run of a million takes some bytes."""
+    """A function that writes a table of equal rows, of which a million take a few bytes."""
     column = pa.array(["a"]).dictionary_encode()
     column = pa.DictionaryArray.from_arrays(pa.array([0]).cast(pa.int32()).take(pa.array([0] * ROWS)), column.dictionary)
     folder = tmp_path_factory.mktemp("declared")
@@ -61,7 +61,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_an_index_of_millions_of_equal_rows_is_refused(
+def test_an_index_that_declares_millions_of_equal_rows_is_refused(
     tmp_path: Path, declared: Callable[[pa.Schema, Path], None], name: str
 ) -> None:
     out = make_dataset(tmp_path, 8)
@@ -94,8 +94,8 @@ def test_markers_and_plans_of_millions_of_equal_rows_are_refused(
             read(path)
 
 
-def test_small_rows_of_a_build_stay_within_the_limits(tmp_path: Path) -> None:
-    """Keys that count are the smallest rows that differ."""
+def test_minimal_rows_of_a_build_are_within_the_limits(tmp_path: Path) -> None:
+    """Rows that differ only in a counting key are the smallest ones."""
     keys = pa.array([f"demo/id{number % 100}/{number}" for number in range(3 * ROWS // 2)])
     pq.write_table(pa.table({"key": keys}), tmp_path / "a.parquet", compression="zstd", row_group_size=1 << 16)
     with open_parquet(tmp_path / "a.parquet") as file:

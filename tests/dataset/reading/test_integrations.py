@@ -1,4 +1,4 @@
-"""Streams in Hugging Face accelerate and PyTorch Lightning, in one and two processes: each gets its part of every batch once."""
+"""Streams in Hugging Face accelerate and PyTorch Lightning: one or two processes receive their part of every batch once."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Keys = list[list[str]]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 clips, 5 batches of 6; do not change it."""
+    """30 clips, 5 batches of 6; read-only."""
     return make_dataset(tmp_path_factory.mktemp("integrations"), 30)
 
 
@@ -42,7 +42,7 @@ def ranks(result: Path, processes: int) -> list[Any]:
 
 
 def joined(parts: list[Keys]) -> Keys:
-    """The global batches, of the ranks' parts."""
+    """The global batches, joined from the parts of the ranks."""
     return [[key for part in step for key in part] for step in zip(*parts, strict=True)]
 
 
@@ -89,9 +89,7 @@ def test_two_processes_of_lightning_share_each_batch(data: Path, epochs: list[Ke
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "source"), [(1, "loader"), (2, "loader"), (1, "0"), (2, "2")])
-def test_epochs_that_lightning_cuts_short_differ(
-    data: Path, epochs: list[Keys], tmp_path: Path, processes: int, source: str
-) -> None:
+def test_epochs_limited_by_lightning_differ(data: Path, epochs: list[Keys], tmp_path: Path, processes: int, source: str) -> None:
     assert through_lightning(data, tmp_path / "result", processes, source, "limited") == numbered(epochs, 2)
 
 
@@ -104,7 +102,7 @@ def test_lightning_resumes_mid_epoch_from_a_checkpoint(data: Path, epochs: list[
 
 
 @pytest.mark.slow
-def test_a_stream_that_was_opened_before_the_process_group_is_refused(data: Path, tmp_path: Path) -> None:
+def test_a_stream_opened_before_the_process_group_is_refused(data: Path, tmp_path: Path) -> None:
     done = run(SUPPORT / "lightning_program.py", data, tmp_path / "result", 2, "0", "early")
     assert done.returncode != 0
     assert "open it after the process group is initialized" in done.stderr or "create the stream after" in done.stderr

@@ -1,4 +1,4 @@
-"""The order of an epoch: every slot once, the same for any division of the work, well mixed."""
+"""The order of an epoch: each slot once, independent of how the work is divided, and well mixed."""
 
 import numpy as np
 import pytest
@@ -31,8 +31,8 @@ def test_the_order_depends_on_seed_and_epoch_only(shuffle: str) -> None:
         assert [unit for unit, _ in all_slots(other, epoch)] != units
 
 
-def test_the_order_is_fixed_for_ever() -> None:
-    """A state of last year must still be good: these numbers may not change."""
+def test_the_order_never_changes_between_releases() -> None:
+    """Old states must stay valid, so these numbers must not change."""
     assert Order(np.zeros(8, np.int64), 1).slots(2, np.arange(8)).unit.tolist() == [1, 3, 4, 0, 7, 6, 5, 2]
     assert hashed(1, 2, 3).tolist() == [2869315087210772132]
 
@@ -47,7 +47,7 @@ def test_slots_can_be_computed_one_by_one(shuffle: str, repeats: int) -> None:
         assert (one.unit[0], one.turn[0]) == (whole.unit[number], whole.turn[number])
 
 
-def test_the_shuffle_by_shards_needs_only_a_window_of_them_at_a_time() -> None:
+def test_the_shuffle_by_shards_needs_one_window_of_shards_at_a_time() -> None:
     order = Order(SHARDS, 5, "shard", 2, window=4)
     units = order.slots(1, np.arange(len(order))).unit
     seen = set()
@@ -61,7 +61,7 @@ def test_the_shuffle_by_shards_needs_only_a_window_of_them_at_a_time() -> None:
     assert len(order.shards(1, 5)) == 0
 
 
-def test_windows_of_shards_of_different_sizes_end_where_their_units_end() -> None:
+def test_windows_of_shards_of_different_sizes_end_with_their_last_unit() -> None:
     shard = np.repeat(np.arange(7), [1, 50, 3, 20, 9, 1, 16])
     order = Order(shard, 2, "shard", 1, window=2)
     units = order.slots(0, np.arange(100)).unit
@@ -72,12 +72,12 @@ def test_windows_of_shards_of_different_sizes_end_where_their_units_end() -> Non
 def test_substitutes_are_slots_of_the_same_window() -> None:
     order = Order(SHARDS, 5, "shard", 2, window=4)
     numbers = np.arange(len(order))
-    near = order.near(1, numbers, 6)
+    near = order.substitutes(1, numbers, 6)
     assert near.shape == (1200, 6)
     assert (near // 240 == (numbers // 240)[:, None]).all()
-    anywhere = Order(SHARDS, 5, "global", 2).near(1, numbers, 6)
+    anywhere = Order(SHARDS, 5, "global", 2).substitutes(1, numbers, 6)
     assert anywhere.min() >= 0 and anywhere.max() < 1200 and len(np.unique(anywhere)) > 1100
-    assert np.array_equal(anywhere[70:80], Order(SHARDS, 5, "global", 2).near(1, numbers[70:80], 6))
+    assert np.array_equal(anywhere[70:80], Order(SHARDS, 5, "global", 2).substitutes(1, numbers[70:80], 6))
 
 
 def test_repeats_of_a_unit_are_near_but_interleaved_with_others() -> None:
@@ -87,8 +87,8 @@ def test_repeats_of_a_unit_are_near_but_interleaved_with_others() -> None:
     assert np.mean(units[1:] == units[:-1]) < 0.02
 
 
-def test_the_global_shuffle_has_no_pattern() -> None:
-    """Units of a batch come from as many shards as draws without a system would: 16 of 20 for 32 draws, on average."""
+def test_the_global_shuffle_draws_from_shards_like_independent_draws() -> None:
+    """The units of a batch come from as many shards as with independent draws: on average 16 of 20 for 32 draws."""
     units = Order(SHARDS, 5).slots(0, np.arange(600)).unit
     distinct = [len(set(SHARDS[units[start : start + 32]].tolist())) for start in range(0, 576, 32)]
     expected = 20 * (1 - (1 - 1 / 20) ** 32)
@@ -96,7 +96,7 @@ def test_the_global_shuffle_has_no_pattern() -> None:
     assert abs(np.corrcoef(units[1:], units[:-1])[0, 1]) < 0.15
 
 
-def test_hashes_of_neighboring_numbers_have_nothing_in_common() -> None:
+def test_hashes_of_neighboring_numbers_are_uncorrelated() -> None:
     values = hashed(0, np.arange(1000)[:, None], np.arange(10))
     assert len(np.unique(values)) == 10_000
     bits = np.unpackbits(values.view(np.uint8)).reshape(-1, 64)

@@ -1,4 +1,4 @@
-"""Names of a foreign dataset reach neither terminal nor report as they are."""
+"""Names from untrusted datasets are escaped in terminals and reports."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ EVIL = "id\x1b[2J\x9b31m\u202e\u2066\u2028x"
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset whose index calls everybody EVIL."""
+    """A dataset in which all names are EVIL."""
     out = make_dataset(tmp_path_factory.mktemp("evil") / "data", 4, size=16)
     rows = pq.read_table(out / INDEX)
     for name, value in (("identity", EVIL), ("video", EVIL)):
@@ -60,12 +60,12 @@ def test_commands_print_no_control_characters(out: Path, tmp_path: Path, name: s
     assert harmless(output.out + output.err)
 
 
-def test_logs_of_streams_have_none(out: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_of_streams_have_no_control_characters(out: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="motionshards"):
         ClipStream(out, Pairs(), global_batch_size=1, identities=[EVIL, f"{EVIL}2"])
         Faults(None).add(Fault(0, "damaged", f"a {EVIL}"), EVIL)
     assert len(caplog.messages) == 2 and all(map(harmless, caplog.messages))
 
 
-def test_the_report_has_none() -> None:
+def test_the_report_has_no_control_characters() -> None:
     assert harmless(element("p", EVIL, title=EVIL))

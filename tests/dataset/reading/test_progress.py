@@ -14,7 +14,7 @@ from motionshards.dataset.stream import KPlusOne, World
 from motionshards.schemas.errors import ConfigError
 
 
-def test_a_state_taken_after_the_last_batch_and_after_the_pass(data: Path) -> None:
+def test_states_saved_after_the_last_batch_and_after_the_pass(data: Path) -> None:
     stream = stream_of(data)
     with make_loader(stream) as loader:
         whole = [seen(loader) for _ in range(2)]
@@ -28,7 +28,7 @@ def test_a_state_taken_after_the_last_batch_and_after_the_pass(data: Path) -> No
         assert seen(loader) == whole[1]
         loader.load_state_dict(json.loads(json.dumps(at_the_end)))
         assert seen(loader) == whole[1]
-        loader.load_state_dict({**at_the_end, "epoch": 0, "slot": 60})  # as older versions wrote it
+        loader.load_state_dict({**at_the_end, "epoch": 0, "slot": 60})  # as in older versions
         assert seen(loader) == whole[1]
 
 

@@ -1,4 +1,4 @@
-"""Frames of smaller sizes: every reader gives those that are stored, and points in their pixels."""
+"""Frames of smaller sizes: every reader returns the stored ones, with landmarks in their pixels."""
 
 import io
 import tarfile
@@ -62,7 +62,7 @@ def tars(data: Path) -> list[Path]:
 
 
 def decoded(members: dict[str, bytes], numbers: Any, size: int, video: bool) -> np.ndarray:
-    """What is stored at a size, uint8 [n,size,size,3]."""
+    """The stored frames of a size, uint8 [n,size,size,3]."""
     prefix = "" if size == SIZE else f"{size}."
     if video:
         return Video(members[f"{prefix}mp4"], size, Fraction(25), np.arange(100.0), 5).read(numbers)
@@ -70,7 +70,7 @@ def decoded(members: dict[str, bytes], numbers: Any, size: int, video: bool) -> 
 
 
 def check(batch: Batch, main: Batch, members: Members, size: int, video: bool) -> None:
-    """A batch is that of the dataset's size but for frames and landmarks."""
+    """Check that a batch equals that of the dataset's size except for frames and landmarks."""
     assert batch.keys == main.keys and batch.frames.shape[2:] == (size, size, 3)
     for row, key in enumerate(batch.keys):
         np.testing.assert_array_equal(batch.frames[row], decoded(members[key], batch.number[row].tolist(), size, video))
@@ -94,7 +94,7 @@ def check(batch: Batch, main: Batch, members: Members, size: int, video: bool) -
     ],
     ids=repr,
 )
-def test_views_give_the_stored_frames_of_each_size(sized: Path, members: Members, view: View, video: bool, size: int) -> None:
+def test_views_read_the_stored_frames_of_each_size(sized: Path, members: Members, view: View, video: bool, size: int) -> None:
     options: dict[str, Any] = {"view": view, "frames": "video" if video else "stills"}
     stream = stream_of(sized, size=size, **options)
     assert stream.size_px == size and stream.slots == 12
@@ -110,7 +110,7 @@ def test_measured_frames_of_datasets_without_stills(moving: Path) -> None:
         np.testing.assert_array_equal(batch.pose, main.pose)
 
 
-def test_loaders_give_what_the_stream_gives(sized: Path) -> None:
+def test_loaders_yield_the_batches_of_the_stream(sized: Path) -> None:
     options: dict[str, Any] = {"view": Pairs(2), "frames": "video", "size": SMALL}
     plain = list(stream_of(sized, **options))
     with make_loader(stream_of(sized, **options), processes=1, threads=1) as loader:
@@ -126,7 +126,7 @@ def test_tars_without_an_index(sized: Path, members: Members, video: bool) -> No
         check(batch, main, members, SMALL, video)
 
 
-def test_a_clip_in_a_tar_that_lacks_frames_of_the_size(sized: Path, members: Members) -> None:
+def test_a_clip_without_frames_of_the_size_in_a_tar_is_a_fault(sized: Path, members: Members) -> None:
     def tar(lacking: str) -> io.BytesIO:
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as written:
@@ -146,7 +146,7 @@ def test_a_clip_in_a_tar_that_lacks_frames_of_the_size(sized: Path, members: Mem
             list(TarStream([tar(lacking)], Pairs(2), batch_size=11, size=SMALL))
 
 
-def test_a_url_gives_the_frames_of_the_disk(sized: Path) -> None:
+def test_a_url_yields_the_frames_of_the_disk(sized: Path) -> None:
     with serving() as server:
         server.files |= {f"/{path.relative_to(sized)}": path.read_bytes() for path in sized.rglob("*") if path.is_file()}
         assert stored_sizes(server.url) == stored_sizes(sized) == (SIZE, SMALL, LEAST)
@@ -186,7 +186,7 @@ def test_only_members_of_the_size_are_read(sized: Path) -> None:
         data.read(damaged("32."), size=SMALL)
 
 
-def test_a_size_that_is_not_stored_is_refused_with_those_that_are(sized: Path) -> None:
+def test_a_size_that_is_not_stored_is_refused_listing_the_stored_ones(sized: Path) -> None:
     refused = "size is 48, but frames are stored at 64 and 32 and 16 px"
     data = Dataset.open(sized)
     with pytest.raises(ConfigError, match=refused):
@@ -199,14 +199,14 @@ def test_a_size_that_is_not_stored_is_refused_with_those_that_are(sized: Path) -
         stream_of(sized, size="32")
 
 
-def test_an_index_that_lists_other_frames_of_a_size_is_refused(sized: Path) -> None:
+def test_an_index_with_a_wrong_number_of_frames_of_a_size_is_refused(sized: Path) -> None:
     kinds = (Kind("stills", SIZE, 48), Kind("video", SIZE, 48, 5))
     for kind in kinds:
         with pytest.raises(DatasetError, match="the index"):
             read_catalog([Dataset.open(sized).index()], None, kind)
 
 
-def test_a_state_belongs_to_one_size(sized: Path) -> None:
+def test_a_state_is_valid_for_one_size_only(sized: Path) -> None:
     stream = stream_of(sized, size=SMALL)
     whole, first = seen(stream_of(sized)), seen(islice(stream, 1))
     state = stream.state_dict()
@@ -218,11 +218,11 @@ def test_a_state_belongs_to_one_size(sized: Path) -> None:
     with pytest.raises(ConfigError, match="size: None → 16"):
         stream_of(sized, size=LEAST).load_state_dict(stream_of(sized).state_dict())
     old = stream_of(sized).state_dict()
-    del old["sequence"]["size"]  # states that were saved before there were several sizes
+    del old["sequence"]["size"]  # states saved before there were several sizes
     stream_of(sized).load_state_dict(old)
 
 
-def test_the_drop_in_for_fomm_reads_the_requested_size(sized: Path, members: Members) -> None:
+def test_the_fomm_replacement_reads_the_requested_size(sized: Path, members: Members) -> None:
     for side in (SMALL, 24):
         item = FramesDataset(sized, frame_shape=[side, side, 3])[4]
         assert item["source"].shape == (3, side, side)

@@ -1,4 +1,4 @@
-"""Streams of stored video: every view's frames, measures and sound are those of the clip, in every process, after any stop."""
+"""Streams of stored video: frames, measurements and sound of every view match the clip, in every process and after resumption."""
 
 import logging
 from collections.abc import Callable
@@ -56,8 +56,8 @@ def samples(video: Path) -> dict[str, Sample]:
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=repr)
-def test_a_sample_is_what_is_stored(video: Path, samples: dict[str, Sample], view: View) -> None:
-    """Measures are there for the frames that are measured, and NaN for all others."""
+def test_samples_match_the_stored_data(video: Path, samples: dict[str, Sample], view: View) -> None:
+    """Measurements are NaN for frames that are not measured."""
     measured = 0
     for batch in stream_of(video, view=view, repeats=2):
         assert batch.landmarks is not None
@@ -73,7 +73,7 @@ def test_a_sample_is_what_is_stored(video: Path, samples: dict[str, Sample], vie
             measured += len(rows)
     assert measured > 0
     if isinstance(view, PosePairs) or getattr(view, "landmarks", False):
-        assert measured == 2 * CLIPS * view.n, "they choose among measured frames"
+        assert measured == 2 * CLIPS * view.n, "these views pick measured frames"
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=repr)
@@ -88,7 +88,7 @@ def test_ranks_share_one_sequence_which_is_resumed(video: Path, view: View) -> N
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_loader_and_workers_give_what_the_stream_gives(video: Path, threads: int) -> None:
+def test_loader_and_workers_yield_the_batches_of_the_stream(video: Path, threads: int) -> None:
     options = {"view": Sequence(5, fps=10, audio=True), "shuffle": "shard", "window": 2, "last": "pad", "global_batch_size": 5}
     plain = list(stream_of(video, **options))
     assert seen(ordinary(stream_of(video, **options), 2)) == seen(plain)
@@ -101,10 +101,10 @@ def test_loader_and_workers_give_what_the_stream_gives(video: Path, threads: int
             assert ours.audio_hz == expected.audio_hz == 16_000 and ours.keys == expected.keys
 
 
-def test_what_is_read_where_both_are_stored(video: Path, both: Path) -> None:
+def test_the_option_frames_selects_stills_or_video(video: Path, both: Path) -> None:
     assert stream_of(both).catalog.of_video is False and stream_of(both, view=Sequence(3)).catalog.of_video
     pairs = stream_of(both, frames="video")
-    assert seen(pairs) == seen(stream_of(video)), "as if there were no stills"
+    assert seen(pairs) == seen(stream_of(video)), "as in a dataset without stills"
     assert max(number for _, numbers, _ in seen(stream_of(both)) for number in numbers) == 4
     assert stream_of(both, view=Sequence(3), frames="stills").catalog.of_video is False
     with pytest.raises(ConfigError, match="built with --store video"):
@@ -116,7 +116,7 @@ def test_what_is_read_where_both_are_stored(video: Path, both: Path) -> None:
         stream_of(both, frames="all")
 
 
-def test_a_state_of_stills_is_not_one_of_video(both: Path) -> None:
+def test_a_state_of_stills_is_refused_for_video(both: Path) -> None:
     state = stream_of(both).state_dict()
     assert "frames" not in state["sequence"]
     with pytest.raises(ConfigError, match=r"clips: .* → "):
@@ -125,7 +125,7 @@ def test_a_state_of_stills_is_not_one_of_video(both: Path) -> None:
     assert chosen["frames"] == "video"
 
 
-def test_windows_do_not_run_over_the_files_of_unit_video(tmp_path: Path) -> None:
+def test_sequences_are_refused_for_unit_video(tmp_path: Path) -> None:
     data = make_moving_dataset(tmp_path, 4, spans=2)
     manifest = Manifest.read(data)
     replace(manifest, config=replace(manifest.config, unit="video")).write(data)
@@ -150,7 +150,7 @@ def other_size(clip: Clip) -> Clip:
 
 
 @pytest.mark.parametrize("harm", [broken_video, broken_sound, other_size])
-def test_video_or_sound_that_cannot_be_decoded_is_replaced(
+def test_clips_whose_video_or_sound_cannot_be_decoded_are_substituted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Clip], Clip]
 ) -> None:
     right = moving._clip
@@ -177,7 +177,7 @@ def test_video_or_sound_that_cannot_be_decoded_is_replaced(
 
 @pytest.mark.parametrize("store", ["video", "both"])
 @pytest.mark.parametrize("view", [Pairs(3), Sequence(6, audio=True)], ids=repr)
-def test_tars_without_an_index_give_the_same_clips(video: Path, both: Path, store: str, view: View) -> None:
+def test_tars_without_an_index_yield_the_same_clips(video: Path, both: Path, store: str, view: View) -> None:
     data = {"video": video, "both": both}[store]
     stream = TarStream(sorted(data.glob("train/*.tar")), view, batch_size=3, window=8)
     opened = {sample.key: sample for sample in Dataset.open(data).samples()}
@@ -194,8 +194,8 @@ def test_tars_without_an_index_give_the_same_clips(video: Path, both: Path, stor
                 np.testing.assert_array_equal(batch.audio[row], sample.audio.read(int(numbers[0]) * 640, 6 * 640))
 
 
-def test_clips_without_video_are_left_out_where_both_are_stored(tmp_path: Path) -> None:
-    """An addition leaves those without whose source has gone."""
+def test_clips_without_video_are_excluded_if_both_are_stored(tmp_path: Path) -> None:
+    """An addition leaves clips without video if their source is missing."""
     data = make_moving_dataset(tmp_path, 8, store="both")
     change(data, lambda row: row.update(video_frames=None, fps=None, has_audio=None, audio_hz=None, members=row["members"][:5]))
     assert stream_of(data, global_batch_size=8).slots == 8
@@ -225,7 +225,7 @@ def change(data: Path, how: Callable[[dict[str, Any]], object], clip: int = 3) -
         lambda row: row.update(members=[one for one in row["members"] if one["suffix"] != VIDEO]),
     ],
 )
-def test_an_index_that_contradicts_itself_is_one_error(tmp_path: Path, how: Callable[[dict[str, Any]], object]) -> None:
+def test_a_contradictory_index_raises_one_error(tmp_path: Path, how: Callable[[dict[str, Any]], object]) -> None:
     data = make_moving_dataset(tmp_path, 4)
     change(data, how)
     with pytest.raises(DatasetError, match=r"run dataset\.verify"):

@@ -1,4 +1,4 @@
-"""An open stream detects changes of the dataset at its next epoch, and yields no removed clips."""
+"""An open stream detects changes of the dataset at the next epoch, and yields no removed clips."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ from motionshards.schemas.layout import DATASET_JSON
 
 @pytest.fixture(scope="module")
 def built(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight clips of two people in four shards; do not change it."""
+    """Eight clips of two people in four shards; read-only."""
     out = tmp_path_factory.mktemp("watch") / "data"
     fast = ["--size", "64", "--landmarks", "none", "--frames", "3", "--workers", "1", "--quiet", "--clips-per-shard", "2"]
     with in_this_process():
@@ -46,7 +46,7 @@ def test_a_stream_raises_at_the_next_epoch_after_a_removal(built: Path, tmp_path
         iterator = iter(batches)  # type: ignore[call-overload]
         first = seen(islice(iterator, 1))
         assert remove.main([str(data), "--key", key]) == 0
-        assert len(first + seen(iterator)) == 8, "the epoch at hand ends with the files that it has open"
+        assert len(first + seen(iterator)) == 8, "the running epoch is finished with the files that it has open"
         for _ in range(2):
             with pytest.raises(
                 DatasetError, match=rf"{data} has changed since this stream was opened: 1 of its \d shards were rewritten"
@@ -74,7 +74,7 @@ def test_unrelated_changes_are_ignored(tmp_path: Path) -> None:
     unfinish(unfinished, 1)
     stream = ClipStream(unfinished, Pairs(2), global_batch_size=5)
     first = seen(stream)
-    shutil.copytree(data, unfinished, dirs_exist_ok=True)  # the build goes on, and ends
+    shutil.copytree(data, unfinished, dirs_exist_ok=True)  # the build is resumed and finished
     assert len(seen(stream)) == len(first) == 10
     os.utime(unfinished / DATASET_JSON)
     assert len(seen(stream)) == 10

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from in_process import in_this_process
-from removals import BAD, ask
+from removals import BAD, build_args
 
 from motionshards.dataset import build
 
 
 @pytest.fixture(scope="session")
 def videos(demo_videos: Path, once: Callable[..., Path]) -> Path:
-    """Eight utterances of two people, and two files without a video of one of them; read-only."""
+    """Eight utterances of two people, and two files of one of them that are not videos; read-only."""
 
     def write(root: Path) -> None:
         shutil.copytree(demo_videos, root)
@@ -26,17 +26,17 @@ def videos(demo_videos: Path, once: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(videos: Path, once: Callable[..., Path]) -> Path:
+def original(videos: Path, once: Callable[..., Path]) -> Path:
     """A dataset of eight clips and two rejected ones; read-only."""
 
     def write(out: Path) -> None:
         with in_this_process():
-            assert build.main(ask(videos, out)) == 0
+            assert build.main(build_args(videos, out)) == 0
 
     return once("eight-clips", write)
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    """A copy of it, free to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def out(original: Path, tmp_path: Path) -> Path:
+    """A copy of it, which the test may change."""
+    return Path(shutil.copytree(original, tmp_path / "data"))

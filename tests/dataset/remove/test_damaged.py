@@ -1,4 +1,4 @@
-"""Damage and edits of a dataset: found by `verify`, refused by builds, and no obstacle to a removal that a user cannot clear."""
+"""Damaged and edited datasets: `verify` reports them, builds refuse them, and users can clear every obstacle to a removal."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contents import tree
-from removals import ask, words
+from removals import build_args, words
 
 from motionshards.dataset import build, preview, remove, verify
 from motionshards.dataset.index import Dataset
@@ -32,20 +32,20 @@ PERSON = "id90000"
 
 
 @pytest.fixture
-def data(made: Path, tmp_path: Path) -> Path:
-    """A dataset of eight clips and two rejected ones, free to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def data(original: Path, tmp_path: Path) -> Path:
+    """A dataset of eight clips and two rejected ones, which the test may change."""
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def flip(path: Path, at: float = 0.5) -> None:
-    """Change a bit, by default in the middle."""
+    """Flip a bit, by default in the middle of the file."""
     content = bytearray(path.read_bytes())
     content[int(len(content) * at)] ^= 4
     path.write_bytes(content)
 
 
 def edit(data: Path, change: Callable[[dict[str, Any]], object], *, sign: bool) -> None:
-    """Change dataset.json; `sign` gives it a digest that fits, as somebody would who knows how."""
+    """Change dataset.json; `sign` also updates its digest, as an attacker would."""
     stored = json.loads((data / DATASET_JSON).read_text())
     change(stored)
     if sign:
@@ -54,7 +54,7 @@ def edit(data: Path, change: Callable[[dict[str, Any]], object], *, sign: bool) 
 
 
 def shard_of(data: Path, person: str) -> ShardEntry:
-    """A shard that holds clips of this person, or of all the others."""
+    """A shard with clips of this person, or without any."""
     rows = Dataset.open(data).index(["identity", "shard"]).to_pylist()
     mine = {row["shard"] for row in rows if row["identity"] == PERSON}
     return next(entry for entry in Manifest.read(data).shards if entry.clips and (entry.name in mine) == (person == PERSON))
@@ -70,7 +70,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("change", SETTINGS)
 @pytest.mark.parametrize("sign", [False, True], ids=["", "signed"])
-def test_edited_settings_are_found_and_not_built_on(
+def test_edited_settings_are_reported_and_builds_refused(
     data: Path,
     videos: Path,
     change: Callable[[dict[str, Any]], object],
@@ -83,19 +83,19 @@ def test_edited_settings_are_found_and_not_built_on(
     assert any(f"{count} shards were built with a different config or provenance" in fault for fault in faults)
     assert any("is damaged or was edited" in fault for fault in faults) != sign
     seed = ["--seed", "1"] if Manifest.read(data).config.seed else []
-    assert build.main(ask(videos, data, *seed)) == 2
+    assert build.main(build_args(videos, data, *seed)) == 2
     output = capsys.readouterr().err
     assert output.count("\n") == 1
     if seed:
         assert ("config or provenance differ" in output) if sign else ("is damaged or was edited" in output)
 
 
-def test_other_edits_are_found_and_not_built_on(data: Path, videos: Path, capsys: Any) -> None:
+def test_other_edits_are_reported_and_builds_refused(data: Path, videos: Path, capsys: Any) -> None:
     edit(data, lambda stored: stored.update(input="/elsewhere"), sign=False)
     assert verify.verify(data, fast=True).faults == (
         f"{DATASET_JSON}: is damaged or was edited: its sha256 does not match its content",
     )
-    for command in (ask(videos, data), ["--output", str(data), "--add", "quality", "--quiet"]):
+    for command in (build_args(videos, data), ["--output", str(data), "--add", "quality", "--quiet"]):
         assert build.main(command) == 2
         assert "is damaged or was edited" in capsys.readouterr().err
 
@@ -109,7 +109,7 @@ def test_the_data_card_may_be_edited(data: Path, capsys: Any) -> None:
     assert verify.verify(data, fast=True).faults == () and "missing" in verify.verify(data, fast=True).warnings[0]
 
 
-def test_a_removal_goes_past_an_edit_and_says_so(data: Path, capsys: Any) -> None:
+def test_a_removal_succeeds_despite_an_edit_and_reports_it(data: Path, capsys: Any) -> None:
     edit(data, lambda stored: stored["counts"].update(kept=7), sign=False)
     assert remove.main([str(data), "--identity", PERSON]) == 0
     assert "is damaged or was edited" in capsys.readouterr().err
@@ -117,7 +117,9 @@ def test_a_removal_goes_past_an_edit_and_says_so(data: Path, capsys: Any) -> Non
 
 
 @pytest.mark.parametrize("whose", [PERSON, "others"])
-def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, made: Path, whose: str, capsys: Any) -> None:
+def test_a_removal_succeeds_once_a_damaged_marker_is_deleted(
+    data: Path, videos: Path, original: Path, whose: str, capsys: Any
+) -> None:
     entry = shard_of(data, whose)
     marker, tar = (place(data, entry.split, entry.name) for place in (marker_path, tar_path))
     flip(marker)
@@ -130,37 +132,37 @@ def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, ma
     tar.unlink()
     assert remove.main(command) == 0
     assert PERSON.encode() not in words(data)
-    assert build.main(ask(videos, data)) == 0
-    beside = Path(shutil.copytree(made, data.parent / "beside"))
+    assert build.main(build_args(videos, data)) == 0
+    beside = Path(shutil.copytree(original, data.parent / "beside"))
     assert remove.main([str(beside), "--identity", PERSON]) == 0
     assert tree(data) == tree(beside) and verify.verify(data).faults == ()
 
 
-def test_a_damaged_plan_is_planned_anew(data: Path, videos: Path, capsys: Any) -> None:
-    before, adding = tree(data), ["--output", str(data), "--add", "quality", "--quiet"]
+def test_a_damaged_plan_is_regenerated_once_deleted(data: Path, videos: Path, capsys: Any) -> None:
+    before, add_quality = tree(data), ["--output", str(data), "--add", "quality", "--quiet"]
     flip(plan_path(data, 0))
-    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(ask(videos, data))):
+    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(build_args(videos, data))):
         assert command() in (1, 2)
         output = capsys.readouterr().err
         assert "plan/plan-000000.parquet is damaged: restore it from a copy, or delete it" in output and output.count("\n") == 1
     plan_path(data, 0).unlink()
-    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(adding)):
+    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(add_quality)):
         assert command() in (1, 2)
         assert "plan/plan-000000.parquet is missing: restore it from a copy, or run the same build" in capsys.readouterr().err
-    assert build.main(ask(videos, data)) == 0 and tree(data) == before
+    assert build.main(build_args(videos, data)) == 0 and tree(data) == before
     assert remove.main([str(data), "--identity", PERSON]) == 0 and verify.verify(data).faults == ()
 
 
 @pytest.mark.parametrize("name", [INDEX, REJECTIONS, CROISSANT, CARD])
-def test_a_file_that_is_made_from_markers_is_written_anew_where_it_is_missing(data: Path, videos: Path, name: str) -> None:
+def test_missing_files_derived_from_markers_are_regenerated(data: Path, videos: Path, name: str) -> None:
     before = tree(data)
     (data / name).unlink()
-    assert build.main(ask(videos, data)) == 0 and tree(data) == before and verify.verify(data).faults == ()
+    assert build.main(build_args(videos, data)) == 0 and tree(data) == before and verify.verify(data).faults == ()
 
 
-def test_another_plan_than_the_one_that_is_missing_is_refused(data: Path, videos: Path, capsys: Any) -> None:
+def test_a_plan_other_than_the_missing_one_is_refused(data: Path, videos: Path, capsys: Any) -> None:
     plan_path(data, 0).unlink()
-    assert build.main(ask(videos, data, "--limit", "3")) == 2
+    assert build.main(build_args(videos, data, "--limit", "3")) == 2
     assert "planning again gives a different result" in capsys.readouterr().err and not plan_path(data, 0).exists()
 
 
@@ -195,7 +197,7 @@ def fifo_for(name: Callable[[Path], Path]) -> Callable[[Path], None]:
     return change
 
 
-def its_tar(data: Path) -> Path:
+def person_tar(data: Path) -> Path:
     entry = shard_of(data, PERSON)
     return tar_path(data, entry.split, entry.name)
 
@@ -204,8 +206,8 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "index": hostile_index,
     "plan": hostile_plan,
     "marker": hostile_marker,
-    "tar is a fifo": fifo_for(its_tar),
-    "marker is a fifo": fifo_for(lambda data: its_tar(data).with_suffix(".parquet")),
+    "tar is a fifo": fifo_for(person_tar),
+    "marker is a fifo": fifo_for(lambda data: person_tar(data).with_suffix(".parquet")),
     "index is a fifo": fifo_for(lambda data: data / INDEX),
     "rejections is a fifo": fifo_for(lambda data: data / REJECTIONS),
     "plan is a fifo": fifo_for(lambda data: plan_path(data, 0)),
@@ -218,14 +220,14 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("what", HOSTILE)
-def test_verify_reports_hostile_files_and_looks_nowhere_else(data: Path, what: str, capsys: Any) -> None:
+def test_verify_reports_hostile_files_and_reads_no_others(data: Path, what: str, capsys: Any) -> None:
     HOSTILE[what](data)
     assert verify.main([str(data), "--quiet"]) == 1
     assert not [line for line in capsys.readouterr().out.splitlines() if "Traceback" in line]
 
 
-def test_an_extension_of_a_tar_is_not_read_into_memory(data: Path) -> None:
-    tar = its_tar(data)
+def test_a_tar_extension_header_is_not_read_into_memory(data: Path) -> None:
+    tar = person_tar(data)
     extension = tarfile.TarInfo("pax")
     extension.type, extension.size = tarfile.XHDTYPE, 8 << 30
     tar.write_bytes(extension.tobuf(tarfile.GNU_FORMAT))
@@ -239,7 +241,7 @@ def test_an_extension_of_a_tar_is_not_read_into_memory(data: Path) -> None:
         tracemalloc.stop()
 
 
-def test_no_reader_follows_a_shard_out_of_the_data_set(data: Path) -> None:
+def test_no_reader_opens_a_shard_outside_the_dataset(data: Path) -> None:
     row = Dataset.open(data).index().to_pylist()[0]
     shutil.copy(tar_path(data, row["split"], row["shard"]), data.parent / "outside.tar")
     opened = Dataset.open(data)
@@ -275,11 +277,11 @@ def with_column(rows: pa.Table, name: str, values: Any) -> pa.Table:
 def test_readers_refuse_an_index_that_no_build_writes_in_one_line(data: Path, what: str, capsys: Any) -> None:
     pq.write_table(INDEXES[what](pq.read_table(data / INDEX)), data / INDEX)
     opened = Dataset.open(data)
-    looks = (
+    readers = (
         lambda: [opened.read(row) for row in opened.index().to_pylist()],
         lambda: ClipStream(data, Pairs(), global_batch_size=1, split=None),
     )
-    for read in looks:
+    for read in readers:
         with pytest.raises(DatasetError) as output:
             read()
         assert "\n" not in str(output.value)

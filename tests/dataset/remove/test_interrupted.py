@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from checkout import ROOT
 from contents import tree
-from removals import ask, samples, sound
+from removals import build_args, samples, sound
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
@@ -25,55 +25,57 @@ from motionshards.schemas.layout import DATASET_JSON, INDEX
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def killed_at(monkeypatch: pytest.MonkeyPatch, step: int, module: Any, name: str) -> None:
-    """The call of that number never returns."""
-    calls, whole = [0], getattr(module, name)
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, module: Any, name: str) -> None:
+    """Make call number `step` of a function raise KeyboardInterrupt instead."""
+    calls, unpatched = [0], getattr(module, name)
 
-    def maybe(*arguments: Any, **more: Any) -> Any:
+    def interrupted(*arguments: Any, **more: Any) -> Any:
         calls[0] += 1
         if calls[0] == step:
             raise KeyboardInterrupt
-        return whole(*arguments, **more)
+        return unpatched(*arguments, **more)
 
-    monkeypatch.setattr(module, name, maybe)
+    monkeypatch.setattr(module, name, interrupted)
 
 
 @pytest.fixture(scope="session")
-def removed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The files of a removal that nobody disturbs."""
-    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("removed") / "data"))
+def removed(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The files after an uninterrupted removal."""
+    out = Path(shutil.copytree(original, tmp_path_factory.mktemp("removed") / "data"))
     assert remove.main([str(out), "--identity", "id90000"]) == 0
     return tree(out)
 
 
 @pytest.mark.parametrize("step", range(1, 20))
-def test_stopped_before_any_rename_the_same_command_finishes(
-    out: Path, made: Path, videos: Path, removed: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Any, step: int
+def test_a_removal_interrupted_before_any_rename_is_finished_by_the_same_command(
+    out: Path, original: Path, videos: Path, removed: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Any, step: int
 ) -> None:
     with monkeypatch.context() as patch:
-        killed_at(patch, step, Path, "replace")
+        interrupt_at(patch, step, Path, "replace")
         status = remove.main([str(out), "--identity", "id90000"])
-    if status == 130 and (out / DATASET_JSON).read_bytes() != (made / DATASET_JSON).read_bytes():
-        assert not nobody_is_only_in_the_index(out)
+    if status == 130 and (out / DATASET_JSON).read_bytes() != (original / DATASET_JSON).read_bytes():
+        assert not clips_only_in_the_index(out)
         with pytest.raises(DatasetError, match="a removal was interrupted"):
             Dataset.open(out)
         assert "a removal was interrupted" in verify.verify(out).faults[0]
-        assert build.main(ask(videos, out)) == 2
+        assert build.main(build_args(videos, out)) == 2
         assert "a removal was interrupted" in capsys.readouterr().err
     assert remove.main([str(out), "--identity", "id90000"]) == 0
     assert tree(out) == removed and sound(out)
 
 
-def nobody_is_only_in_the_index(out: Path) -> list[str]:
-    """Keys of the index that are in no tar."""
+def clips_only_in_the_index(out: Path) -> list[str]:
+    """Keys in the index that are in no tar."""
     if not (out / INDEX).exists():
         return []
     return sorted(set(pq.read_table(out / INDEX)["key"].to_pylist()) - set(samples(out)))
 
 
-def test_an_interrupted_removal_is_finished_without_the_name(out: Path, removed: dict[str, str], monkeypatch: Any) -> None:
+def test_an_interrupted_removal_is_finished_without_naming_the_identity_again(
+    out: Path, removed: dict[str, str], monkeypatch: Any
+) -> None:
     with monkeypatch.context() as patch:
-        killed_at(patch, 2, remove_clips, "replace_shard")
+        interrupt_at(patch, 2, remove_clips, "replace_shard")
         assert remove.main([str(out), "--identity", "id90000"]) == 130
     assert b"id90000" not in (out / DATASET_JSON).read_bytes()
     assert remove.main([str(out)]) == 0
@@ -81,21 +83,21 @@ def test_an_interrupted_removal_is_finished_without_the_name(out: Path, removed:
     assert remove.main([str(out)]) == 2
 
 
-def test_killed_at_random_moments(out: Path, made: Path, removed: dict[str, str], tmp_path: Path) -> None:
-    """kill -9, several times in a row, then once to the end."""
+def test_a_removal_killed_at_random_times_is_finished(out: Path, original: Path, removed: dict[str, str], tmp_path: Path) -> None:
+    """SIGKILL, several times in a row, then one complete run."""
     dice = random.Random(4)
     command = [sys.executable, "-m", "dataset.remove", str(out), "--identity", "id90000"]
     start = time.monotonic()
-    beside = Path(shutil.copytree(made, tmp_path / "beside"))
+    beside = Path(shutil.copytree(original, tmp_path / "beside"))
     subprocess.run([*command[:3], str(beside), *command[4:]], cwd=ROOT, check=True, capture_output=True)
     usual_s, landed = time.monotonic() - start, 0
     for _ in range(6):
         running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        begun = wait_for(lambda: (out / ".work").exists(), running)
-        time.sleep(dice.uniform(0, usual_s / 20) if begun else 0)
+        started = wait_for(lambda: (out / ".work").exists(), running)
+        time.sleep(dice.uniform(0, usual_s / 20) if started else 0)
         running.send_signal(signal.SIGKILL)
         landed += running.wait() == -signal.SIGKILL
-        assert not nobody_is_only_in_the_index(out)
+        assert not clips_only_in_the_index(out)
     assert landed >= 1
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
     assert tree(out) == removed and sound(out)

@@ -1,4 +1,4 @@
-"""After a removal no byte of the dataset has the name, wherever the source had it: archives, paths, csv files, hygiene."""
+"""After a removal, no file of the dataset contains the name, wherever the source had it: archives, paths, CSV files, warnings."""
 
 import shutil
 import zipfile
@@ -35,8 +35,8 @@ def archive(path: Path, root: Path, below: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ask(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A build of two people from two archives that both name one of them, with csv files in a directory that does so, too."""
+def build_args(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options of a build of two people from two archives and a directory of CSV files, all named after one of them."""
     place = tmp_path_factory.mktemp("names") / f"takedown of {PERSON}"
     place.mkdir()
     archives = [
@@ -55,10 +55,10 @@ def ask(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
 
 
 @pytest.fixture(scope="module")
-def made(ask: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(build_args: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("names") / "data"
     with in_this_process():
-        assert build.main([*ask, "--output", str(out)]) == 0
+        assert build.main([*build_args, "--output", str(out)]) == 0
     manifest = Manifest.read(out)
     cases = {"count": 2, "first": [f"{PERSON}/a/1", f"txt/{PERSON}.txt: line 3"]}
     replace(manifest, hygiene={**manifest.hygiene, "duplicates": cases}).write(out)
@@ -67,12 +67,12 @@ def made(ask: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def out(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def where(out: Path, names: set[str]) -> set[str]:
-    """The files that have one of the names, tables as what they unpack to."""
+    """The files that contain one of the names; tables are searched decompressed."""
     found = set()
     for path in (path for path in out.rglob("*") if path.is_file()):
         content = path.read_bytes() + path.name.encode()
@@ -88,7 +88,7 @@ def names_of(out: Path) -> set[str]:
     return {PERSON} | {row["video"] for row in rows if row["identity"] == PERSON}
 
 
-def test_no_file_has_the_name_of_a_removed_person(out: Path, ask: list[str], capsys: Any) -> None:
+def test_no_file_has_the_name_of_a_removed_person(out: Path, build_args: list[str], capsys: Any) -> None:
     names = names_of(out)
     assert where(out, names) >= {DATASET_JSON, "index.parquet", "plan/plan-000000.parquet", "report.html"}
     assert len(names) == 3 and set(Manifest.read(out).archives) == {f"{PERSON}.zip", f"{PERSON}_and_more.zip"}
@@ -98,37 +98,37 @@ def test_no_file_has_the_name_of_a_removed_person(out: Path, ask: list[str], cap
     manifest = Manifest.read(out)
     assert (manifest.input, manifest.aus_from, manifest.hygiene["duplicates"]) == ("", "", {"count": 2, "first": []})
     ((name, parts),) = manifest.archives.items()
-    assert name.startswith("removed/") and list(parts) == [name], "the archive of clips that stay is known by a digest"
+    assert name.startswith("removed/") and list(parts) == [name], "the archive of remaining clips is renamed to a digest"
     samples = {sample.key: sample for sample in Dataset.open(out).samples()}
     assert set(samples) == {key for key in before if key.startswith(OTHER)} and len(samples) == 4
     assert all((samples[key].frames == before[key].frames).all() for key in samples)
     assert verify.verify(out).faults == ()
-    assert build.main([*ask, "--output", str(out)]) == 0, "the same build again has nothing to do"
+    assert build.main([*build_args, "--output", str(out)]) == 0, "the same build again has nothing to do"
     assert where(out, names) == set() and verify.verify(out).faults == ()
 
 
-def test_an_archive_under_its_new_name_gives_more_frames(out: Path, ask: list[str], tmp_path: Path) -> None:
+def test_a_renamed_archive_can_be_used_to_extend_frames(out: Path, build_args: list[str], tmp_path: Path) -> None:
     assert remove.main([str(out), "--identity", PERSON]) == 0
     (name,) = Manifest.read(out).archives
     (tmp_path / "in" / name).parent.mkdir(parents=True)
-    shutil.copy(next(Path(one) for one in ask if one.endswith("_and_more.zip")), tmp_path / "in" / name)
+    shutil.copy(next(Path(one) for one in build_args if one.endswith("_and_more.zip")), tmp_path / "in" / name)
     more = ["--extend-frames", "3", "--input", str(tmp_path / "in"), "--workers", "1", "--quiet"]
-    assert build.main(["--output", str(out), *more, "--aus", ask[ask.index("--aus") + 1]]) == 0
+    assert build.main(["--output", str(out), *more, "--aus", build_args[build_args.index("--aus") + 1]]) == 0
     assert Dataset.open(out).index(["n_frames"])["n_frames"].to_pylist() == [3] * 4 and verify.verify(out).faults == ()
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
-def test_an_interrupted_removal_leaves_no_name_either(out: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    names, calls, whole = names_of(out), [0], remove_clips.replace_shard
+def test_an_interrupted_removal_leaves_no_name(out: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    names, calls, unpatched = names_of(out), [0], remove_clips.replace_shard
 
-    def maybe(*arguments: Any) -> None:
+    def interrupted(*arguments: Any) -> None:
         calls[0] += 1
         if calls[0] == step:
             raise KeyboardInterrupt
-        whole(*arguments)
+        unpatched(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(remove_clips, "replace_shard", maybe)
+        patch.setattr(remove_clips, "replace_shard", interrupted)
         assert remove.main([str(out), "--identity", PERSON]) == 130
     assert PERSON not in (out / DATASET_JSON).read_text()
     assert remove.main([str(out)]) == 0

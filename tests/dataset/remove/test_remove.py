@@ -1,4 +1,4 @@
-"""Identities, videos and clips are removed: nothing of them is left, and every other sample keeps its bytes."""
+"""Identities, videos and clips are removed: nothing of them is left, and all other samples keep their bytes."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contents import tree
-from removals import BAD, ask, samples, sound, words
+from removals import BAD, build_args, samples, sound, words
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
@@ -30,19 +30,19 @@ def identity_of(out: Path) -> str:
     return "id90000" if "id90000" in Dataset.open(out).index()["identity"].to_pylist() else "unexpected"
 
 
-def test_a_person_is_gone_and_every_other_sample_keeps_its_bytes(out: Path, videos: Path, capsys: Any) -> None:
+def test_an_identity_is_removed_and_all_other_samples_keep_their_bytes(out: Path, videos: Path, capsys: Any) -> None:
     before, person = samples(out), identity_of(out)
     shards = {path.name for path in out.glob("t*/*")}
     entries = {entry.name: entry for entry in Manifest.read(out).shards}
-    his = {key for key in before if key.startswith(person)}
+    matching = {key for key in before if key.startswith(person)}
     assert report([str(out), "--quiet"]) == 0
     capsys.readouterr()
-    assert 0 < len(his) < len(before) and person.encode() in words(out) and person in (out / REPORT).read_text()
+    assert 0 < len(matching) < len(before) and person.encode() in words(out) and person in (out / REPORT).read_text()
     assert remove.main([str(out), "--identity", person]) == 0
     ledger = "10 planned = 4 kept + 6 rejected and removed; checked: ok"
-    assert capsys.readouterr().out == f"removed 6 clips (4 samples) from {len(concerned(out))} shards; {ledger}\n"
+    assert capsys.readouterr().out == f"removed 6 clips (4 samples) from {len(affected_shards(out))} shards; {ledger}\n"
     assert person.encode() not in words(out) and not (out / REPORT).exists()
-    assert samples(out) == {key: members for key, members in before.items() if key not in his}
+    assert samples(out) == {key: members for key, members in before.items() if key not in matching}
     assert sound(out) and not (out / ".work").exists()
     manifest = Manifest.read(out)
     assert manifest.counts["rejected"] == {"removed": 6} and (manifest.counts["planned"], manifest.counts["kept"]) == (10, 4)
@@ -51,24 +51,24 @@ def test_a_person_is_gone_and_every_other_sample_keeps_its_bytes(out: Path, vide
     (removal,) = manifest.removals
     assert (removal.kind, removal.digest, removal.clips, removal.samples) == ("identity", digest("identity", person), 6, 4)
     assert removal.at.endswith("+00:00") and removal.finished
-    # Names of shards stay; one without a sample has a marker and no tar.
+    # Shards keep their names; an empty one has a marker and no tar.
     assert {entry.name for entry in manifest.shards} == set(entries)
     emptied = {entry.name for entry in manifest.shards if entry.clips == 0}
     assert {path.name for path in out.glob("t*/*")} == shards - {f"{name}.tar" for name in emptied}
     untouched = [entry for entry in manifest.shards if entry == entries[entry.name]]
-    assert all(entry.name not in concerned(out) for entry in untouched)
+    assert all(entry.name not in affected_shards(out) for entry in untouched)
 
 
-def concerned(out: Path) -> set[str]:
-    """The shards that have a placeholder."""
+def affected_shards(out: Path) -> set[str]:
+    """The shards with placeholders of removed clips."""
     rows = pq.read_table(out / REJECTIONS).to_pylist()
     return {row["shard"] for row in rows if row["reason"] == "removed"}
 
 
-def test_a_later_build_neither_misses_nor_plans_what_was_removed(out: Path, videos: Path, tmp_path: Path, capsys: Any) -> None:
+def test_later_builds_skip_removed_clips(out: Path, videos: Path, tmp_path: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--identity", "id90000"]) == 0
     before = tree(out)
-    assert build.main(ask(videos, out)) == 0
+    assert build.main(build_args(videos, out)) == 0
     assert tree(out) == before, "the same command has nothing to do"
     more = Path(shutil.copytree(videos, tmp_path / "more"))
     for identity in ("id90000", "id90009"):
@@ -76,45 +76,45 @@ def test_a_later_build_neither_misses_nor_plans_what_was_removed(out: Path, vide
         target.parent.mkdir(parents=True)
         shutil.copy(next((videos / "test").rglob("*.mp4")), target)
     capsys.readouterr()
-    assert build.main([argument for argument in ask(more, out) if argument != "--quiet"]) == 0
+    assert build.main([argument for argument in build_args(more, out) if argument != "--quiet"]) == 0
     printed = capsys.readouterr().err
     assert "planned: 1 new clips" in printed and "skipped 7 clips (removed on request)" in printed
     assert [key for key in samples(out) if "latevideo00" in key] == ["id90009/latevideo00/00001"]
     assert sound(out) and b"id90000" not in words(out)
 
 
-def test_a_limit_draws_no_other_clips_for_those_that_were_removed(videos: Path, tmp_path: Path) -> None:
+def test_a_limit_does_not_replace_removed_clips(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
-    assert build.main(ask(videos, out, "--limit", "4")) == 0
+    assert build.main(build_args(videos, out, "--limit", "4")) == 0
     key = Dataset.open(out).index()["key"][0].as_py()
     assert remove.main([str(out), "--key", key]) == 0
     before = tree(out)
-    assert build.main(ask(videos, out, "--limit", "4")) == 0
+    assert build.main(build_args(videos, out, "--limit", "4")) == 0
     assert tree(out) == before
 
 
-def test_videos_and_keys_several_at_once_and_twice(out: Path, capsys: Any) -> None:
+def test_several_videos_and_keys_are_removed_at_once_and_a_repetition_changes_nothing(out: Path, capsys: Any) -> None:
     index = Dataset.open(out).index().to_pylist()
     video, other = index[0]["video"], next(row for row in index if row["video"] != index[0]["video"])
     before = samples(out)
     command = [str(out), "--video", video, "--key", other["key"], "--key", BAD, "--json"]
     assert remove.main(command) == 0
     printed = json.loads(capsys.readouterr().out)
-    gone = {row["key"] for row in index if row["video"] == video} | {other["key"]}
-    assert (printed["removed_samples"], printed["removed_clips"], printed["ok"]) == (len(gone), len(gone) + 1, True)
-    assert set(samples(out)) == set(before) - gone and sound(out)
-    assert Manifest.read(out).counts["rejected"] == {"not_a_video": 1, "removed": len(gone) + 1}
+    removed = {row["key"] for row in index if row["video"] == video} | {other["key"]}
+    assert (printed["removed_samples"], printed["removed_clips"], printed["ok"]) == (len(removed), len(removed) + 1, True)
+    assert set(samples(out)) == set(before) - removed and sound(out)
+    assert Manifest.read(out).counts["rejected"] == {"not_a_video": 1, "removed": len(removed) + 1}
     after = (tree(out), (out / DATASET_JSON).read_bytes())
-    assert remove.main(command[:-1]) == 0, "a command that was done already is done"
+    assert remove.main(command[:-1]) == 0, "a repeated command changes nothing"
     assert capsys.readouterr().out.startswith("already removed; 10 planned")
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == after
-    # What is left of the person overlaps with what went before, and counts once.
+    # A removal of the whole identity overlaps with the earlier ones; each clip counts once.
     assert remove.main([str(out), "--identity", index[0]["identity"]]) == 0 and sound(out)
     placeholders = [key for key in pq.read_table(out / REJECTIONS)["key"].to_pylist() if is_placeholder(key)]
     assert len(placeholders) == sum(removal.clips for removal in Manifest.read(out).removals)
 
 
-def test_all_clips_may_go(out: Path) -> None:
+def test_all_clips_can_be_removed(out: Path) -> None:
     people = set(Dataset.open(out).index()["identity"].to_pylist())
     assert remove.main([str(out), *(part for person in people for part in ("--identity", person))]) == 0
     assert not list(out.rglob("*.tar")) and len(Dataset.open(out)) == 0 and sound(out)
@@ -131,7 +131,7 @@ def test_all_clips_may_go(out: Path) -> None:
         (["--identiy", "id1"], 2, "--identiy"),
     ],
 )
-def test_what_matches_nothing_changes_nothing(out: Path, capsys: Any, extra: list[str], status: int, message: str) -> None:
+def test_unknown_names_change_nothing(out: Path, capsys: Any, extra: list[str], status: int, message: str) -> None:
     before = (tree(out), (out / DATASET_JSON).read_bytes())
     assert run(out, *extra) == status
     printed = capsys.readouterr()
@@ -139,26 +139,26 @@ def test_what_matches_nothing_changes_nothing(out: Path, capsys: Any, extra: lis
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
 
 
-def test_what_is_found_goes_though_something_else_is_not(out: Path, capsys: Any) -> None:
+def test_known_names_are_removed_even_if_others_are_unknown(out: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--identity", "id90000", "--identity", "nobody"]) == 1
     printed = capsys.readouterr()
     assert "identity nobody not found" in printed.err and printed.out.startswith("removed 6 clips")
     assert sound(out) and len(Manifest.read(out).removals) == 1
 
 
-def test_a_directory_without_a_data_set_is_2(tmp_path: Path, capsys: Any) -> None:
+def test_a_directory_without_a_dataset_exits_with_2(tmp_path: Path, capsys: Any) -> None:
     assert remove.main([str(tmp_path), "--identity", "id1"]) == 2
     assert "holds no dataset" in capsys.readouterr().err
 
 
-def test_a_build_that_runs_keeps_others_out(out: Path, capsys: Any) -> None:
+def test_a_removal_is_refused_while_a_build_is_running(out: Path, capsys: Any) -> None:
     with only_writer(out):
         assert remove.main([str(out), "--identity", "id90000"]) == 2
     assert "is writing to" in capsys.readouterr().err
     assert remove.main([str(out), "--identity", "id90000"]) == 0
 
 
-def test_clips_that_are_planned_but_not_built_go_too(out: Path, videos: Path, made: Path, capsys: Any) -> None:
+def test_planned_clips_that_are_not_built_yet_are_removed(out: Path, videos: Path, original: Path, capsys: Any) -> None:
     manifest = Manifest.read(out)
     lost = next(entry for entry in manifest.shards if entry.clips)
     rows = read_marker(marker_path(out, lost.split, lost.name))[1].to_pylist()
@@ -168,37 +168,37 @@ def test_clips_that_are_planned_but_not_built_go_too(out: Path, videos: Path, ma
     assert remove.main([str(out), "--key", key]) == 0
     assert capsys.readouterr().out == "removed 1 clips (0 samples) from 1 shards; the build is unfinished; run it again\n"
     assert key.encode() not in words(out)
-    assert build.main(ask(videos, out)) == 0
-    assert sound(out) and set(samples(out)) == set(samples(made)) - {key}
-    beside = Path(shutil.copytree(made, out.parent / "beside"))
+    assert build.main(build_args(videos, out)) == 0
+    assert sound(out) and set(samples(out)) == set(samples(original)) - {key}
+    beside = Path(shutil.copytree(original, out.parent / "beside"))
     assert remove.main([str(beside), "--key", key]) == 0
-    assert tree(beside) == tree(out), "built then removed, or removed then built: the same bytes"
+    assert tree(beside) == tree(out), "the bytes do not depend on the order of build and removal"
 
 
-def test_a_clip_that_was_planned_again_is_gone_from_both_plans(out: Path, videos: Path) -> None:
-    assert build.main(ask(videos, out, "--retry", "not_a_video")) == 0
+def test_a_clip_that_was_planned_twice_is_removed_from_both_plans(out: Path, videos: Path) -> None:
+    assert build.main(build_args(videos, out, "--retry", "not_a_video")) == 0
     assert plan_path(out, 1).exists()
     assert remove.main([str(out), "--key", BAD]) == 0
     assert sound(out) and BAD.encode() not in words(out)
     assert Manifest.read(out).counts["rejected"] == {"not_a_video": 1, "removed": 1}
 
 
-def test_a_damaged_neighbor_stops_the_removal_and_may_be_removed_as_well(out: Path, capsys: Any) -> None:
+def test_a_damaged_clip_in_the_same_shard_stops_the_removal_until_it_is_removed_too(out: Path, capsys: Any) -> None:
     entry = next(entry for entry in Manifest.read(out).shards if entry.clips > 1)
     rows = read_marker(marker_path(out, entry.split, entry.name))[1].to_pylist()
-    gone, damaged = [row for row in rows if row["kept"]][:2]
+    removed, damaged = [row for row in rows if row["kept"]][:2]
     path = tar_path(out, entry.split, entry.name)
     content = bytearray(path.read_bytes())
     content[damaged["members"][0]["offset"] + 100] ^= 1
     path.write_bytes(content)
-    assert remove.main([str(out), "--key", gone["key"]]) == 1
+    assert remove.main([str(out), "--key", removed["key"]]) == 1
     assert f"{damaged['key']}.000.jpg is damaged" in capsys.readouterr().err
     with pytest.raises(DatasetError, match="a removal was interrupted"):
         Dataset.open(out)
     assert remove.main([str(out), "--key", damaged["key"]]) == 0 and sound(out)
 
 
-def test_cases_in_the_report_on_the_corpus_do_not_name_him(out: Path) -> None:
+def test_warnings_about_the_source_do_not_name_removed_identities(out: Path) -> None:
     manifest = json.loads((out / DATASET_JSON).read_text())
     cases = ["id90000", "id90000/v/00001", "id900001", "txt/id90000/x.txt: line 3"]
     manifest["hygiene"]["duplicates"] = {"count": 4, "first": cases}
@@ -208,7 +208,7 @@ def test_cases_in_the_report_on_the_corpus_do_not_name_him(out: Path) -> None:
 
 
 def run(out: Path, *options: str) -> int:
-    """The exit status."""
+    """Run the command; returns its exit status."""
     return remove.main([str(out), *options])
 
 
@@ -218,14 +218,14 @@ def with_table(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> 
     pq.write_table(pa.Table.from_pylist(rows, PLAN), path)
 
 
-def test_verify_finds_what_came_back_and_what_does_not_add_up(out: Path, made: Path) -> None:
+def test_verify_reports_restored_clips_and_wrong_counts(out: Path, original: Path) -> None:
     assert remove.main([str(out), "--identity", "id90000"]) == 0
-    shutil.copy(made / INDEX, out / INDEX)
+    shutil.copy(original / INDEX, out / INDEX)
     faults = verify.verify(out, fast=True).faults
     assert any(
         fault.startswith(f"{INDEX}: id90000/") and "was removed on request, but is still listed" in fault for fault in faults
     )
-    shutil.copy(made / "plan/plan-000000.parquet", plan_path(out, 0))
+    shutil.copy(original / "plan/plan-000000.parquet", plan_path(out, 0))
     faults = verify.verify(out, fast=True).faults
     assert "dataset.json: removals record 6 clips, but 0 are marked as removed in the plan" in faults
     assert any(fault.startswith("plan/plan-000000.parquet: id90000/") for fault in faults)

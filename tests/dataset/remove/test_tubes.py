@@ -1,4 +1,4 @@
-"""Removal where a planned clip has become several tubes."""
+"""Removal of clips that were split into several tubes."""
 
 import shutil
 from pathlib import Path
@@ -19,23 +19,23 @@ pytestmark = pytest.mark.usefixtures("quick")
 TUBES = ["--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10", "--tube-max-frames", "40", "--detect-every", "10"]
 
 
-def ask(videos: Path, out: Path) -> list[str]:
+def build_args(videos: Path, out: Path) -> list[str]:
     fast = ["--limit", "2", "--frames", "2", "--size", "64", "--landmarks", "dlib", "--workers", "1", "--quiet"]
     return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *fast, *TUBES]
 
 
 @pytest.fixture(scope="module")
-def made(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tubes") / "data"
     with in_this_process():
-        assert build.main(ask(demo_videos, out)) == 0
+        assert build.main(build_args(demo_videos, out)) == 0
     return out
 
 
 @pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    """Two planned clips of two tubes each, free to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "data"))
+def out(original: Path, tmp_path: Path) -> Path:
+    """Two planned clips of two tubes each; the test may change them."""
+    return Path(shutil.copytree(original, tmp_path / "data"))
 
 
 def keys(out: Path) -> list[str]:
@@ -43,7 +43,7 @@ def keys(out: Path) -> list[str]:
     return found
 
 
-def test_the_key_of_a_planned_clip_takes_all_its_tubes(out: Path, demo_videos: Path) -> None:
+def test_the_key_of_a_planned_clip_removes_all_its_tubes(out: Path, demo_videos: Path) -> None:
     before = keys(out)
     clip = planned_key(before[0])
     tubes = [key for key in before if planned_key(key) == clip]
@@ -51,14 +51,14 @@ def test_the_key_of_a_planned_clip_takes_all_its_tubes(out: Path, demo_videos: P
     assert remove.main([str(out), "--key", clip]) == 0
     assert keys(out) == [key for key in before if key not in tubes]
     rows = pq.read_table(out / REJECTIONS).to_pylist()
-    assert [is_placeholder(row["key"]) for row in rows] == [True], "one for all of them"
+    assert [is_placeholder(row["key"]) for row in rows] == [True], "one placeholder for all tubes"
     (removal,) = Manifest.read(out).removals
     assert (removal.clips, removal.samples) == (1, len(tubes))
     assert verify.verify(out).faults == ()
-    assert build.main(ask(demo_videos, out)) == 0 and keys(out) == [key for key in before if key not in tubes]
+    assert build.main(build_args(demo_videos, out)) == 0 and keys(out) == [key for key in before if key not in tubes]
 
 
-def test_the_key_of_a_tube_takes_that_tube_alone(out: Path, demo_videos: Path, capsys: Any) -> None:
+def test_the_key_of_a_tube_removes_only_that_tube(out: Path, demo_videos: Path, capsys: Any) -> None:
     before = keys(out)
     assert remove.main([str(out), "--key", before[0]]) == 0
     assert keys(out) == before[1:]
@@ -68,19 +68,19 @@ def test_the_key_of_a_tube_takes_that_tube_alone(out: Path, demo_videos: Path, c
     )
     (row,) = pq.read_table(out / REJECTIONS).to_pylist()
     assert (row["key"], row["reason"], row["spans"][0]["uri"]) == (before[0], "removed", "")
-    assert build.main(ask(demo_videos, out)) == 0 and keys(out) == before[1:]
-    # The clip goes with what is left of the tube.
+    assert build.main(build_args(demo_videos, out)) == 0 and keys(out) == before[1:]
+    # Removing the clip also removes the rejection that the tube left.
     assert remove.main([str(out), "--key", planned_key(before[0])]) == 0
     assert verify.verify(out).faults == ()
     assert [row["key"] for row in pq.read_table(out / REJECTIONS).to_pylist() if not is_placeholder(row["key"])] == []
 
 
-def test_a_tube_that_is_not_there_is_told(out: Path, capsys: Any) -> None:
+def test_an_unknown_tube_is_reported(out: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--key", f"{planned_key(keys(out)[0])}@000777"]) == 1
     assert "@000777" in capsys.readouterr().err
 
 
-def test_a_removal_of_a_tube_that_was_stopped_is_finished(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_removal_of_a_tube_is_finished(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(out)
 
     def stopped(*_: object) -> None:

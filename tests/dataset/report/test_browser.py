@@ -44,17 +44,17 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(browser: Any, page_file: Path) -> Iterator[Any]:
     """The page, monitored: no request except for the file, and nothing on the console."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    asked: list[str] = []
-    said: list[str] = []
+    urls: list[str] = []
+    messages: list[str] = []
     page.route("**/*", lambda route: route.continue_() if route.request.url == page_file.as_uri() else route.abort())
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: said.append("a dialog"))
+    page.on("request", lambda request: urls.append(request.url))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append("a dialog"))
     page.goto(page_file.as_uri())
     yield page
-    assert [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
-    assert said == []
+    assert [url for url in urls if not url.startswith("data:")] == [page_file.as_uri()]
+    assert messages == []
     page.close()
 
 
@@ -181,8 +181,8 @@ def test_without_script_only_the_controls_are_missing(browser: Any, page_file: P
 def test_stored_video_plays_with_its_sound_and_moves_the_line(browser: Any, tmp_path: Path) -> None:
     out = reject(make_moving_dataset(tmp_path / "data", 2), [])
     report(out)
-    page, said = browser.new_page(), list[str]()
-    page.on("console", lambda message: said.append(message.text))
+    page, messages = browser.new_page(), list[str]()
+    page.on("console", lambda message: messages.append(message.text))
     page.goto((out / "report.html").as_uri())
     if not page.evaluate("document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.640028,flac\"')"):
         pytest.skip("this Chromium cannot play H.264 with FLAC")
@@ -191,5 +191,5 @@ def test_stored_video_plays_with_its_sound_and_moves_the_line(browser: Any, tmp_
     page.wait_for_function("() => document.querySelector('.wave .now').getAttribute('x1') > 10")
     assert video.evaluate("video => [video.videoWidth, video.error, video.loop]") == [SIZE, None, True]
     assert video.evaluate("video => video.webkitAudioDecodedByteCount") > 0
-    assert said == []
+    assert messages == []
     page.close()

@@ -30,12 +30,12 @@ CLIPS = 500
 def rows() -> list[dict[str, object]]:
     """Clips with all kinds of missing values: no face size, no list of frames, frames without pose, no duration, many faces."""
     random = np.random.default_rng(5)
-    made = []
+    generated = []
     for clip in range(CLIPS):
         frames = int(random.integers(1, 6))
         yaw, pitch = random.normal(0, 40, (2, frames)).astype(np.float32)
         yaw[random.random(frames) < 0.2] = np.nan
-        made.append(
+        generated.append(
             {
                 "key": f"id{clip}/v/{clip}",
                 "split": "train" if clip % 9 else "test",
@@ -49,7 +49,7 @@ def rows() -> list[dict[str, object]]:
                 "frame_pitch_deg": None if clip % 31 == 3 else pitch.tolist(),
             }
         )
-    return made
+    return generated
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +190,8 @@ def test_rejections_are_counted_and_sampled(tmp_path: Path) -> None:
 
 
 def test_everything_except_markup_is_escaped() -> None:
-    made = element("a", "<b>&", Markup("<i>"), title='"<', class_="x", data_n=1.5, hidden=True, id=None)
-    assert made == '<a title="&quot;&lt;" class="x" data-n="1.5" hidden>&lt;b&gt;&amp;<i></a>'
+    generated = element("a", "<b>&", Markup("<i>"), title='"<', class_="x", data_n=1.5, hidden=True, id=None)
+    assert generated == '<a title="&quot;&lt;" class="x" data-n="1.5" hidden>&lt;b&gt;&amp;<i></a>'
 
 
 def test_numbers_are_formatted_for_display() -> None:

@@ -42,8 +42,8 @@ def test_separable_people_and_no_pairs() -> None:
 
 def test_the_page_has_the_section_if_there_are_descriptors(tmp_path: Path) -> None:
     who = np.eye(128, dtype=np.float32)
-    made = make_dataset(tmp_path / "data", 12, identity=lambda clip: clip % 3, embedding=lambda clip: who[clip % 3])
-    out = reject(made, [])
+    dataset = make_dataset(tmp_path / "data", 12, identity=lambda clip: clip % 3, embedding=lambda clip: who[clip % 3])
+    out = reject(dataset, [])
     text = plain(report(out))
     assert "All pairs of 12 random clips. Area under the ROC curve: 1.0000" in text
     assert "Face descriptors are biometric data" in text and "Findings of dataset.people" not in text

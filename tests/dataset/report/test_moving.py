@@ -14,7 +14,7 @@ from reports import plain, reject, report
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.report import samples
 from motionshards.dataset.report.clips import read_clips
-from motionshards.dataset.report.figures import Moving, figures
+from motionshards.dataset.report.figures import VideoTotals, figures
 from motionshards.schemas.layout import INDEX
 
 CLIPS = 6
@@ -23,10 +23,10 @@ CLIPS = 6
 @pytest.fixture(scope="module", params=["video", "both"])
 def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six clips of 40, 45 and 50 frames; every third has no sound."""
-    made = make_moving_dataset(
+    dataset = make_moving_dataset(
         tmp_path_factory.mktemp("report") / request.param, CLIPS, store=request.param, sound=lambda clip: clip % 3
     )
-    return reject(made, [])
+    return reject(dataset, [])
 
 
 def videos_in(page: str) -> list[list[tuple[int, int]]]:
@@ -81,7 +81,7 @@ def test_statistics_of_video_and_sound_match_the_index(out: Path) -> None:
     found = figures(read_clips(out / INDEX))
     seconds = [row["video_frames"] / row["fps"] for row in rows]
     heard = [length for length, row in zip(seconds, rows, strict=True) if row["has_audio"]]
-    assert found.moving == Moving(CLIPS, 270, pytest.approx(sum(seconds)), 4, pytest.approx(sum(heard)))
+    assert found.moving == VideoTotals(CLIPS, 270, pytest.approx(sum(seconds)), 4, pytest.approx(sum(heard)))
     assert found.measures["audio_level_db"].present == 4
     assert found.measures["audio_speech"].present == 0
     page = plain(report(out))

@@ -198,9 +198,9 @@ def test_invalid_arguments_are_one_line_and_status_2(
     tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _ended(str(reject(make_dataset(tmp_path / "data", 2), [])), *options) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("state", ["absent", "unfinished", "no rejections", "bucket"])

@@ -14,7 +14,7 @@ from motionshards.dataset.storage.remote import Remote
 
 @pytest.fixture
 def cache(tmp_path: Path) -> ShardCache:
-    """Room for three shards."""
+    """A cache for three shards."""
     return ShardCache(tmp_path / "cache", 3 * SIZE)
 
 

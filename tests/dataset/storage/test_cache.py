@@ -53,7 +53,9 @@ def test_the_least_recently_used_is_evicted_first(cache: ShardCache) -> None:
     assert names(cache) == {"d", "e"}
 
 
-def test_held_shards_stay_and_exceeding_the_limit_is_counted(cache: ShardCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_held_shards_are_not_evicted_and_exceeding_the_limit_is_counted(
+    cache: ShardCache, caplog: pytest.LogCaptureFixture
+) -> None:
     held = [hold(cache, name) for name in "abc"]
     others = [hold(cache, name) for name in "de"]
     assert [read(one) for one in held] == [content(name) for name in "abc"]
@@ -149,7 +151,7 @@ def test_other_files_of_the_directory_are_left_alone(cache: ShardCache) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd"])
-def test_a_name_is_a_plain_file_name(cache: ShardCache, name: str) -> None:
+def test_only_plain_file_names_are_accepted(cache: ShardCache, name: str) -> None:
     with pytest.raises(ValueError, match="plain"):
         cache.hold(name, SIZE, never)
 
@@ -202,16 +204,16 @@ def test_a_full_disk_evicts_more_and_retries_once(cache: ShardCache) -> None:
 
 
 def test_a_disk_that_stays_full_raises_after_one_retry(cache: ShardCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    sizes = []
 
     def full(_: int, __: int, size: int) -> None:
-        asked.append(size)
+        sizes.append(size)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(ConfigError, match="disk is full"):
         cache.hold("a", SIZE, never)
-    assert asked == [SIZE, SIZE]
+    assert sizes == [SIZE, SIZE]
     assert names(cache) == set()
 
 

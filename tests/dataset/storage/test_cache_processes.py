@@ -1,4 +1,4 @@
-"""Processes on one cache directory: one downloads a shard, held shards stay, the limit holds, and a crash leaves no trace."""
+"""Processes on one cache directory: single downloads, held shards, the size limit, and crashes."""
 
 import multiprocessing
 import os
@@ -14,8 +14,8 @@ from typing import BinaryIO
 from cached_shards import SIZE, content, hold, names, read
 
 from motionshards.dataset.storage.cache import ShardCache
-from motionshards.dataset.storage.cache_files import alone
-from motionshards.dataset.storage.cache_room import PART, SHARD
+from motionshards.dataset.storage.cache_eviction import PART, SHARD
+from motionshards.dataset.storage.cache_files import exclusive_lock
 
 FORK = multiprocessing.get_context("fork")
 
@@ -66,7 +66,7 @@ def _hang(directory: Path, name: str, half_way: "multiprocessing.synchronize.Eve
 
 
 def _killed_half_way(cache: ShardCache, name: str) -> Callable[[], None]:
-    """Start a download that hangs half-way; gives what kills it."""
+    """Start a download that hangs half-way; returns a function that kills it."""
     half_way = FORK.Event()
     process = FORK.Process(target=_hang, args=(cache.directory, name, half_way))
     process.start()
@@ -146,7 +146,7 @@ def _crowd(directory: Path, limit: int, seed: int, turns: int) -> None:
 
 
 def test_many_processes_never_exceed_the_limit_nor_lose_held_shards(cache: ShardCache) -> None:
-    """Seven processes, of which one is killed somewhere on its way; each holds one shard, and there is room for eight."""
+    """Seven processes, one of which is killed at some point; each holds one shard, and the cache has space for eight."""
     limit, most = 8 * SIZE, 0
     turns = [60] * 6 + [1_000_000]
     processes = [FORK.Process(target=_crowd, args=(cache.directory, limit, seed, n)) for seed, n in enumerate(turns)]
@@ -154,7 +154,7 @@ def test_many_processes_never_exceed_the_limit_nor_lose_held_shards(cache: Shard
         process.start()
     victim = processes.pop()
     while any(process.is_alive() for process in processes):
-        with alone(cache.directory / "room"):  # while it is locked nothing is reserved, gets a name or is evicted
+        with exclusive_lock(cache.directory / "room"):  # locks out reservations, renames and evictions
             most = max(most, sum(path.stat().st_size for end in (SHARD, PART) for path in cache.directory.glob(f"*{end}")))
         if most > 4 * SIZE:
             victim.kill()

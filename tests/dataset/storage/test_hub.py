@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face Hub: what is committed is there, and its failures are reported as ours."""
+"""Repositories of the Hugging Face Hub: commits, and translation of errors."""
 
 import sys
 from pathlib import Path
@@ -22,13 +22,13 @@ def test_commits_upload_and_delete_files(hub: Hub, tmp_path: Path) -> None:
         repository.create(private=False)
         assert repository.private() is False and repository.url == f"{hub.url}/datasets/{NAME}"
         repository.commit(files)
-        there = repository.files()
-        assert set(there) == {*files, ".gitattributes"}
-        assert all(there[name].has_content_of(path) for name, path in files.items())
-        assert not there["x/b.tar"].has_content_of(files["x/a1.tar"]), "other size"
+        on_hub = repository.files()
+        assert set(on_hub) == {*files, ".gitattributes"}
+        assert all(on_hub[name].has_content_of(path) for name, path in files.items())
+        assert not on_hub["x/b.tar"].has_content_of(files["x/a1.tar"]), "different size"
         files["x/b.tar"].write_bytes(files["x/b.tar"].read_bytes()[::-1])
         files["a.json"].write_bytes(files["a.json"].read_bytes()[::-1])
-        assert not there["a.json"].has_content_of(files["a.json"]) and not there["x/b.tar"].has_content_of(files["x/b.tar"])
+        assert not on_hub["a.json"].has_content_of(files["a.json"]) and not on_hub["x/b.tar"].has_content_of(files["x/b.tar"])
         repository.commit({"a.json": files["a.json"]}, ["x/a[1].tar"])
         assert set(repository.files()) == {*files, ".gitattributes"} - {"x/a[1].tar"}
         repository.commit({}, ["x/b.tar"])

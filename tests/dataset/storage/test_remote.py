@@ -1,4 +1,4 @@
-"""Reads from a web server: the correct bytes, whatever the server does, or Unreadable with the right reason."""
+"""Reads from a web server: the correct bytes, or Unreadable with the right reason."""
 
 import io
 import multiprocessing
@@ -30,11 +30,11 @@ def test_ranges_and_whole_files_are_those_of_the_server(server: FileServer, remo
         assert remote.read("train/a.tar", start, stop) == FILE[start:stop]
     assert remote.read_all("dataset.json") == SMALL
     assert fetched(remote) == FILE
-    assert len({asked.port for asked in server.asked}) == 1, "each request opened a connection"
-    assert len(server.asked) == 6, "empty ranges need no request"
+    assert len({request.port for request in server.requests}) == 1, "each request opened a connection"
+    assert len(server.requests) == 6, "empty ranges need no request"
 
 
-def test_redirections_are_followed_and_keep_the_range(server: FileServer, remote: Remote) -> None:
+def test_redirects_are_followed_and_keep_the_range(server: FileServer, remote: Remote) -> None:
     server.files["/elsewhere"] = FILE
     server.script = [Step(status=302, headers={"Location": f"{server.url}/elsewhere"})]
     assert remote.read("train/a.tar", 5, 50) == FILE[5:50]
@@ -54,9 +54,9 @@ def test_credentials_are_sent_and_never_shown(server: FileServer, caplog: pytest
     root = server.url.replace("//", "//ann:pa%20ss@") + "/data?sig=hidden#part"
     remote = Remote(root, QUICK, {"headers": {"X-Token": "covert"}})
     assert remote.read_all("dataset.json") == SMALL
-    (asked,) = server.asked
-    assert (asked.target, asked.headers["X-Token"]) == ("/data/dataset.json?sig=hidden", "covert")
-    assert asked.headers["Authorization"] == "Basic YW5uOnBhIHNz"
+    (request,) = server.requests
+    assert (request.target, request.headers["X-Token"]) == ("/data/dataset.json?sig=hidden", "covert")
+    assert request.headers["Authorization"] == "Basic YW5uOnBhIHNz"
     server.always = Step(status=500)
     with pytest.raises(Unreadable) as caught:
         remote.read_all("dataset.json")
@@ -67,7 +67,7 @@ def test_credentials_are_sent_and_never_shown(server: FileServer, caplog: pytest
     ]
 
 
-def test_an_address_is_shown_without_secrets() -> None:
+def test_urls_are_shown_without_secrets() -> None:
     assert shown("https://me:pw@host:8443/a/b@c?x=1#y") == "https://host:8443/a/b@c"
     assert shown("s3://key:secret@bucket/a") == "s3://bucket/a"
 
@@ -99,7 +99,7 @@ def _reads(remote: Remote, into: "multiprocessing.Queue[bool]") -> None:
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
 def test_a_remote_works_in_other_processes(server: FileServer, remote: Remote, how: Literal["fork", "spawn"]) -> None:
-    """Even if it is forked while threads of the parent are reading."""
+    """Also after a fork while threads of the parent are reading."""
     context, stop = multiprocessing.get_context(how), threading.Event()
 
     def read_on() -> None:
@@ -131,7 +131,7 @@ def test_a_fork_does_not_use_connections_of_its_parent(server: FileServer, remot
     assert answers.get(timeout=20)
     child.join()
     remote.read("train/a.tar", 0, 5)
-    ports = [asked.port for asked in server.asked]
+    ports = [request.port for request in server.requests]
     assert ports[0] == ports[2] != ports[1]
 
 
@@ -141,7 +141,7 @@ def test_a_remote_survives_pickle(remote: Remote) -> None:
     assert (error.reason, error.detail, str(error)) == ("missing", "x", "missing: x")
 
 
-def test_waiting_leaves_the_global_random_state_alone(server: FileServer, remote: Remote) -> None:
+def test_waiting_does_not_change_the_global_random_state(server: FileServer, remote: Remote) -> None:
     state = random.getstate()
     server.script = [Step(status=500)]
     remote.read("train/a.tar", 0, 5)
@@ -154,8 +154,8 @@ def test_pauses_double_up_to_a_limit_with_jitter() -> None:
         pauses = {retry.wait_s(failures) for _ in range(50)}
         assert len(pauses) > 1 or failures == 9
         assert most / 2 <= min(pauses) <= max(pauses) <= most
-    assert retry.wait_s(1, asked_s=5) == 5
-    assert retry.wait_s(1, asked_s=500) == 6
+    assert retry.wait_s(1, requested_s=5) == 5
+    assert retry.wait_s(1, requested_s=500) == 6
     for wrong in ({"attempts": 0}, {"stall_s": 0.0}, {"first_wait_s": -1.0}):
         with pytest.raises(ConfigError):
             Retry(**wrong)
@@ -168,4 +168,4 @@ def test_an_error_of_the_target_file_is_not_a_network_failure(server: FileServer
 
     with pytest.raises(OSError, match="No space"):
         remote.fetch("train/a.tar", Full(), len(FILE))
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1

@@ -1,4 +1,4 @@
-"""Servers that break off, stall, refuse or send something else: the right bytes, or Unreadable with the right reason."""
+"""Servers that disconnect, stall, refuse or send other data: the right bytes, or Unreadable with the right reason."""
 
 import gzip
 import io
@@ -15,7 +15,7 @@ from motionshards.dataset.storage.unreadable import Unreadable
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-def test_a_broken_download_of_a_shard_resumes_at_its_last_byte(server: FileServer, remote: Remote, end: str) -> None:
+def test_a_broken_download_of_a_shard_resumes_at_the_last_byte(server: FileServer, remote: Remote, end: str) -> None:
     server.script = [Step(cut=1_000_000, end=end), Step(cut=700_001, end=end)]
     assert fetched(remote) == FILE
     assert server.ranges() == [f"bytes={at}-{len(FILE) - 1}" for at in (0, 1_000_000, 1_700_001)]
@@ -29,7 +29,7 @@ def test_broken_reads_of_small_files_and_ranges_resume(server: FileServer, remot
     assert server.ranges() == [None, "bytes=1234-", "bytes=100-199", "bytes=140-199"]
 
 
-def test_a_stalled_connection_is_a_failure_and_a_slow_one_is_not(server: FileServer, remote: Remote) -> None:
+def test_a_stalled_connection_fails_and_a_slow_one_does_not(server: FileServer, remote: Remote) -> None:
     server.script = [Step(cut=500_000, end="stall")]
     started = time.monotonic()
     assert fetched(remote) == FILE
@@ -37,8 +37,8 @@ def test_a_stalled_connection_is_a_failure_and_a_slow_one_is_not(server: FileSer
     assert server.ranges()[1] == f"bytes=500000-{len(FILE) - 1}"
 
 
-def test_a_transfer_may_take_longer_than_any_time_out() -> None:
-    """A body that comes in drops, each well before the stall, and take thrice as long as the stall."""
+def test_a_transfer_may_take_longer_than_the_stall_timeout() -> None:
+    """A body sent in small pieces, with pauses shorter than the stall timeout and three times as long in total."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip() -> None:
@@ -62,7 +62,7 @@ def test_a_transfer_may_take_longer_than_any_time_out() -> None:
 def test_temporary_failures_are_retried(server: FileServer, remote: Remote, status: int) -> None:
     server.script = [Step(status=status), Step(status=status)]
     assert remote.read("train/a.tar", 10, 20) == FILE[10:20]
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("status", [404, 410, 403, 401])
@@ -70,7 +70,7 @@ def test_missing_files_are_not_retried(server: FileServer, remote: Remote, statu
     server.always = Step(status=status)
     with pytest.raises(Unreadable, match=f"train/a.tar: {status} ") as caught:
         remote.read("train/a.tar", 0, 10)
-    assert (caught.value.reason, len(server.asked)) == ("missing", 1)
+    assert (caught.value.reason, len(server.requests)) == ("missing", 1)
 
 
 def test_retry_after_is_honored_and_bounded(server: FileServer) -> None:
@@ -96,10 +96,10 @@ def test_a_permanent_failure_is_raised_after_all_attempts(server: FileServer, st
     with pytest.raises(Unreadable, match="gave up after 3 attempts") as caught:
         remote.read("train/a.tar", 0, 10_000)
     assert caught.value.reason == reason
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
-def test_a_server_that_is_gone_is_unreachable() -> None:
+def test_a_stopped_server_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(Unreadable, match="no connection") as caught:
@@ -108,14 +108,14 @@ def test_a_server_that_is_gone_is_unreachable() -> None:
 
 
 def test_progress_resets_the_count_of_attempts(server: FileServer, remote: Remote) -> None:
-    """Ten breaks with a megabyte of progress for each few are no reason to give up after four; without progress they are."""
+    """With four attempts, ten disconnections are tolerated only if there is a megabyte of progress between them."""
     server.script = [Step(cut=300_000) for _ in range(10)]
     with pytest.raises(Unreadable):
         Remote(f"{server.url}/data", Retry(attempts=3, first_wait_s=0.001)).fetch("train/a.tar", io.BytesIO(), len(FILE))
     server.script = [Step(cut=600_000) for _ in range(4)]
-    server.asked.clear()
+    server.requests.clear()
     assert fetched(Remote(f"{server.url}/data", Retry(attempts=3, first_wait_s=0.001))) == FILE
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
 
 
 def test_a_file_shorter_than_expected_is_truncated(server: FileServer, remote: Remote) -> None:
@@ -125,7 +125,7 @@ def test_a_file_shorter_than_expected_is_truncated(server: FileServer, remote: R
         assert caught.value.reason == "truncated"
 
 
-def test_a_length_that_is_too_small_does_not_cut_the_file(server: FileServer, remote: Remote) -> None:
+def test_a_too_small_content_length_does_not_truncate_the_file(server: FileServer, remote: Remote) -> None:
     server.script = [Step(length=1_000_000, cut=1_000_000)]
     assert fetched(remote) == FILE
 
@@ -137,7 +137,7 @@ def test_a_body_without_length_is_read_to_its_end(server: FileServer, remote: Re
     assert fetched(remote) == FILE
 
 
-def test_a_server_that_ignores_ranges_gives_the_right_bytes(
+def test_servers_that_ignore_ranges_return_the_right_bytes(
     server: FileServer, remote: Remote, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.always = Step(whole=True)
@@ -151,17 +151,17 @@ def test_a_server_that_ignores_ranges_gives_the_right_bytes(
     assert caught.value.reason == "truncated"
 
 
-def test_a_response_longer_than_the_range_is_cut(server: FileServer, remote: Remote) -> None:
+def test_a_response_longer_than_the_range_is_truncated(server: FileServer, remote: Remote) -> None:
     server.always = Step(more=500)
     assert remote.read("train/a.tar", 100, 200) == FILE[100:200]
 
 
 def test_a_content_encoding_does_not_change_the_bytes(server: FileServer, remote: Remote) -> None:
-    """Nobody asked for it, but objects that were uploaded compressed are sent so."""
+    """Objects that were uploaded compressed are sent compressed, even if not requested."""
     server.always = Step(body=gzip.compress(FILE, 1), headers={"Content-Encoding": "gzip"})
     assert remote.read("train/a.tar", 1_000_000, 1_040_000) == FILE[1_000_000:1_040_000]
     assert remote.read_all("train/a.tar") == FILE
     assert fetched(remote) == FILE
-    server.always = Step(headers={"Content-Encoding": "aws-chunked"})  # a label that some stores keep from an upload
+    server.always = Step(headers={"Content-Encoding": "aws-chunked"})  # a label that some stores keep from the upload
     assert fetched(remote) == FILE
-    assert {asked.headers["Accept-Encoding"] for asked in server.asked} == {"identity"}
+    assert {request.headers["Accept-Encoding"] for request in server.requests} == {"identity"}

@@ -1,4 +1,4 @@
-"""Bytes from S3, by an implementation of its API on this machine and by a server that misbehaves, and from what fsspec knows."""
+"""Reads from S3 (a local implementation of its API, and a misbehaving server), and from other stores through fsspec."""
 
 import importlib
 import io
@@ -23,7 +23,7 @@ KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "covert", "regi
 
 @pytest.fixture(autouse=True)
 def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials, profiles and endpoints of whoever runs the tests are not theirs."""
+    """Remove credentials, profiles and endpoints of the user who runs the tests."""
     for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -33,7 +33,7 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    """The endpoint of an S3 with one bucket."""
+    """The endpoint of a local S3 with one bucket."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
@@ -88,7 +88,7 @@ def test_missing_or_short_objects_are_reported(moto: str) -> None:
 def test_a_public_bucket_is_read_without_credentials(server: FileServer) -> None:
     remote = Remote("s3://shards/voices", QUICK, {"endpoint_url": server.url, "anon": True, "region_name": "us-east-1"})
     assert remote.read("train/a.tar", 5, 9) == FILE[5:9]
-    assert "Authorization" not in server.asked[0].headers
+    assert "Authorization" not in server.requests[0].headers
     with pytest.raises(ConfigError, match="credentials"):
         Remote("s3://shards", QUICK, {"endpoint_url": server.url}).read("train/a.tar", 5, 9)
     with pytest.raises(ConfigError):
@@ -96,11 +96,11 @@ def test_a_public_bucket_is_read_without_credentials(server: FileServer) -> None
 
 
 def test_one_call_is_one_request(server: FileServer) -> None:
-    """No tries of botocore hide behind ours."""
+    """botocore does not retry."""
     server.always = Step(status=503)
     with pytest.raises(Unreadable, match=r"503.*gave up after 3 attempts") as caught:
         s3(server.url).read("train/a.tar", 0, 10)
-    assert (caught.value.reason, len(server.asked)) == ("unreachable", 3)
+    assert (caught.value.reason, len(server.requests)) == ("unreachable", 3)
     assert "covert" not in str(caught.value)
 
 
@@ -136,7 +136,7 @@ def test_failures_of_a_store_have_reasons(server: FileServer, step: Step, reason
 
 @pytest.fixture
 def memory() -> Iterator[Any]:
-    """fsspec's file system in memory, with the same file."""
+    """fsspec's in-memory file system, with the same file."""
     files = importlib.import_module("fsspec").filesystem("memory")
     files.pipe("/voices/train/a.tar", FILE)
     yield files

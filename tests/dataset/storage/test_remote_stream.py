@@ -1,4 +1,4 @@
-"""Training from a URL: the same batches as from a disk, whatever the server does on the way."""
+"""Training from a URL: the same batches as from disk, despite failures of the server."""
 
 import importlib
 import logging
@@ -39,17 +39,17 @@ def remote(server: FileServer, cache: Path, **options: Any) -> ClipStream:
     )
 
 
-def shards_asked(server: FileServer) -> list[str]:
-    return [asked.target for asked in server.asked if asked.target.endswith(".tar")]
+def requested_shards(server: FileServer) -> list[str]:
+    return [request.target for request in server.requests if request.target.endswith(".tar")]
 
 
 @pytest.mark.parametrize("fetch", ["shards", "members"])
-def test_a_url_gives_the_batches_of_the_disk(data: Path, server: FileServer, tmp_path: Path, fetch: str) -> None:
+def test_a_url_yields_the_batches_of_the_disk(data: Path, server: FileServer, tmp_path: Path, fetch: str) -> None:
     with make_loader(remote(server, tmp_path, fetch=fetch), processes=2) as loader, make_loader(local(data)) as other:
         for _ in range(2):
             assert seen(loader) == seen(other)
-    asked = shards_asked(server)
-    assert len(asked) == 6 if fetch == "shards" else len(asked) >= 60 * 3
+    requested = requested_shards(server)
+    assert len(requested) == 6 if fetch == "shards" else len(requested) >= 60 * 3
     assert bool(list(tmp_path.iterdir())) == (fetch == "shards")
 
 
@@ -59,12 +59,12 @@ def test_cached_shards_are_not_downloaded_again_by_other_ranks_and_runs(data: Pa
         with make_loader(remote(server, tmp_path, world=World(rank, 2))) as loader:
             halves.append(list(loader))
     assert interleaved(halves) == seen(local(data))
-    assert len(shards_asked(server)) == 6
+    assert len(requested_shards(server)) == 6
     assert seen(ordinary(remote(server, tmp_path), 2)) == seen(local(data))
-    assert len(shards_asked(server)) == 6
+    assert len(requested_shards(server)) == 6
 
 
-def test_a_cache_smaller_than_the_dataset_holds_the_needed_shards(data: Path, server: FileServer, tmp_path: Path) -> None:
+def test_a_cache_smaller_than_the_dataset_keeps_the_needed_shards(data: Path, server: FileServer, tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in data.glob("train/*.tar")]
     limit = 3 * max(sizes)
     stream = remote(server, tmp_path, cache_bytes=limit, window=1)
@@ -72,7 +72,7 @@ def test_a_cache_smaller_than_the_dataset_holds_the_needed_shards(data: Path, se
         for epoch in range(2):
             assert seen(loader) == seen(_at(local(data, window=1), epoch))
             assert sum(path.stat().st_size for path in tmp_path.iterdir() if path.name.endswith(".shard")) <= limit
-    assert len(shards_asked(server)) > 6
+    assert len(requested_shards(server)) > 6
     assert not stream.faults.counts
 
 
@@ -114,7 +114,7 @@ def test_clips_of_an_unavailable_shard_are_substituted(
     assert len(changed) == 10 and set(stream.faults.counts) == {"missing"}
     assert SHARD in caplog.text
     with make_loader(remote(server, tmp_path / "b"), threads=1, processes=2) as loader:
-        assert seen(loader) == found, "the same stand-ins every time"
+        assert seen(loader) == found, "the same substitutes each time"
     with make_loader(remote(server, tmp_path / "c", on_error="raise")) as loader, pytest.raises(DatasetError, match="missing"):
         list(loader)
 
@@ -125,7 +125,7 @@ def test_an_unavailable_shard_is_not_retried_for_each_clip(server: FileServer, t
     stream = remote(server, tmp_path)
     with make_loader(stream, processes=1) as loader, pytest.raises(DatasetError, match="unreachable"):
         next(iter(loader))
-    assert 6 <= len(shards_asked(server)) <= 6 * QUICK.attempts
+    assert 6 <= len(requested_shards(server)) <= 6 * QUICK.attempts
 
 
 def test_a_shard_with_wrong_bytes_is_rejected(data: Path, server: FileServer, tmp_path: Path) -> None:

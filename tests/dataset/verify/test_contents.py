@@ -1,4 +1,4 @@
-"""Damage inside members of a shard whose hashes are right: only decoding finds it."""
+"""Damage inside members of a shard with correct hashes: only decoding detects it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from motionshards.schemas.layout import LANDMARK_SCORES, LANDMARKS, META
 
 
 def jpeg(height: int, colors: str = "RGB") -> bytes:
-    """A black frame that is not as high, or not as colorful, as it should be."""
+    """A black frame of another height or color space."""
     channels, sampling = {"RGB": (3, "444"), "GRAY": (1, "Gray")}[colors]
     black = np.zeros((height, SIZE, channels), np.uint8)
     return bytes(simplejpeg.encode_jpeg(black, colorspace=colors, colorsubsampling=sampling))
@@ -27,7 +27,7 @@ def with_nan(points: Any) -> Any:
 
 OTHER = "meta.json: the index has different values of"
 
-# Damage inside members, with all hashes made right again: only decoding finds it.
+# Damage inside members, with all hashes updated: only decoding detects it.
 CONTENTS = [
     (lambda files: files.update({"005.jpg": b"\xff\xd8 no image"}), "005.jpg: cannot be read"),
     (lambda files: files.update({"005.jpg": files["005.jpg"][:2000]}), "005.jpg: cannot be read"),
@@ -54,7 +54,7 @@ CONTENTS = [
 
 
 @pytest.mark.parametrize(("change", "expected"), CONTENTS, ids=lambda part: part if isinstance(part, str) else "")
-def test_content_that_only_decoding_shows(
+def test_damage_that_only_decoding_detects(
     copy: Path,
     change: Callable[[Files], None],
     expected: str,
@@ -68,7 +68,7 @@ def test_content_that_only_decoding_shows(
     assert [line for line in lines if line.startswith(place + expected)] == lines[:-1]
 
 
-def test_members_that_are_no_sample_are_found_without_decoding(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_members_are_detected_without_decoding(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rewrite(copy, lambda files: files.pop(LANDMARKS) and None)
     status, lines = run(copy, capsys, "--fast")
     assert status == 1
@@ -81,10 +81,10 @@ def test_a_rewritten_but_unchanged_shard_passes(copy: Path, capsys: pytest.Captu
 
 
 def test_frames_without_a_face_have_no_points(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def lose_face(files: Files) -> None:
+    def remove_face(files: Files) -> None:
         edit_meta(lambda meta: meta["boxes_px"].__setitem__(6, [None] * 4))(files)
         edit_array(LANDMARKS, lambda points: np.where(np.arange(9)[:, None, None] == 6, np.float32(np.nan), points))(files)
 
-    rewrite(copy, lose_face)
+    rewrite(copy, remove_face)
     status, lines = run(copy, capsys)
-    assert status == 1 and len(lines) == 2 and f"{OTHER} face_share" in lines[0]  # and nothing about landmarks
+    assert status == 1 and len(lines) == 2 and f"{OTHER} face_share" in lines[0]  # and no fault about landmarks

@@ -14,7 +14,7 @@ from motionshards.pipeline.planning import plan
 from motionshards.schemas.layout import CROISSANT, DATASET_JSON, INDEX, REJECTIONS, plan_path
 from motionshards.schemas.manifest import Manifest
 
-# Damage to files: (name, what is done to the dataset, the place and the words of a line that must be printed).
+# Damage to files: (name, function that damages a dataset, place and words of a line that must be printed).
 
 
 def flip_in_jpeg(out: Path) -> str:
@@ -97,7 +97,7 @@ def change_index_value(out: Path) -> str:
     return f"{INDEX}: {pq.read_table(out / INDEX)['key'][1]}: members differs from"
 
 
-def strange_shard_in_index(out: Path) -> str:
+def unknown_shard_in_index(out: Path) -> str:
     def change(rows: pa.Table) -> pa.Table:
         strange = rows.slice(0, 1).set_column(rows.schema.get_field_index("shard"), "shard", pa.array(["elsewhere"]))
         return pa.concat_tables([rows, strange])
@@ -191,7 +191,7 @@ def no_plan(out: Path) -> str:
 
 
 def stray(name: str) -> Callable[[Path], str]:
-    """A file that no build wrote there."""
+    """Add a file that no build writes."""
 
     def add(out: Path) -> str:
         (out / name).parent.mkdir(exist_ok=True)
@@ -221,7 +221,7 @@ def croissant_of_something_else(out: Path) -> str:
 DAMAGES = [
     flip_in_jpeg, flip_in_header, truncate_tar, empty_tar, swap_tars, delete_tar,
     delete_marker, corrupt_marker, swap_markers,
-    drop_index_row, repeat_index_row, change_index_value, strange_shard_in_index, corrupt_index, delete_index,
+    drop_index_row, repeat_index_row, change_index_value, unknown_shard_in_index, corrupt_index, delete_index,
     drop_rejection, wrong_count, lost_count, wrong_reason, unlisted_shard, path_as_shard,
     missing_manifest, corrupt_manifest, deep_manifest, unfinished,
     planned_more, planned_later, corrupt_plan, no_plan, stale_croissant, corrupt_croissant, croissant_of_something_else,
@@ -231,7 +231,7 @@ DAMAGES = [
 
 @pytest.mark.parametrize("fast", [[], ["--fast"]], ids=["full", "fast"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__qualname__)
-def test_damage_is_told_with_its_place(
+def test_damage_is_reported_with_its_place(
     copy: Path,
     damage: Callable[[Path], str],
     fast: list[str],

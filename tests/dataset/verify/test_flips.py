@@ -17,7 +17,7 @@ from motionshards.schemas.manifest import Manifest
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of three small clips; what is flipped in it is flipped back."""
+    """A dataset of three small clips; tests restore flipped bits."""
     out = unpack_format1(tmp_path_factory.mktemp("flips") / "data")
     upgraded(out, Manifest.read(out), lambda text: None)
     shutil.rmtree(out / ".work")
@@ -25,10 +25,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def flips(path: Path, count: int) -> Iterator[tuple[int, bytes]]:
-    """`count` times the content of a file with one flipped bit, and which bit."""
-    whole, dice = path.read_bytes(), random.Random(path.name)
-    for bit in sorted(dice.sample(range(len(whole) * 8), count)):
-        damaged = bytearray(whole)
+    """Yield `count` copies of a file's content with one flipped bit each, and the number of the bit."""
+    intact, dice = path.read_bytes(), random.Random(path.name)
+    for bit in sorted(dice.sample(range(len(intact) * 8), count)):
+        damaged = bytearray(intact)
         damaged[bit // 8] ^= 1 << bit % 8
         yield bit, bytes(damaged)
 
@@ -45,7 +45,7 @@ def reads_the_same(path: Path, damaged: bytes) -> bool:
 def test_every_flip_is_reported(sound: Path, count: int) -> None:
     tried, unseen = 0, []
     for path in sorted(path for path in sound.rglob("*") if path.is_file()):
-        whole = path.read_bytes()
+        intact = path.read_bytes()
         for bit, damaged in flips(path, count):
             same = reads_the_same(path, damaged)
             path.write_bytes(damaged)
@@ -54,6 +54,6 @@ def test_every_flip_is_reported(sound: Path, count: int) -> None:
             assert path.name != CARD or (report.faults == () and report.warnings[0].startswith(f"{CARD}: sha256 is"))
             if not (report.faults or same or path.name == CARD):
                 unseen.append((path.relative_to(sound), bit))
-        path.write_bytes(whole)
+        path.write_bytes(intact)
     assert tried == 12 * count and unseen == []
     assert verify.verify(sound).faults == ()

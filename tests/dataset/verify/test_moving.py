@@ -1,4 +1,4 @@
-"""Damage of stored video and sound in a dataset whose hashes are right: each kind is reported, and nothing else is."""
+"""Damaged video and sound in datasets with correct hashes: each kind of damage is reported, and nothing else."""
 
 import random
 import shutil
@@ -37,7 +37,7 @@ def samples(clean: dict[str, Path]) -> dict[str, Sample]:
 
 
 @pytest.mark.parametrize("store", ["video", "both"])
-def test_a_clean_dataset_passes_and_is_counted(tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_undamaged_dataset_passes_and_is_counted(tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     kinds: dict[str, Any] = {"spans": 2, "fps": Fraction(30_000, 1001), "sound": lambda clip: clip % 2}
     out = make_moving_dataset(tmp_path / "data", 5, store=store, **kinds)
     frames = {"video": 44, "both": 25}[store]
@@ -62,7 +62,7 @@ def x264(params: str) -> dict[str, str]:
 
 
 def keys(old: bytes, new: bytes) -> Change:
-    """A change of the list of key frames of an mp4, whose numbers begin at 1."""
+    """A change of an MP4's list of keyframes, which are numbered from 1."""
 
     def change(mp4: bytes) -> bytes:
         place = mp4.index(b"stss") + 12
@@ -72,7 +72,7 @@ def keys(old: bytes, new: bytes) -> Change:
 
 
 def rows(change: Callable[[Any], Any]) -> Change:
-    """A change in place of frames.npy."""
+    """An in-place change of frames.npy."""
 
     def copied(frames: Any) -> Any:
         change(frames)
@@ -82,7 +82,7 @@ def rows(change: Callable[[Any], Any]) -> Change:
 
 
 def described(change: Callable[[Any], Any]) -> Change:
-    """A change of what meta.json says of the measured frames."""
+    """A change of the measured frames' description in meta.json."""
     return edit_meta(lambda meta: change(meta["mp4"] if "pts_s" in meta["mp4"] else meta))
 
 
@@ -90,19 +90,19 @@ def of_video(**values: Any) -> Change:
     return edit_meta(lambda meta: meta["mp4"].update(values))
 
 
-def lose_point(points: Any) -> Any:
+def remove_point(points: Any) -> Any:
     points[3, 30, 1] = 65535
     return points
 
 
 def moved_by_one() -> list[np.ndarray]:
-    """Frames of which those with stills, 8, 16, …, are close to these, and the ones before are closer."""
+    """Frames in which those with stills, 8, 16, …, resemble the stills, but their predecessors resemble them more."""
     noise = np.random.default_rng(0).normal(0, 8, IMAGES[0].shape)
     images = [np.clip(one + noise, 0, 255).astype(np.uint8) if number % 8 == 0 else one for number, one in enumerate(IMAGES)]
     return [IMAGES[number + 1] if number % 8 == 7 else one for number, one in enumerate(images[:-1])] + [images[-1]]
 
 
-# Of datasets without and with stills.
+# For datasets without and with stills.
 BOTH = [
     (video(IMAGES[:-1]), "mp4: cannot be read: it has 39 frames, must have 40"),
     (video([*IMAGES, IMAGES[0]]), "mp4: cannot be read: it has more than 40 frames"),
@@ -123,12 +123,12 @@ BOTH = [
     (edit_array(VIDEO_FRAMES, lambda frames: frames[:-1]), "frames.npy: has 39 rows for 40 frames"),
     (rows(lambda frames: frames.__setitem__((7, 1), 7.5)), "frames.npy: has numbers that are not spans, frames or times"),
     (rows(lambda frames: frames.__setitem__((7, 2), np.nan)), "frames.npy: has numbers that are not"),
-    (rows(lambda frames: frames.__setitem__((39, 0), 1)), "frames.npy: its frames are not in the order of the spans"),
-    (rows(lambda frames: frames.__setitem__(7, frames[5])), "frames.npy: its frames are not in the order of the spans"),
-    (rows(lambda frames: frames.__setitem__((7, 1), 6)), "frames.npy: its frames are not in the order of the spans"),
+    (rows(lambda frames: frames.__setitem__((39, 0), 1)), "frames.npy: its frames are not sorted by span"),
+    (rows(lambda frames: frames.__setitem__(7, frames[5])), "frames.npy: its frames are not sorted by span"),
+    (rows(lambda frames: frames.__setitem__((7, 1), 6)), "frames.npy: its frames are not sorted by span"),
     (rows(lambda frames: frames.__setitem__([8, 9], frames[7])), "frames.npy: frame "),
     (described(lambda meta: meta["frame_index"].__setitem__(1, 6)), "frames.npy: meta.json describes different frames"),
-    (edit_array(POINTS, lose_point), "points.npy: row 3 has a face, but missing points"),
+    (edit_array(POINTS, remove_point), "points.npy: row 3 has a face, but missing points"),
     (described(lambda meta: meta["boxes_px"].__setitem__(2, [None] * 4)), "points.npy: row 2 has points, but no face"),
     (edit_array(POINTS, lambda points: points[:, :67]), "points.npy: is not an npy file of uint16 [N,68,2]"),
     (edit_array(POINT_SCORES, lambda scores: scores[:-1]), "point_scores.npy: has 7 rows for 8 frames"),
@@ -236,7 +236,7 @@ def test_damage_is_reported_with_its_place(clean: dict[str, Path], tmp_path: Pat
 
 
 def test_hostile_video_and_sound_end_in_faults_or_nothing(samples: dict[str, Sample]) -> None:
-    """Flipped bits, many of them in headers, never raise; decoders that they kill are replaced."""
+    """Flipped bits, many of them in headers, never raise exceptions; killed decoders are replaced."""
     dice, (members, row, config) = random.Random(0), samples["video"]
     for number in range(30):
         suffix = (VIDEO, SOUND)[number % 2]

@@ -1,4 +1,4 @@
-"""Damage of the smaller sizes of a dataset whose hashes are right: each kind is reported, and nothing else is."""
+"""Damaged smaller sizes in datasets with correct hashes: each kind of damage is reported, and nothing else."""
 
 import shutil
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def samples(clean: dict[str, Path]) -> dict[str, Sample]:
 
 
 @pytest.mark.parametrize("store", ["video", "both"])
-def test_a_clean_dataset_passes(clean: dict[str, Path], store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_undamaged_dataset_passes(clean: dict[str, Path], store: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, (message,) = run(clean[store], capsys, "--workers", "1")
     assert status == 0 and message.endswith(": ok")
 

@@ -1,4 +1,4 @@
-"""The command: an undamaged dataset passes, the report counts what was checked, and no damage ends in an exception."""
+"""The command: undamaged datasets pass, the report counts what was checked, and damage never raises exceptions."""
 
 import json
 import random
@@ -21,7 +21,7 @@ from motionshards.schemas.layout import REJECTIONS
 from motionshards.schemas.manifest import Manifest
 
 
-def test_a_clean_data_set_passes(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_undamaged_dataset_passes(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options in ([], ["--fast"], ["--workers", "1"]):
         assert run(built, capsys, *options) == (0, [f"{len(Manifest.read(built).shards)} shards, 8 clips, 72 frames: ok"])
 
@@ -40,7 +40,7 @@ def test_the_report_counts_what_was_checked(built: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["no/such/dir"], [__file__], [], [".", "--workers", "0"], [".", "--nonsense"]])
-def test_unusable_arguments_end_with_2_and_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_exit_with_2_and_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert verify.main(arguments) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
@@ -57,7 +57,7 @@ def test_it_runs_as_a_command(built: Path) -> None:
     assert done.stderr == ""
 
 
-def test_names_of_a_foreign_tar_cannot_break_the_lines(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_names_of_tar_members_are_escaped(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tar_of(copy).unlink()
     with ShardWriter(tar_of(copy)) as writer:
         writer.add("a\nb\x1b[31m", {"000.jpg": b""})
@@ -86,16 +86,16 @@ def test_a_clip_that_was_planned_again_counts_once(
         assert run(copy, capsys)[0] == 0
 
 
-def test_no_flipped_byte_anywhere_ends_in_an_exception(copy: Path) -> None:
+def test_flipped_bytes_never_raise_exceptions(copy: Path) -> None:
     dice = random.Random(0)
     for path in sorted(path for path in copy.rglob("*") if path.suffix in (".tar", ".parquet", ".json")):
-        whole = path.read_bytes()
+        intact = path.read_bytes()
         for _ in range(4):
-            damaged = bytearray(whole)
+            damaged = bytearray(intact)
             for _ in range(dice.choice((1, 8))):
                 damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
             path.write_bytes(damaged)
             report = verify.verify(copy, fast=True, workers=1)
             assert report.faults or path.suffix != ".tar"
-        path.write_bytes(whole)
+        path.write_bytes(intact)
     assert verify.verify(copy).faults == ()

@@ -1,4 +1,4 @@
-"""Windows of stored video: frames at a constant rate by exact arithmetic, and the sound of the same time."""
+"""Windows of stored video: frames at a constant rate, by exact arithmetic, with the sound of the same time."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -34,7 +34,7 @@ def rows(moving: Path) -> pa.Table:
 
 
 def catalog_of(rows: pa.Table, rate: Fraction = Fraction(25), frames: int | None = None, hz: int = HZ) -> Catalog:
-    """The clips as if they had this rate, length and sample rate of their sound."""
+    """The clips with another frame rate, length and sample rate."""
     catalog = read_catalog([rows], None, Kind("video", SIZE, every=5))
     changed = {"rate": np.tile([rate.numerator, rate.denominator], (12, 1)), "audio_hz": np.full(12, hz)}
     if frames is not None:
@@ -44,7 +44,7 @@ def catalog_of(rows: pa.Table, rate: Fraction = Fraction(25), frames: int | None
 
 
 def nearest(number: int, rate: Fraction, fps: Fraction) -> int:
-    """The stored frame whose time is nearest to that of frame `number`; of two the earlier."""
+    """The stored frame nearest in time to frame `number`, the earlier of two."""
     time = number / fps
     around = int(time * rate)
     return min((around, around + 1), key=lambda frame: (abs(frame / rate - time), frame))
@@ -52,7 +52,7 @@ def nearest(number: int, rate: Fraction, fps: Fraction) -> int:
 
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30), NTSC, Fraction(10)])
 @pytest.mark.parametrize("fps", [25, 12.5, 10, 5, Fraction(24000, 1001)])
-def test_frames_are_the_nearest_in_time_and_ties_go_to_the_earlier(rows: pa.Table, rate: Fraction, fps: float) -> None:
+def test_frames_are_the_nearest_in_time_and_the_earlier_of_two(rows: pa.Table, rate: Fraction, fps: float) -> None:
     view, catalog = Sequence(9, fps=fps), catalog_of(rows, rate, 200)
     expected = np.array([nearest(number, rate, Fraction(fps).limit_denominator(1001)) for number in range(9)])
     for turn in range(20):
@@ -61,7 +61,7 @@ def test_frames_are_the_nearest_in_time_and_ties_go_to_the_earlier(rows: pa.Tabl
         assert frames.min() >= 0 and frames.max() < 200
 
 
-def test_a_stride_takes_every_such_frame_and_every_start_that_fits_is_taken(rows: pa.Table) -> None:
+def test_a_stride_takes_every_nth_frame_and_all_possible_starts_occur(rows: pa.Table) -> None:
     view, catalog = Sequence(3, stride=4), catalog_of(rows, frames=12)
     starts = np.concatenate([view.pick(catalog, 3, ALL, np.full(12, turn)).frames for turn in range(40)])
     assert np.array_equal(starts - starts[:, :1], np.tile([0, 4, 8], (len(starts), 1)))
@@ -72,7 +72,7 @@ def test_a_stride_takes_every_such_frame_and_every_start_that_fits_is_taken(rows
 
 
 @pytest.mark.parametrize(("rate", "view"), [(NTSC, Sequence(7, audio=True)), (Fraction(30), Sequence(5, fps=12.5, audio=True))])
-def test_the_sound_of_a_window_lies_within_the_clip_and_begins_with_its_first_frame(
+def test_the_sound_of_a_window_is_within_the_clip_and_starts_with_its_first_frame(
     rows: pa.Table, rate: Fraction, view: Sequence
 ) -> None:
     for frames in (20, 21, 40, 41):
@@ -87,7 +87,7 @@ def test_the_sound_of_a_window_lies_within_the_clip_and_begins_with_its_first_fr
             assert (picks.audio_start >= 0).all() and (np.array(exact) - picks.audio_start <= 1).all()
 
 
-def test_frames_and_sound_are_of_the_same_moment(moving: Path) -> None:
+def test_frames_and_sound_are_in_sync(moving: Path) -> None:
     stream = stream_of(moving, view=Sequence(12, audio=True), repeats=5, global_batch_size=3)
     assert stream.excluded == {"no sound": 3}
     clicks = 0
@@ -101,7 +101,7 @@ def test_frames_and_sound_are_of_the_same_moment(moving: Path) -> None:
     assert clicks > 20
 
 
-def test_sound_of_different_lengths_is_refused(rows: pa.Table) -> None:
+def test_sound_windows_of_different_lengths_are_refused(rows: pa.Table) -> None:
     catalog = catalog_of(rows)
     catalog.arrays["audio_hz"][3] = 44_100
     with pytest.raises(ConfigError, match=r"different audio_hz \(16000, 44100\).*where='audio_hz == …'"):
@@ -137,8 +137,8 @@ def test_stills_have_neither_a_rate_nor_sound(data: Path) -> None:
             stream_of(data, view=view)
 
 
-def test_a_view_is_shown_without_defaults() -> None:
-    """Saved states compare it, also those from before video."""
+def test_the_repr_of_a_view_omits_defaults() -> None:
+    """Saved states compare it, including states from before there was video."""
     assert repr(Sequence(8)) == "Sequence(n=8)"
     assert repr(Sequence(8, fps=29.97, audio=True)) == "Sequence(n=8, fps=2997/100, audio=True)"
     assert repr(Sequence(8, stride=2)) == "Sequence(n=8, stride=2)"

@@ -1,4 +1,4 @@
-"""Views pick frames: the right number, all of them in the end, the same in every process."""
+"""Views pick the right number of frames, all of them eventually, and the same ones in every process."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from made import make_dataset
 
 from motionshards.dataset.query.where import parse
-from motionshards.dataset.reading.catalog import Catalog, read_catalog, selecting
+from motionshards.dataset.reading.catalog import Catalog, all_conditions, read_catalog
 from motionshards.dataset.reading.index_arrays import COLUMNS, Kind
 from motionshards.dataset.reading.view import Picks, View
 from motionshards.dataset.sequence import Sequence
@@ -30,7 +30,7 @@ def rows(data_with_aus: Path) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def catalog(rows: pa.Table) -> Catalog:
-    """60 clips of 5 to 8 frames, with action units that are not all valid."""
+    """60 clips of 5 to 8 frames, some with invalid action units."""
     return read_catalog([rows.select(list(COLUMNS))], None, STILLS)
 
 
@@ -39,7 +39,7 @@ def turns(catalog: Catalog, view: View, turn: int, seed: int = 3) -> Picks:
 
 
 @pytest.mark.parametrize("view", [Pairs(2), Pairs(5), KPlusOne(4), Singles(target=False), Sequence(3)])
-def test_frames_are_there_and_differ_within_a_sample(catalog: Catalog, view: View) -> None:
+def test_frames_exist_and_differ_within_a_sample(catalog: Catalog, view: View) -> None:
     for turn in range(5):
         frames = turns(catalog, view, turn).frames
         assert frames.shape == (60, view.n)
@@ -48,11 +48,11 @@ def test_frames_are_there_and_differ_within_a_sample(catalog: Catalog, view: Vie
 
 
 @pytest.mark.parametrize("view", [Pairs(2), KPlusOne(4), Singles(), PosePairs(30, 0, 90), Sequence(3)])
-def test_seed_clip_and_turn_decide_and_nothing_else_does(catalog: Catalog, view: View) -> None:
+def test_picks_depend_only_on_seed_clip_and_turn(catalog: Catalog, view: View) -> None:
     usable = np.ones(60, bool)
     for _, without in view.unusable(catalog):
         usable &= ~without
-    catalog, clips = catalog.taking(usable), np.arange(usable.sum())
+    catalog, clips = catalog.select(usable), np.arange(usable.sum())
     all_at_once = view.pick(catalog, 3, clips, np.full(len(clips), 4)).frames
     for clip in clips:
         alone = view.pick(catalog, 3, clips[clip : clip + 1], np.array([4])).frames
@@ -68,7 +68,7 @@ def test_a_clip_keeps_its_frames_when_others_are_filtered_out(rows: pa.Table, ca
     assert np.array_equal(Pairs(3).pick(fewer, 3, np.arange(len(mine)), np.full(len(mine), 2)).frames, same)
 
 
-def test_pairs_are_in_time_order_and_every_pair_is_as_likely_as_any_other(catalog: Catalog) -> None:
+def test_pairs_are_in_time_order_and_equally_likely(catalog: Catalog) -> None:
     clip = int(np.flatnonzero(catalog.n_frames == 5)[0])
     frames = Pairs(2).pick(catalog, 3, np.full(20_000, clip), np.arange(20_000)).frames
     assert (frames[:, 0] < frames[:, 1]).all()
@@ -86,10 +86,10 @@ def test_k_plus_one_holds_out_every_frame_once_before_any_twice(catalog: Catalog
     assert (np.diff(kept, axis=1) > 0).all()
 
 
-def test_singles_take_valid_frames_and_the_target_is_a_valid_frame_of_another_clip(catalog: Catalog) -> None:
+def test_singles_pick_valid_frames_and_targets_are_valid_frames_of_other_clips(catalog: Catalog) -> None:
     view = Singles()
     ((_, without),) = view.unusable(catalog)
-    usable = catalog.taking(~without)
+    usable = catalog.select(~without)
     clips = np.arange(len(usable))
     first, valid = usable.arrays["first"], usable.arrays["au_valid"]
     for turn in range(20):
@@ -108,7 +108,7 @@ def test_a_target_of_the_same_clip_is_another_valid_frame(catalog: Catalog) -> N
     view = Singles("clip")
     none, one = (without for _, without in view.unusable(catalog))
     assert np.flatnonzero(none).tolist() == [2] and np.flatnonzero(one).tolist() == [0, 1]
-    usable = catalog.taking(~none & ~one)
+    usable = catalog.select(~none & ~one)
     clips, first, valid = np.arange(len(usable)), usable.arrays["first"], usable.arrays["au_valid"]
     for turn in range(20):
         picks = view.pick(usable, 3, clips, np.full(len(clips), turn))
@@ -126,11 +126,11 @@ def test_singles_need_action_units(tmp_path: Path) -> None:
     assert not list(Singles(target=False).unusable(without))
 
 
-def test_pose_pairs_differ_as_asked_and_clips_without_such_a_pair_are_told(catalog: Catalog) -> None:
+def test_pose_pairs_differ_as_requested_and_clips_without_such_pairs_are_reported(catalog: Catalog) -> None:
     view = PosePairs(frontal_deg=20, least_deg=5, most_deg=30)
     ((_, without),) = view.unusable(catalog)
     assert 0 < without.sum() < 60
-    usable = catalog.taking(~without)
+    usable = catalog.select(~without)
     clips = np.arange(len(usable))
     pose, first = usable.arrays["pose"], usable.arrays["first"]
     for turn in range(20):
@@ -151,7 +151,7 @@ def pose_of(catalog: Catalog, clip: int) -> np.ndarray:
     return catalog.arrays["pose"][first[clip] : first[clip + 1]]
 
 
-def test_a_sequence_is_of_neighbors_and_begins_anywhere(catalog: Catalog) -> None:
+def test_a_sequence_has_consecutive_frames_from_any_start(catalog: Catalog) -> None:
     starts = np.stack([turns(catalog, Sequence(4), turn).frames for turn in range(60)])
     assert (np.diff(starts, axis=2) == 1).all()
     clip = int(np.flatnonzero(catalog.n_frames == 8)[0])
@@ -159,19 +159,19 @@ def test_a_sequence_is_of_neighbors_and_begins_anywhere(catalog: Catalog) -> Non
 
 
 @pytest.mark.parametrize(("view", "least"), [(Pairs(7), 7), (KPlusOne(7), 8), (Sequence(6), 6)])
-def test_clips_that_are_too_short_are_told(catalog: Catalog, view: View, least: int) -> None:
+def test_clips_that_are_too_short_are_reported(catalog: Catalog, view: View, least: int) -> None:
     ((reason, without),) = view.unusable(catalog)
     assert reason == f"fewer than {least} frames"
     assert np.array_equal(without, catalog.n_frames < least)
 
 
 @pytest.mark.parametrize("senseless", [lambda: Pairs(0), lambda: Pairs(2, per="video"), lambda: KPlusOne(0), lambda: Sequence(0)])
-def test_senseless_views_are_refused(senseless: object) -> None:
+def test_invalid_views_are_refused(senseless: object) -> None:
     with pytest.raises(ConfigError):
         senseless()  # type: ignore[operator]
 
 
-def test_a_catalog_holds_what_the_index_says(rows: pa.Table, catalog: Catalog) -> None:
+def test_a_catalog_matches_the_index(rows: pa.Table, catalog: Catalog) -> None:
     arrays = catalog.arrays
     for number, row in enumerate(rows.to_pylist()):
         frames = slice(arrays["first"][number], arrays["first"][number + 1])
@@ -189,8 +189,8 @@ def test_a_catalog_holds_what_the_index_says(rows: pa.Table, catalog: Catalog) -
         assert catalog.keys[number].as_py() == row["key"]
 
 
-def test_a_catalog_does_not_depend_on_how_many_rows_come_at_a_time(rows: pa.Table, catalog: Catalog) -> None:
-    where = selecting(parse("n_frames >= 6 and blur > 20"), "train", ["id001", "id003", "id004"])
+def test_a_catalog_does_not_depend_on_the_batching_of_rows(rows: pa.Table, catalog: Catalog) -> None:
+    where = all_conditions(parse("n_frames >= 6 and blur > 20"), "train", ["id001", "id003", "id004"])
     whole = read_catalog([rows.select(list(COLUMNS))], where, STILLS)
     parts = read_catalog([rows.select(list(COLUMNS)).slice(start, 7) for start in range(0, 60, 7)], where, STILLS)
     assert 0 < len(whole) < 60
@@ -198,6 +198,6 @@ def test_a_catalog_does_not_depend_on_how_many_rows_come_at_a_time(rows: pa.Tabl
     assert all(np.array_equal(whole.arrays[name], parts.arrays[name], equal_nan=name == "pose") for name in whole.arrays)
     assert whole.keys.to_pylist() == parts.keys.to_pylist()
     assert whole.digest() != catalog.digest()
-    again = catalog.taking(np.isin(catalog.arrays["row"], whole.arrays["row"]))
+    again = catalog.select(np.isin(catalog.arrays["row"], whole.arrays["row"]))
     assert again.keys.to_pylist() == whole.keys.to_pylist()
     assert np.array_equal(again.arrays["frame_crc"], whole.arrays["frame_crc"])

@@ -31,7 +31,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fetch(tmp_path: Path, out: Path, server: VideoServer) -> Fetch:
-    """fetch("video", ..., retries=..., retry=...): a run in this process over a csv of these videos; it only notes its sleep."""
+    """fetch("video", ..., retries=..., retry=...): a run in this process over a CSV file of these videos, without sleeping."""
 
     from motionshards.jobs.download_run import download  # needs yt-dlp
 
@@ -39,9 +39,9 @@ def fetch(tmp_path: Path, out: Path, server: VideoServer) -> Fetch:
         settings = {name: options.pop(name) for name in list(options) if name in FetchSettings.__dataclass_fields__}
         options = {"source": "taichi", "metadata": csv_of(tmp_path, *videos, lines=lines), "out": out, **options}
         order = DownloadOrder(settings=FetchSettings(**settings), url_template=server.template, **options)
-        said: list[str] = []
+        messages: list[str] = []
         slept: list[float] = []
-        totals = download(order, said.append, random.Random(7), slept.append)
-        return Fetched(totals, read_report(order.out), said, slept)
+        totals = download(order, messages.append, random.Random(7), slept.append)
+        return Fetched(totals, read_report(order.out), messages, slept)
 
     return run

@@ -57,9 +57,9 @@ def test_a_video_is_fetched_cut_and_built(
     assert row["bytes"] == sum(chunk.stat().st_size for chunk in chunks)
     assert set(files(out)) == {f"videos/one/{chunk.name}" for chunk in chunks} and not (out / ".work").exists()
     assert [frames_of(chunk) for chunk in chunks] == [630, 630, 40]
-    server.asked.clear()
+    server.requests.clear()
     assert fetch(source="talkinghead1kh", metadata=lists, retry=frozenset({"silent"})).rows["one"] == row
-    assert not server.asked
+    assert not server.requests
 
     (out / "data_list").symlink_to(lists / "data_list")
     what = ["--landmarks", "none", "--size", "32", "--frames", "3", "--workers", "1", "--quiet"]
@@ -67,7 +67,7 @@ def test_a_video_is_fetched_cut_and_built(
         assert build.main(["--source", "talkinghead1kh", "--input", str(out), "--output", str(tmp_path / "built"), *what]) == 0
     assert verify.verify(tmp_path / "built").faults == ()
     samples = {sample.key.rpartition("/")[2]: sample for sample in Dataset.open(tmp_path / "built").samples()}
-    assert len(samples) == 2, "the third begins behind the end of its chunk"
+    assert len(samples) == 2, "the third starts after the end of its chunk"
     for name, start, first, last in (("0001_S30", 630, 30, 49), ("0002_S0", 1260, 0, 9)):
         (sample,) = (each for key, each in samples.items() if key.startswith(name))
         assert sample.meta["source_frames"] == last - first + 1
@@ -77,7 +77,7 @@ def test_a_video_is_fetched_cut_and_built(
         assert luma == pytest.approx(20 + (start + numbers) % 200, abs=0.6)
 
 
-def test_chunks_are_those_of_the_authors_command(painted: bytes, tmp_path: Path) -> None:
+def test_chunks_match_those_of_the_authors_command(painted: bytes, tmp_path: Path) -> None:
     out, theirs = tmp_path / "100%d", tmp_path / "theirs"
     for place in (out / "videos", theirs):
         place.mkdir(parents=True)
@@ -93,12 +93,12 @@ def test_chunks_are_those_of_the_authors_command(painted: bytes, tmp_path: Path)
 def test_whole_videos_on_disk_are_cut_without_a_request(
     server: VideoServer, painted: bytes, fetch: Fetch, lists: Path, out: Path
 ) -> None:
-    """As after a kill before the cut, with what an earlier cut left."""
+    """As after a kill before the cut, with leftovers of an earlier cut."""
     for name, content in (("one.mp4", painted), ("one/one_0000.mp4", b"old"), ("other.mp4", painted)):
         (out / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         (out / "videos" / name).write_bytes(content)
-    got = fetch(source="talkinghead1kh", metadata=lists)
-    assert got.rows["one"]["status"] == "available" and not server.asked and "one.mp4: cut into chunks" in got.said
+    result = fetch(source="talkinghead1kh", metadata=lists)
+    assert result.rows["one"]["status"] == "available" and not server.requests and "one.mp4: cut into chunks" in result.messages
     assert set(files(out)) == {"videos/other.mp4", *(f"videos/one/one_000{number}.mp4" for number in range(3))}
     assert frames_of(out / "videos/one/one_0000.mp4") == 630
 
@@ -107,6 +107,6 @@ def test_videos_that_cannot_be_cut_are_reported_as_failed(server: VideoServer, f
     (out / "videos").mkdir(parents=True)
     (out / "videos/one.mp4").write_bytes(b"no video")
     server.script["/one.mp4"] = [Reply(404)]
-    got = fetch(source="talkinghead1kh", metadata=lists)
-    assert any(line.startswith("one.mp4: cannot be cut: ") for line in got.said)
-    assert got.rows["one"]["status"] == "dead" and files(out) == {"videos/one.mp4": b"no video"}
+    result = fetch(source="talkinghead1kh", metadata=lists)
+    assert any(line.startswith("one.mp4: cannot be cut: ") for line in result.messages)
+    assert result.rows["one"]["status"] == "dead" and files(out) == {"videos/one.mp4": b"no video"}

@@ -22,11 +22,11 @@ def test_listed_videos_are_fetched_once_and_reported(server: VideoServer, video:
     names = ["-a_B2345678", "test_000001"]
     server.files = {f"/{name}.mp4": video for name in names}
     before = datetime.now(UTC) - timedelta(seconds=1)
-    got = fetch(*names)
+    result = fetch(*names)
     assert files(out) == {f"videos/{name}.mp4": video for name in names}
     assert not (out / ".work").exists()
-    assert server.counts() == dict.fromkeys(names, 2), "yt-dlp asks what it is, and then for the video"
-    row = got.rows["-a_B2345678"]
+    assert server.counts() == dict.fromkeys(names, 2), "yt-dlp requests the type first, then the video"
+    row = result.rows["-a_B2345678"]
     assert before <= row.pop("checked_at") <= datetime.now(UTC)
     assert row == {
         "video": "-a_B2345678",
@@ -42,17 +42,17 @@ def test_listed_videos_are_fetched_once_and_reported(server: VideoServer, video:
         "has_audio": False,
         "attempts": 1,
     }
-    assert list(got.rows) == names
-    assert (got.totals.counts, got.totals.asked, got.totals.bytes) == (counts(available=2), 2, 2 * len(video))
+    assert list(result.rows) == names
+    assert (result.totals.counts, result.totals.requested, result.totals.bytes) == (counts(available=2), 2, 2 * len(video))
 
 
 def test_a_rerun_fetches_only_deleted_videos(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files = {"/one.mp4": video, "/two.mp4": video}
     first = fetch("one", "two")
-    server.asked.clear()
+    server.requests.clear()
     second = fetch("one", "two")
-    assert not server.asked
-    assert (second.rows, second.totals.asked) == (first.rows, 0)
+    assert not server.requests
+    assert (second.rows, second.totals.requested) == (first.rows, 0)
     (out / "videos" / "two.mp4").unlink()
     third = fetch("one", "two")
     assert set(server.counts()) == {"two"}
@@ -75,7 +75,7 @@ def test_rows_of_earlier_runs_are_kept(server: VideoServer, video: bytes, fetch:
     server.files = {"/one.mp4": video, "/two.mp4": video}
     first, second = fetch("one"), fetch("two")
     assert second.rows["one"] == first.rows["one"]
-    assert second.totals.counts == counts(available=1), "only what is listed now is counted"
+    assert second.totals.counts == counts(available=1), "only currently listed videos are counted"
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -91,7 +91,7 @@ def test_a_dead_video_is_requested_again_only_with_retry(server: VideoServer, vi
     assert fetch("gone", retry=frozenset({"dead"})).rows["gone"]["status"] == "available"
 
 
-def test_a_suffix_that_the_build_does_not_know_becomes_mp4(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+def test_unknown_suffixes_become_mp4(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files["/odd.mp4"] = video
     server.script["/odd.mp4"] = [Reply(302, {"Location": "/odd", "Content-Length": "0"}, b"")]
     server.script["/odd"] = [Reply(headers={"Content-Type": "application/octet-stream"}, body=video)]
@@ -104,36 +104,36 @@ def test_hostile_names_are_skipped_and_reported(
     server: VideoServer, video: bytes, fetch: Fetch, out: Path, tmp_path: Path, name: str
 ) -> None:
     server.files["/good.mp4"] = video
-    got = fetch(name, "good")
+    result = fetch(name, "good")
     assert set(server.counts()) == {"good"}
     assert set(files(tmp_path)) == {"metadata.csv", "out/videos/good.mp4"}
-    assert set(got.rows) == {"good"}
+    assert set(result.rows) == {"good"}
     outside = name.startswith("/") or ".." in name
     message = (
         f"video_id is {name!r}, which is outside the input"
         if outside
         else f"metadata.csv: video {name!r} is not a safe file name"
     )
-    assert any(message in line for line in got.said)
-    assert got.totals.left_out == sum(message in line for line in got.said)
+    assert any(message in line for line in result.messages)
+    assert result.totals.left_out == sum(message in line for line in result.messages)
 
 
 def test_malformed_lines_are_skipped_and_reported_by_number(server: VideoServer, video: bytes, fetch: Fetch) -> None:
     server.files["/good.mp4"] = video
-    got = fetch("good", lines="bad,zero,20,1-1-9-9,25,96,64,train\n,0,20,1-1-9-9,25,96,64,train\nshort,0\n")
+    result = fetch("good", lines="bad,zero,20,1-1-9-9,25,96,64,train\n,0,20,1-1-9-9,25,96,64,train\nshort,0\n")
     assert set(server.counts()) == {"good"}
-    output = "\n".join(got.said)
+    output = "\n".join(result.messages)
     assert "metadata.csv line 4: start is 'zero'" in output and "line 5: video_id is empty" in output and "line 6" in output
-    assert got.totals.left_out == 3
+    assert result.totals.left_out == 3
 
 
-def test_split_and_limit_choose(server: VideoServer, fetch: Fetch) -> None:
+def test_split_and_limit_select_videos(server: VideoServer, fetch: Fetch) -> None:
     names = ["test0", "test1", *(f"video{n}" for n in range(8))]
     assert fetch(*names, splits=frozenset({"test"})).totals.counts == counts(dead=2)
     assert set(server.counts()) == {"test0", "test1"}
-    server.asked.clear()
-    got = fetch(*names, splits=frozenset({"train"}), limit=3)
-    assert got.totals.counts == counts(dead=3, pending=5)
+    server.requests.clear()
+    result = fetch(*names, splits=frozenset({"train"}), limit=3)
+    assert result.totals.counts == counts(dead=3, pending=5)
     first = set(server.counts())
     fetch(*names, splits=frozenset({"train"}), limit=5)
     assert len(first) == 3 and len(server.counts()) == 5 and first < set(server.counts())
@@ -153,14 +153,14 @@ def test_the_rate_is_limited(server: VideoServer, video: bytes, fetch: Fetch) ->
     assert 0.5 < time.monotonic() - start < 3
 
 
-def test_an_output_with_odd_characters_works(server: VideoServer, video: bytes, fetch: Fetch, tmp_path: Path) -> None:
+def test_output_paths_may_have_special_characters(server: VideoServer, video: bytes, fetch: Fetch, tmp_path: Path) -> None:
     server.files["/one.mp4"] = video
     odd = tmp_path / "100% of ~ $5 (x)s"
     fetch("one", out=odd)
     assert files(odd) == {"videos/one.mp4": video}
 
 
-def test_unusable_outputs_are_refused_and_not_changed(fetch: Fetch, out: Path, tmp_path: Path) -> None:
+def test_invalid_outputs_are_refused_and_unchanged(fetch: Fetch, out: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lists no videos"):
         fetch()
     assert not out.exists()
@@ -206,7 +206,7 @@ def test_warnings_are_printed_once(server: VideoServer, fetch: Fetch, monkeypatc
 
     original = download_ytdlp.YoutubeDL.extract_info
     monkeypatch.setattr(download_ytdlp.YoutubeDL, "extract_info", warn)
-    lines = fetch("aaaa", "bbbb", "cccc").said
+    lines = fetch("aaaa", "bbbb", "cccc").messages
     assert [line for line in lines if "yt-dlp" in line] == [
         "yt-dlp: [youtube] VIDEO: No supported JavaScript runtime could be found"
     ]

@@ -1,4 +1,4 @@
-"""The choice of the format: yt-dlp selects among invented formats, as for a YouTube video."""
+"""The choice of the format: yt-dlp selects among artificial formats, as for a YouTube video."""
 
 from pathlib import Path
 from typing import Any

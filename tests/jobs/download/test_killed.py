@@ -27,7 +27,7 @@ def start(server: VideoServer, metadata: Path, out: Path, *options: str) -> subp
 def wait_for_part(out: Path, video: str, least: int) -> None:
     end = time.monotonic() + 20
     while not any(path.stat().st_size >= least for path in out.glob(f".work/videos/{video}.*.part")):
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.02)
 
 
@@ -41,7 +41,7 @@ def test_a_killed_run_resumes(server: VideoServer, video: bytes, tmp_path: Path,
     process.send_signal(sent)
     assert process.wait(timeout=5) == status
     if sent != signal.SIGKILL:
-        assert "resumes from there" in process.communicate()[1]
+        assert "the same command resumes" in process.communicate()[1]
         assert {name: row["status"] for name, row in read_report(out).items()} == {
             "one": "available",
             "two": "pending",
@@ -50,12 +50,12 @@ def test_a_killed_run_resumes(server: VideoServer, video: bytes, tmp_path: Path,
     assert set(server.counts()) == {"one", "two"} and not server.ranges()
     assert {name for name in files(out) if name.startswith("videos/")} == {"videos/one.mp4"}
     server.script.clear()
-    asked_for_one = server.counts()["one"]
+    requests_for_one = server.counts()["one"]
     again = start(server, metadata, out)
     report = json.loads(again.communicate()[0])
     assert (again.returncode, report["available"], report["asked"]) == (0, 3, 2)
     assert files(out) == {f"videos/{name}.mp4": video for name in ("one", "two", "three")}
-    assert server.counts()["one"] == asked_for_one
+    assert server.counts()["one"] == requests_for_one
     assert server.only_start() >= 50_000
     assert not (out / ".work").exists()
 
@@ -71,12 +71,12 @@ def test_a_second_run_on_the_same_output_is_refused(server: VideoServer, video: 
     assert first.wait(timeout=20) == 0
 
 
-def test_the_command_reports_how_it_ended(server: VideoServer, tmp_path: Path, out: Path) -> None:
+def test_the_command_reports_why_it_stopped(server: VideoServer, tmp_path: Path, out: Path) -> None:
     server.script["/one.mp4"] = [Reply(429)]
     refused = start(server, csv_of(tmp_path, "one", "two"), out, "--retries", "0", "--give-up", "1")
     stdout, stderr = refused.communicate()
     assert refused.returncode == 1
-    assert "stopped after 1 consecutive refusals" in stderr and "resumes from there" in stderr
+    assert "stopped after 1 consecutive refusals" in stderr and "the same command resumes" in stderr
     assert (json.loads(stdout)["blocked"], json.loads(stdout)["pending"]) == (1, 1)
 
 

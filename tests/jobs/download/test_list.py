@@ -33,7 +33,7 @@ def order(source: str, metadata: Path, out: Path, **options: object) -> Download
 
 
 def corpus(source: str, at: Path) -> tuple[Path, set[str], set[str]]:
-    """(--metadata, its videos, those of the test split) of a small corpus."""
+    """Write a small corpus; returns (--metadata, its videos, those of the test split)."""
     names = {"-abcdefghi_", "bbbbbbbbbbb"}
     match source:
         case "voxceleb1 txt":
@@ -109,25 +109,25 @@ def test_videos_are_listed_once_and_by_split(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_build_finds_every_video_where_the_download_puts_it(kind: str, tmp_path: Path) -> None:
-    """The command that the last line shows is followed: its links are made, then its --metadata and --input are listed."""
+def test_the_build_finds_every_downloaded_video(kind: str, tmp_path: Path) -> None:
+    """Follows the command of the summary line: creates its links, then lists the clips of its --metadata and --input."""
     source = kind.split()[0]
     metadata, videos, _ = corpus(kind, tmp_path / "the corpus")
-    asked = order(source, metadata, tmp_path / "the out")
+    download_order = order(source, metadata, tmp_path / "the out")
     for video in videos:
         name = f"{video}/{video}_0000" if source == "talkinghead1kh" else video
-        tree(asked.out, f"videos/{name}.mp4")
-    *links, command = build_command(asked).split(" && ")
+        tree(download_order.out, f"videos/{name}.mp4")
+    *links, command = build_command(download_order).split(" && ")
     for link in links:
         subprocess.run(["bash", "-c", link], check=True)
-    assert build_command(asked) == command, "no link is made twice"
-    listing = Listing(DirectoryTree(asked.out), metadata=metadata if "--metadata" in command else None)
+    assert build_command(download_order) == command, "existing links are not created again"
+    listing = Listing(DirectoryTree(download_order.out), metadata=metadata if "--metadata" in command else None)
     clips = list(SOURCES[source].list_clips(listing))
     assert {clip.video for clip in clips} == videos
-    assert all((asked.out / uri_to_path(span.uri)).is_file() for clip in clips for span in clip.spans)
+    assert all((download_order.out / uri_to_path(span.uri)).is_file() for clip in clips for span in clip.spans)
 
 
-def test_urls_are_youtubes_the_lists_or_a_mirrors(tmp_path: Path) -> None:
+def test_urls_are_of_youtube_the_list_or_a_mirror(tmp_path: Path) -> None:
     csv, _, _ = corpus("taichi file", tmp_path / "csv")
     odd = tree(tmp_path, "odd.csv", text=CSV.replace("-abcdefghi_", "a+b")) / "odd.csv"
     lists, _, _ = corpus("fashion file", tmp_path / "lists")
@@ -182,7 +182,7 @@ def test_lines_without_a_video_url_are_reported(line: str, tmp_path: Path) -> No
         ("taichi", "bytes.txt", "bytes.txt lacks the columns video_id"),
     ],
 )
-def test_unusable_metadata_are_refused_in_one_line(source: str, metadata: str, message: str, tmp_path: Path) -> None:
+def test_invalid_metadata_are_refused_in_one_line(source: str, metadata: str, message: str, tmp_path: Path) -> None:
     tree(tmp_path, "a.csv", text=CSV)
     tree(tmp_path, "columns.csv", text="video_id\nbbbbbbbbbbb\n")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")

@@ -36,7 +36,7 @@ MPD = """<?xml version="1.0"?>
 
 @dataclass
 class Streams:
-    """A video without sound, and the sound of it, which is one click."""
+    """A video without sound, and its sound, a single click."""
 
     image: bytes
     sound: bytes
@@ -53,7 +53,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Streams:
 
 @pytest.fixture
 def dash(server: VideoServer, streams: Streams) -> VideoServer:
-    """The server, whose video `one` is a manifest of two streams."""
+    """The server; its video `one` is a manifest of two streams."""
     body = MPD.format(url=server.url).encode()
     server.script["/one.mp4"] = [Reply(headers={"Content-Type": "application/dash+xml"}, body=body)]
     server.files = {"/image.mp4": streams.image, "/sound.m4a": streams.sound}
@@ -71,31 +71,33 @@ def test_video_and_sound_are_merged_in_sync(dash: VideoServer, fetch: Fetch, out
     assert (row["status"], row["detail"], row["path"], row["has_audio"]) == ("available", "format v+a", "videos/one.mp4", True)
     assert list(files(out)) == ["videos/one.mp4"] and not (out / ".work").exists()
     assert click_s(out / "videos/one.mp4") == pytest.approx(CLICK_S, abs=0.005)
-    dash.asked.clear()
+    dash.requests.clear()
     fetch("one", retry=frozenset({"silent"}))
-    assert not dash.asked
+    assert not dash.requests
 
 
 def test_without_sound_the_file_is_the_video_stream(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     assert fetch("one", audio=False).rows["one"]["has_audio"] is False
     assert files(out) == {"videos/one.mp4": streams.image}
-    assert "/sound.m4a" not in {path for path, _ in dash.asked}
+    assert "/sound.m4a" not in {path for path, _ in dash.requests}
 
 
 def test_silent_videos_are_fetched_again_with_retry(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     (out / "videos").mkdir(parents=True)
     (out / "videos/one.mkv").write_bytes(streams.image)
-    assert fetch("one").rows["one"]["has_audio"] is None and not dash.asked
+    assert fetch("one").rows["one"]["has_audio"] is None and not dash.requests
     row = fetch("one", retry=frozenset({"silent"})).rows["one"]
     assert (row["path"], row["has_audio"]) == ("videos/one.mp4", True)
     assert list(files(out)) == ["videos/one.mp4"]
 
 
-def test_a_silent_video_is_kept_if_no_other_is_available(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
+def test_a_silent_video_is_kept_if_no_replacement_is_available(
+    dash: VideoServer, streams: Streams, fetch: Fetch, out: Path
+) -> None:
     fetch("one", audio=False)
     dash.script = {"/one.mp4": [Reply(404)]}
-    got = fetch("one", retry=frozenset({"silent"}))
-    assert got.rows["one"]["status"] == "available" and any("dead" in line for line in got.said)
+    result = fetch("one", retry=frozenset({"silent"}))
+    assert result.rows["one"]["status"] == "available" and any("dead" in line for line in result.messages)
     assert files(out) == {"videos/one.mp4": streams.image}
 
 
@@ -107,14 +109,14 @@ def test_reports_of_0_1_are_read(dash: VideoServer, fetch: Fetch, out: Path) -> 
 
 
 def test_retry_silent_is_refused_with_no_audio(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--retry silent fetches sound, and --no-audio disables it"):
+    with pytest.raises(ConfigError, match="--retry silent cannot be combined with --no-audio"):
         DownloadOrder(
             source="taichi", metadata=tmp_path, out=tmp_path, settings=FetchSettings(audio=False), retry=frozenset({"silent"})
         )
 
 
 def test_a_run_that_is_killed_while_merging_resumes(dash: VideoServer, tmp_path: Path, out: Path) -> None:
-    """An ffmpeg that writes half of the result and then kills the run; the next run fetches nothing again."""
+    """ffmpeg is replaced by a program that writes half of the result and kills the run; the next run downloads nothing again."""
     program = tmp_path / "bin" / "ffmpeg"
     program.parent.mkdir()
     program.write_text(
@@ -127,8 +129,8 @@ def test_a_run_that_is_killed_while_merging_resumes(dash: VideoServer, tmp_path:
     killed = subprocess.run(command, cwd=ROOT, env={"PATH": f"{program.parent}:/usr/bin:/bin"}, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not (out / "videos/one.mp4").exists() and any(content == b"half" for content in files(out).values())
-    dash.asked.clear()
+    dash.requests.clear()
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
-    assert {path for path, _ in dash.asked} <= {"/one.mp4"}
+    assert {path for path, _ in dash.requests} <= {"/one.mp4"}
     assert click_s(out / "videos/one.mp4") == pytest.approx(CLICK_S, abs=0.005)
     assert not (out / ".work").exists()

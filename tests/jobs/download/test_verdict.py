@@ -22,7 +22,7 @@ AVAILABLE_AGAIN = (
     "This content isn't available, try again later. The current session has been rate-limited by YouTube for up to an hour."
 )
 
-REFUSED, PASSING = Verdict("blocked", refused=True), Verdict("failed", passing=True)
+REFUSED, TEMPORARY = Verdict("blocked", refused=True), Verdict("failed", temporary=True)
 DEAD, PRIVATE, BLOCKED, FAILED = (Verdict(status) for status in ("dead", "private", "blocked", "failed"))
 
 MESSAGES = {
@@ -64,14 +64,14 @@ STATUS_CODES = {
     401: BLOCKED,
     403: BLOCKED,
     404: DEAD,
-    408: PASSING,
+    408: TEMPORARY,
     410: DEAD,
-    429: Verdict("blocked", passing=True, refused=True),
+    429: Verdict("blocked", temporary=True, refused=True),
     451: BLOCKED,
-    500: PASSING,
-    502: PASSING,
-    503: PASSING,
-    504: PASSING,
+    500: TEMPORARY,
+    502: TEMPORARY,
+    503: TEMPORARY,
+    504: TEMPORARY,
 }
 # An id that looks like every word of the table.
 ID = "private-not-a-bot_404_removed_429"
@@ -125,7 +125,7 @@ def test_http_errors_of_a_page(status: int, verdict: Verdict) -> None:
     assert judge(reported(extractor_error(http_error(status)))) == verdict
 
 
-@pytest.mark.parametrize(("status", "verdict"), {**STATUS_CODES, 403: Verdict("blocked", passing=True)}.items())
+@pytest.mark.parametrize(("status", "verdict"), {**STATUS_CODES, 403: Verdict("blocked", temporary=True)}.items())
 def test_http_errors_of_the_data(status: int, verdict: Verdict) -> None:
     assert judge(reported(http_error(status), "unable to download video data: ")) == verdict
 
@@ -135,11 +135,11 @@ def test_http_errors_of_the_data(status: int, verdict: Verdict) -> None:
     [
         (GeoRestrictedError("Not here", countries=["FR"]), BLOCKED),
         (UnsupportedError(f"http://localhost/{ID}"), FAILED),
-        (extractor_error(TransportError("<urlopen error [Errno -3] Temporary failure in name resolution>")), PASSING),
-        (extractor_error(TransportError(cause=TimeoutError("The read operation timed out"))), PASSING),
+        (extractor_error(TransportError("<urlopen error [Errno -3] Temporary failure in name resolution>")), TEMPORARY),
+        (extractor_error(TransportError(cause=TimeoutError("The read operation timed out"))), TEMPORARY),
         (extractor_error(CertificateVerifyError("certificate verify failed: self-signed certificate")), FAILED),
-        (IncompleteRead(partial=10, expected=20), PASSING),
-        (ContentTooShortError(10, 20), PASSING),
+        (IncompleteRead(partial=10, expected=20), TEMPORARY),
+        (ContentTooShortError(10, 20), TEMPORARY),
         (KeyError(ID), FAILED),
     ],
     ids=lambda value: type(value).__name__,
@@ -158,8 +158,8 @@ def test_errors_by_type(error: Exception, verdict: Verdict) -> None:
         "unable to download video data: The read operation timed out",
     ],
 )
-def test_errors_whose_type_yt_dlp_loses(message: str) -> None:
-    assert judge(DownloadError(f"ERROR: \r{message}", (None, None, None))) == PASSING
+def test_errors_whose_type_yt_dlp_does_not_preserve(message: str) -> None:
+    assert judge(DownloadError(f"ERROR: \r{message}", (None, None, None))) == TEMPORARY
 
 
 def test_ids_match_no_pattern() -> None:
@@ -191,7 +191,7 @@ def test_the_exc_info_of_yt_dlp_errors_is_used() -> None:
     error = DownloadError("ERROR: told otherwise", (HTTPError, http_error(429, {"Retry-After": "9"}), None))
     assert [type(one) for one in causes(error)] == [DownloadError, HTTPError]
     assert retry_after_s(error) == 9
-    assert judge(DownloadError("ERROR: told otherwise", (TransportError, TransportError("x"), None))) == PASSING
+    assert judge(DownloadError("ERROR: told otherwise", (TransportError, TransportError("x"), None))) == TEMPORARY
 
 
 def test_details_are_one_short_line() -> None:

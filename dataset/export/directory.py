@@ -17,7 +17,7 @@ from motionshards.schemas.layout import WORK_DIR, is_plain_name
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExportDirectory:
     """The directory of an export."""
 
     root: Path

@@ -8,7 +8,7 @@ from motionshards.dataset.report.formatting import hours, number, whole
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
 
-_DOUBTS = {
+_WARNINGS = {
     "duplicates": "clips whose file, time and box occur more than once in the listing",
     "boxes_outside": "clips whose annotated box leaves its reference frame",
     "videos_in_both_splits": "videos in training and test data: a leak",
@@ -20,20 +20,20 @@ _DOUBTS = {
 
 def sections(content: Content) -> Iterator[Section]:
     """Duplicates and leaks, skipped files, throughput, provenance."""
-    yield Section("doubts", "Duplicates and leaks", _doubts(content.manifest.hygiene))
+    yield Section("doubts", "Duplicates and leaks", _warnings(content.manifest.hygiene))
     if content.manifest.left_out:
-        yield Section("left-out", "Skipped files", _left_out(content.manifest.left_out))
+        yield Section("left-out", "Skipped files", _skipped(content.manifest.left_out))
     yield Section("throughput", "Throughput", _throughput(content))
     yield Section("provenance", "Provenance", _provenance(content))
 
 
-def _doubts(hygiene: Mapping[str, Any]) -> Markup:
-    found = {name: doubt for name, doubt in hygiene.items() if isinstance(doubt, dict)}
+def _warnings(hygiene: Mapping[str, Any]) -> Markup:
+    found = {name: warning for name, warning in hygiene.items() if isinstance(warning, dict)}
     if not found:
         return element("div", note("dataset.json has no warnings about the source."))
     rows = [
-        [element("strong", name.replace("_", " ")), whole(int(doubt.get("count", 0))), _DOUBTS.get(name, ""), _first(doubt)]
-        for name, doubt in found.items()
+        [element("strong", name.replace("_", " ")), whole(int(warning.get("count", 0))), _WARNINGS.get(name, ""), _first(warning)]
+        for name, warning in found.items()
     ]
     listed = hygiene.get("listed")
     words = f"Found among {whole(listed or 0)} listed clips when the dataset was planned. Only malformed lines are skipped."
@@ -44,14 +44,14 @@ def _doubts(hygiene: Mapping[str, Any]) -> Markup:
     )
 
 
-def _left_out(left_out: Mapping[str, int]) -> Markup:
+def _skipped(left_out: Mapping[str, int]) -> Markup:
     rows = [[element("code", reason), whole(count)] for reason, count in left_out.items()]
-    words = "Input files that no clip was made from, by suffix or reason."
+    words = "Input files from which no clip was built, by suffix or reason."
     return element("div", note(words), table("Skipped files", ["reason", "files"], rows, [1]))
 
 
-def _first(doubt: Mapping[str, Any]) -> Markup:
-    cases = [element("li", element("code", str(case))) for case in doubt.get("first", ())]
+def _first(warning: Mapping[str, Any]) -> Markup:
+    cases = [element("li", element("code", str(case))) for case in warning.get("first", ())]
     if not cases:
         return element("span", "none", class_="quiet")
     return element("details", element("summary", f"show {len(cases)}"), element("ul", cases))

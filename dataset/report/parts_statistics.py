@@ -6,7 +6,7 @@ from motionshards.dataset.report.charts import histogram, pose_map, share_bar
 from motionshards.dataset.report.clips import POSE_EDGES_DEG
 from motionshards.dataset.report.content import Content
 from motionshards.dataset.report.distribution import Distribution
-from motionshards.dataset.report.figures import Moving, Share
+from motionshards.dataset.report.figures import GroupTotals, VideoTotals
 from motionshards.dataset.report.formatting import hours, number, percent, plural, whole
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
@@ -19,7 +19,7 @@ _CHARTS = (
     ("source_fps", "Frame rate", " fps", "decodable frames per second of the source"),
     ("duration_s", "Duration", " s", "duration of the clip in its source video"),
 )
-_DOUBTS = (
+_CONFIDENCE = (
     ("least_landmark_score", "Landmark score", "", "minimum over a clip's frames; 1 is best"),
     (
         "landmark_residual",
@@ -48,7 +48,7 @@ _ANGLES = (
 def sections(content: Content) -> Iterator[Section]:
     """Quality, confidence, video and sound if stored, pose, action units if there are any, people."""
     yield Section("quality", "Quality", _quality(content))
-    yield Section("doubt", "Confidence", _doubt(content))
+    yield Section("doubt", "Confidence", _confidence(content))
     if content.figures.moving is not None:
         yield Section("video", "Video and sound", _moving(content, content.figures.moving))
     yield Section("pose", "Head pose", _pose(content))
@@ -65,8 +65,8 @@ def _quality(content: Content) -> Markup:
     return element("div", note(words), element("div", charts, faces, class_="charts"))
 
 
-def _doubt(content: Content) -> Markup:
-    charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _DOUBTS]
+def _confidence(content: Content) -> Markup:
+    charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _CONFIDENCE]
     words = [
         "Clips with low scores or high residuals may have wrong landmarks or boxes: inspect them with ",
         element("code", "motionshards preview --sort"),
@@ -75,7 +75,7 @@ def _doubt(content: Content) -> Markup:
     return element("div", element("p", words, class_="quiet"), element("div", charts, class_="charts"))
 
 
-def _moving(content: Content, moving: Moving) -> Markup:
+def _moving(content: Content, moving: VideoTotals) -> Markup:
     words = [
         f"{hours(moving.seconds)} of stored video, {plural(moving.frames, 'frame')} in {plural(moving.clips, 'clip')}. ",
         f"{percent(moving.heard_clips, moving.clips)} of these clips have sound, {hours(moving.heard_seconds)} in total.",
@@ -131,7 +131,7 @@ def _chart(spread: Distribution, title: str, unit: str, meaning: str, of: str = 
     numbers = element(
         "dl", [element("div", element("dt", name), element("dd", f"{number(value)}{unit}")) for name, value in quantiles]
     )
-    words = "; ".join(part for part in (meaning, _left_out(spread, unit)) if part)
+    words = "; ".join(part for part in (meaning, _outliers(spread, unit)) if part)
     return element(
         "div",
         heading,
@@ -142,7 +142,7 @@ def _chart(spread: Distribution, title: str, unit: str, meaning: str, of: str = 
     )
 
 
-def _left_out(spread: Distribution, unit: str) -> str:
+def _outliers(spread: Distribution, unit: str) -> str:
     """Values that the bars do not represent exactly."""
     low, high = f"{number(spread.edges[0])}{unit}", f"{number(spread.edges[-1])}{unit}"
     parts = [
@@ -155,23 +155,23 @@ def _left_out(spread: Distribution, unit: str) -> str:
 
 def _people(content: Content) -> Markup:
     figures = content.figures
-    rows = [_split_row(share, figures.total) for share in [*figures.splits, figures.total]]
+    rows = [_split_row(split, figures.total) for split in [*figures.splits, figures.total]]
     splits = table("Splits", ["split", "clips", "share", "", "video", "identities", "frames"], rows, [1, 2, 4, 5, 6])
     if not figures.total.clips:
         return element("div", splits)
     chart = _chart(figures.clips_each, "Clips per identity", "", "", "identities")
     most, least = (
-        _identities(caption, shares) for caption, shares in (("Longest", figures.longest), ("Shortest", figures.shortest))
+        _identities(caption, groups) for caption, groups in (("Longest", figures.longest), ("Shortest", figures.shortest))
     )
     return element("div", splits, element("div", chart, most, least, class_="charts top"))
 
 
-def _split_row(share: Share, total: Share) -> list[str | Markup]:
-    bar = share_bar(share.clips, total.clips, "kept")
-    counts = [whole(share.clips), percent(share.clips, total.clips), bar, hours(share.seconds), whole(share.identities)]
-    return [share.name, *counts, whole(share.frames)]
+def _split_row(group: GroupTotals, total: GroupTotals) -> list[str | Markup]:
+    bar = share_bar(group.clips, total.clips, "kept")
+    counts = [whole(group.clips), percent(group.clips, total.clips), bar, hours(group.seconds), whole(group.identities)]
+    return [group.name, *counts, whole(group.frames)]
 
 
-def _identities(caption: str, shares: tuple[Share, ...]) -> Markup:
-    rows = [[element("code", share.name), whole(share.clips), hours(share.seconds)] for share in shares]
+def _identities(caption: str, groups: tuple[GroupTotals, ...]) -> Markup:
+    rows = [[element("code", group.name), whole(group.clips), hours(group.seconds)] for group in groups]
     return element("div", table(f"{caption} identities", ["identity", "clips", "video"], rows, [1, 2]), class_="chart-card")
