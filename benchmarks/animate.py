@@ -139,7 +139,7 @@ def _batches(report: Report, networks: FoldedNetworks, images: list[Rgb], device
     return {f"frames_s_batch_{batch}": rate for batch, rate in rates.items()}
 
 
-def _fill(network: nn.Module, chance: torch.Generator) -> None:
+def _fill(network: nn.Module, rng: torch.Generator) -> None:
     """Fill in random weights that keep the scale of features through all layers, with non-trivial batch norm statistics.
 
     Jacobians are near the identity, as those of trained networks are: inverting nearly singular ones would amplify rounding.
@@ -147,7 +147,7 @@ def _fill(network: nn.Module, chance: torch.Generator) -> None:
     for name, tensor in network.state_dict().items():
         if name.endswith(("num_batches_tracked", "down.weight")):
             continue
-        drawn = torch.randn(tensor.shape, generator=chance)
+        drawn = torch.randn(tensor.shape, generator=rng)
         if name.endswith("running_var") or (name.endswith("weight") and tensor.dim() == 1):
             drawn = 1 + 0.2 * drawn.clamp(-2, 2)
         elif tensor.dim() == 1:

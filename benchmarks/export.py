@@ -31,7 +31,7 @@ _SMALLER_PX, _ALIGNED_PX = 128, 256
 _ALL = tuple(word for split in SPLITS for word in ("--split", split))
 _GOAL, _ITEM_GOALS = 0.8, {"png": 1.0, "mimread": 10.0}
 # Shorter exports are not timed: a format that only copies finishes before its workers have started.
-_LEAST_S = 0.02
+_MIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _round(row: Row, data: Path, mp4s: list[bytes], work: Path) -> tuple[float, 
     with TemporaryDirectory(dir=work) as files:
         limit = measure_limit(mp4s, Work(row.kind, row.size_px, Path(files)), cores())
     others = clips - half
-    rate, cpu_s = others / max(seconds - half_s, _LEAST_S), max(cpu_s - half_cpu_s, _LEAST_S) / others
+    rate, cpu_s = others / max(seconds - half_s, _MIN_S), max(cpu_s - half_cpu_s, _MIN_S) / others
     return clips / seconds, rate, cpu_s, *limit
 
 

@@ -17,7 +17,7 @@ from motionshards.transforms.extract.landmarks.models import FaceModel, load
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.pose import fitted_pose
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.track import centerd_box, track
+from motionshards.transforms.extract.track import centered_box, track
 
 SIZE_PX = 256
 _TIMEOUT_S = 60.0
@@ -95,7 +95,7 @@ def find_faces(source: Path, frames: int, work: Path) -> Corpus:
     dlib, clips = model(), list(list_clips(Listing(DirectoryTree(source))))
     videos = tuple(source / uri_to_path(clip.spans[0].uri) for clip in clips)
     rgb = [evenly_spaced(path, frames) for path in videos]
-    tracks = [track(dlib.detect(one), centerd_box(SIZE_PX)) for one in rgb]
+    tracks = [track(dlib.detect(one), centered_box(SIZE_PX)) for one in rgb]
     number = np.repeat(np.arange(len(clips)), [int(one.found.sum()) for one in tracks])
     seen = np.concatenate([one.found for one in tracks])
     pixels = np.concatenate(rgb)

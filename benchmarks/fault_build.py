@@ -30,7 +30,7 @@ from tests.support.under_fire import hashes, wait_for
 
 OPTIONS = ("--size", "96", "--clips-per-shard", "6")
 _PATIENCE_S = 180
-_MOST_RERUNS = 3
+_MAX_RERUNS = 3
 _LONGEST_WORD = 120
 # Parts of messages that differ between runs: ports, and names of temporary directories.
 _BY_CHANCE = re.compile(r"(?<=\d:)\d{4,5}\b|(?<=motionshards-)\w{8}\b")
@@ -142,11 +142,11 @@ class Bench:
 
     check: returns the differences of an output from the undisturbed build
     clips, shards, seconds: planned clips, written shards and duration of the undisturbed build
-    chance: random generator of the moments
+    rng: random generator of the moments
     """
 
     def __init__(self, work: Path, copies: int, site: Site, seed: int) -> None:
-        self.work, self.chance, self._number = work, random.Random(seed), 0
+        self.work, self.rng, self._number = work, random.Random(seed), 0
         self.videos = _many(work, copies)
         start = time.monotonic()
         self.undisturbed = self.build(site).start()
@@ -186,7 +186,7 @@ class Bench:
         status = build.end()
         row.ended[how or _told(status, build)] += 1
         mend()
-        while status != 0 and build.runs <= _MOST_RERUNS:
+        while status != 0 and build.runs <= _MAX_RERUNS:
             row.reruns += 1
             status = again(build).end()
         wrong = (check or self.check)(build.out) if status == 0 else [f"{build.place.name} never completes: {build.last_words()}"]

@@ -119,7 +119,7 @@ def _cut_off_once(
     if not build.until(lambda: cluster.is_at_work(build, begun)):
         bench.missed(build)
         return
-    time.sleep(bench.chance.uniform(0, 1))
+    time.sleep(bench.rng.uniform(0, 1))
     network.cut(host)
     row.times += 1
     if power:
@@ -143,7 +143,7 @@ def kill_scheduler(bench: Bench, cluster: Cluster, row: Row, times: int) -> None
         if not build.until(partial(cluster.is_at_work, build, "any")):
             bench.missed(build)
             continue
-        time.sleep(bench.chance.uniform(0, 2))
+        time.sleep(bench.rng.uniform(0, 2))
         cluster.kill(SCHEDULER)
         row.times += 1
         bench.settle(row, build, mend=cluster.restart)

@@ -33,7 +33,7 @@ from motionshards.dataset.commandline import OnDevice
 from motionshards.schemas.errors import ConfigError
 
 _RESULTS = ROOT / "benchmarks" / "results" / "gpu.md"
-_LEAST_S = 5.0
+_MIN_S = 5.0
 _SUMMARY = re.compile(r"^(?:FAILED|ERROR|SKIPPED) .*|^.*\b(?:passed|failed|skipped|errors?|collected)\b.*$", re.MULTILINE)
 # Rows are forked from a process that has imported everything and has not used CUDA.
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -94,7 +94,7 @@ def _report(report: Report, done: Done) -> Done:
 def _run(row: Row, work: Path, until: float) -> Done:
     """Run a row in a separate process, which is killed with all its children at the time limit."""
     limit_s = min(row.limit_s, until - time.monotonic())
-    if limit_s < _LEAST_S:
+    if limit_s < _MIN_S:
         return Done(row, 0.0, "", {}, "skipped: no time left")
     place = work / row.name
     place.mkdir()

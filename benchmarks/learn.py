@@ -31,14 +31,14 @@ from motionshards.dataset.commandline import choice
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
-from motionshards.trainers.checkpoint import LAST, Place, save
+from motionshards.trainers.checkpoint import LAST, Progress, save
 from motionshards.trainers.evaluation.evaluate import evaluate
 from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
 from motionshards.trainers.evaluation.reconstruction import Reconstructor
-from motionshards.trainers.evaluation.scores import METRICS, Scores, shown
+from motionshards.trainers.evaluation.scores import METRICS, Scores, format_value
 from motionshards.trainers.log import METRICS as LOG
 from motionshards.trainers.models import MODELS, plan
-from motionshards.trainers.task import Means, Plan, Task
+from motionshards.trainers.task import Plan, Runtime, Task
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.weight_file import read
 
@@ -114,7 +114,7 @@ def _strip(learned: Mapping[str, Learned]) -> Image.Image:
         pen.text((_LABEL_PX + (column + 0.5) * side, _LABEL_PX / 2), label, "black", anchor="mm")
     for row, (model, before, after) in enumerate(rows):
         top = _LABEL_PX + row * side
-        for column, image in enumerate((before.given, before.real, before.made, after.made)):
+        for column, image in enumerate((before.given, before.real, before.reconstructed, after.reconstructed)):
             enlarged = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
             page.paste(enlarged, (_LABEL_PX + column * side, top))
         page.paste(_upright(model, side), (0, top))
@@ -136,7 +136,7 @@ def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned
         (work / f"{stage.name}.yaml").write_text(yaml.safe_dump(dict(stage.settings)))
     model_plan = plan(model, str(work / f"{course.stages[-1].name}.yaml"))
     task, checkpoint = _untrained(model_plan, data), work / "untrained.pt"
-    save(checkpoint, task, Place(0, 0, {}))
+    save(checkpoint, task, Progress(0, 0, {}))
     before = _evaluate(course.reconstructor(task.networks, model_plan.config), data, options.clips)
     stages = []
     for stage in course.stages:
@@ -151,7 +151,7 @@ def _untrained(model_plan: Plan[Any], data: Path) -> Task:
     training, size_px = model_plan.config.training, model_plan.config.architecture.size
     batch, repeats = training.global_batch_size, training.repeats
     stream = ClipStream(data, model_plan.view, global_batch_size=batch, repeats=repeats, size=size_px)
-    return model_plan.task(Means(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
+    return model_plan.task(Runtime(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
 
 
 def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, steps: int) -> Trained:
@@ -211,7 +211,7 @@ def _tables(report: Report, name: str, learned: Mapping[str, Learned]) -> None:
 def _compared(each: Learned, metric: str) -> tuple[str, ...]:
     values = [scores[metric].mean for scores in (each.after.copy, each.before.model, each.after.model)]
     ratios = [_times(values[2], other) for other in values[:2]]
-    return (*(shown(value, metric) for value in values), *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios))
+    return (*(format_value(value, metric) for value in values), *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios))
 
 
 def _times(value: float | None, other: float | None) -> float | None:

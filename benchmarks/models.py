@@ -30,7 +30,7 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.trainers.evaluation.reconstruction import Choice, Reconstructor
 from motionshards.trainers.models import MODELS, plan
 from motionshards.trainers.talking_heads.generator import Generator
-from motionshards.trainers.task import Means, Plan, Task
+from motionshards.trainers.task import Plan, Runtime, Task
 
 _SMALL_PX = 128
 _REFERENCE = "fomm"
@@ -150,7 +150,7 @@ def _task(model_plan: Plan[Any], data: Path) -> tuple[Task, ClipStream]:
     config = model_plan.config
     size_px, repeats = config.architecture.size, config.training.repeats
     stream = ClipStream(data, model_plan.view, global_batch_size=1, repeats=repeats, size=size_px)
-    return model_plan.task(Means(world=World(), device=torch.device("cpu"), vgg="none", vggface="none"), stream), stream
+    return model_plan.task(Runtime(world=World(), device=torch.device("cpu"), vgg="none", vggface="none"), stream), stream
 
 
 @torch.inference_mode()

@@ -28,7 +28,7 @@ from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.trainers.models import MODELS, plan
-from motionshards.trainers.task import Means, Plan, Task
+from motionshards.trainers.task import Plan, Runtime, Task
 
 _UNFED = "ours, without the loader"
 
@@ -100,7 +100,7 @@ def _named(how: Mapping[str, Any]) -> str:
 
 def _task(model_plan: Plan[Any], stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
     torch.manual_seed(0)
-    return model_plan.task(Means(world=World(), device=device, vgg=vgg, vggface="none", **how), stream)  # type: ignore[arg-type]
+    return model_plan.task(Runtime(world=World(), device=device, vgg=vgg, vggface="none", **how), stream)  # type: ignore[arg-type]
 
 
 def _steps(task: Task, batches: Iterator[Batch], count: int) -> tuple[float, float]:

@@ -184,10 +184,10 @@ def _arguments(target: Path, size_px: tuple[int, int], rate: Fraction, sound: Dr
     for place, track in enumerate(sound.tracks):
         streams.append(heard[f"a:{track.number}"])
         options[f"c:a:{place}"] = "copy" if track.codec in _IN_MP4 else "aac"
-    made = ffmpeg.output(*streams, _OUTPUT, **options)
+    output = ffmpeg.output(*streams, _OUTPUT, **options)
     # Frames are also read and discarded, so that times have the same origin as when `first_s` was measured.
     clock = heard["V:0"].output("pipe:1", format="null", c="copy")
-    return _with_target(arguments_for(sound.path, ffmpeg.merge_outputs(made, clock).overwrite_output()), target)
+    return _with_target(arguments_for(sound.path, ffmpeg.merge_outputs(output, clock).overwrite_output()), target)
 
 
 def _with_target(arguments: list[str], target: Path) -> list[str]:

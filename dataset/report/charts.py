@@ -39,7 +39,7 @@ class _Axis:
         return _LEFT + self._width * min(max(part, 0.0), 1.0)
 
     def ticks(self) -> list[float]:
-        """Round numbers within the axis, one per about 40 units; integers if bins are centerd on integers."""
+        """Round numbers within the axis, one per about 40 units; integers if bins are centered on integers."""
         step = round_step((self._high - self._low) * 38 / self._width)
         step = float(np.ceil(max(step, 1.0))) if self._low % 1 == 0.5 else step
         return [

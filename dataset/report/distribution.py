@@ -50,7 +50,7 @@ def distribution(values: NDArray[Any], limits: tuple[float, float] | None = None
 
 
 def of_counts(counts: NDArray[np.int64], absent: int) -> Distribution:
-    """The distribution of integers, of which `counts[v]` are v. Bins are centerd on integers and have width 1."""
+    """The distribution of integers, of which `counts[v]` are v. Bins are centered on integers and have width 1."""
     counts = counts[: max(np.flatnonzero(counts), default=0) + 1]
     reached, total = np.cumsum(counts), int(counts.sum())
     quantiles = tuple(float(np.searchsorted(reached, share * total)) for share in QUANTILES) if total else None

@@ -26,7 +26,7 @@ def test_rows_that_fail_or_hang_are_reported_and_the_others_run(
         Row("good", "Good", "augment", WORDS, inf, 1, (Goal("copies", most=0), Goal("times_plain", least=0))),
     ]
     monkeypatch.setattr(gpu, "prepare", lambda work, device: rows)
-    monkeypatch.setattr(gpu, "_LEAST_S", 0.5)
+    monkeypatch.setattr(gpu, "_MIN_S", 0.5)
     results = tmp_path / "gpu.md"
     assert gpu.main(["--device", "cpu", "--minutes", "10", "--results", str(results)]) == 1
     found = figures(capsys)

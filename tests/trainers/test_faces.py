@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.faces import face_window, find_face, find_landmarks, lay_back, shared_window, to_window
+from motionshards.trainers.faces import face_window, find_face, find_landmarks, paste_face, shared_window, to_window
 from motionshards.trainers.video import Driving, Rgb, cut_window
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.models import FaceModel
@@ -43,7 +43,7 @@ def test_a_window_frames_a_face_as_in_voxceleb() -> None:
 def test_a_window_is_shifted_into_the_image_if_it_fits() -> None:
     assert face_window(face((30, 40), 100), (800, 600))[:2] == (0, 0)
     x0, y0, x1, _ = face_window(face((60, 60), 110), (120, 300))
-    assert abs(x0 + x1 - 120) <= 1 and x0 < 0 and y0 == 0, "wider than the image: centerd on it"
+    assert abs(x0 + x1 - 120) <= 1 and x0 < 0 and y0 == 0, "wider than the image: centered on it"
 
 
 def test_a_window_of_several_images_contains_all_faces() -> None:
@@ -106,15 +106,15 @@ def test_pasting_an_unchanged_face_does_not_change_the_image(window: tuple[int, 
     y, x = np.mgrid[:100, :120]
     image = np.stack([x * 2, y * 2, x + y], axis=-1).astype(np.uint8)
     side = window[2] - window[0]
-    again = lay_back(image, cut_window(image, window, side), window)
+    again = paste_face(image, cut_window(image, window, side), window)
     assert np.abs(again.astype(int) - image).max() <= 2
 
 
 def test_a_changed_face_is_blended_at_its_border(frames: list[Rgb]) -> None:
     image, white = np.zeros((100, 100, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)
-    made = lay_back(image, white, (30, 40, 80, 90))
+    made = paste_face(image, white, (30, 40, 80, 90))
     assert made[65, 55].min() == 255 and not made[:40].any() and not made[:, 80:].any()
     row = made[65, 30:40, 0].astype(int)
     assert (np.diff(row) >= 0).all() and 0 < row[0] < 255
-    edge = lay_back(image, white, (-10, 0, 40, 50))
+    edge = paste_face(image, white, (-10, 0, 40, 50))
     assert edge[20, 0].min() == 255, "nothing is faded at the image's own edge"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import OURS
+from motionshards.trainers.checkpoint import METADATA_KEY
 from motionshards.trainers.face_rotator import config as rotator
 from motionshards.trainers.face_rotator.networks import make_networks
 from motionshards.trainers.face_rotator.restore import restore as restore_rotator
@@ -26,7 +26,7 @@ from motionshards.trainers.talking_heads import config as heads
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder
 from motionshards.trainers.talking_heads.finetune import restore as restore_heads
-from motionshards.trainers.talking_heads.generator import Generator as Painter
+from motionshards.trainers.talking_heads.generator import Generator as ReconstructFrames
 
 NARROW = {"block_expansion": 4, "max_features": 8, "blocks": 2}
 SMALL: dict[str, dict[str, Any]] = {
@@ -62,7 +62,7 @@ def networks(model: str) -> dict[str, nn.Module]:
     if model == "talking_heads":
         return {
             "E_state_dict": Embedder(shape),
-            "G_state_dict": Painter(shape),
+            "G_state_dict": ReconstructFrames(shape),
             "D_state_dict": Discriminator(shape, videos=3),
         }
     made = make_networks(shape)
@@ -105,7 +105,7 @@ def test_variants_restore_to_the_same_weights(tmp_path: Path, model: str, varian
     saved = networks(model)
     ours = {"version": 1, "model": model, "config": settings.to_json(config_of(model))}
     content = {name: VARIANTS[variant](network.state_dict()) for name, network in saved.items()}
-    torch.save({**content, OURS: ours, "loss": np.float64(0.5), "step": np.int64(3)}, tmp_path / "a.pt")
+    torch.save({**content, METADATA_KEY: ours, "loss": np.float64(0.5), "step": np.int64(3)}, tmp_path / "a.pt")
     found = restored(model, tmp_path / "a.pt")
     assert found
     for name, network in found.items():

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionshards.trainers.fomm.hull import LEAST_AREA
+from motionshards.trainers.fomm.hull import MIN_AREA
 from motionshards.trainers.fomm.keypoints import Keypoints
 from motionshards.trainers.fomm.normalize import hull_areas
 from motionshards.trainers.video import Rgb
 
 logger = logging.getLogger("motionshards")
 
-_LEAST = 1e-6  # smallest magnitude of a determinant that is used as a divisor
+_MIN_DETERMINANT = 1e-6  # smallest magnitude of a determinant that is used as a divisor
 
 
 class Networks(Protocol):
@@ -87,7 +87,7 @@ class Animator:
         if not self._movement.relative:
             return found, False
         _warn_of_singular(_regular(found), "the first frame")
-        flat = min(hull_areas(keypoints.value)[0] for keypoints in (self._source_keypoints, found)) < LEAST_AREA
+        flat = min(hull_areas(keypoints.value)[0] for keypoints in (self._source_keypoints, found)) < MIN_AREA
         if self._movement.adapt_scale and flat:
             logger.warning("motion is not scaled, since keypoints of the source or of the first frame are on a line")
         return found, self._movement.adapt_scale and not flat
@@ -111,7 +111,7 @@ def _regular(keypoints: Keypoints) -> Tensor:
     if keypoints.jacobian is None:
         return torch.ones(keypoints.value.shape[:2], dtype=torch.bool, device=keypoints.value.device)
     a, b, c, d = keypoints.jacobian.flatten(2).unbind(-1)
-    return (a * d - b * c).abs() >= _LEAST
+    return (a * d - b * c).abs() >= _MIN_DETERMINANT
 
 
 def _steadied(keypoints: Keypoints, regular: Tensor, other: Tensor) -> Keypoints:

@@ -108,8 +108,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # One head over H * W positions; fused kernels never store all scores.
         query, key, value = (conv(x).flatten(2).mT[:, None] for conv in (self.query_conv, self.key_conv, self.value_conv))
-        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return self.gamma * seen[:, 0].mT.reshape(x.shape) + x
+        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return self.gamma * attended[:, 0].mT.reshape(x.shape) + x
 
 
 class Downward(nn.Module):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.faces import face_window, find_landmarks, to_window
 from motionshards.trainers.images import BACKGROUND, read_image
-from motionshards.trainers.talking_heads.episodes import Goals, draw
+from motionshards.trainers.talking_heads.episodes import Targets, draw
 from motionshards.trainers.video import Driving, Rgb, cut_window
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.landmarks import models
@@ -40,13 +40,13 @@ class Portraits:
     images: NDArray[np.uint8]
     landmarks_px: NDArray[np.float32]
 
-    def goals(self, device: torch.device) -> Goals:
+    def targets(self, device: torch.device) -> Targets:
         """Return the frames and their landmark images as targets, all of video 0."""
         frames = torch.from_numpy(self.images).to(device).permute(0, 3, 1, 2).float() / 255
         landmarks = draw(torch.from_numpy(self.landmarks_px).to(device), frames.shape[-1])
         count = len(frames)
         video = torch.zeros(count, dtype=torch.int64, device=device)
-        return Goals(frames=frames, landmarks=landmarks, video=video, counts=torch.ones(count, device=device))
+        return Targets(frames=frames, landmarks=landmarks, video=video, counts=torch.ones(count, device=device))
 
 
 def face_model(choice: str) -> FaceModel:

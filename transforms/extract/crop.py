@@ -3,7 +3,7 @@
     resize      the whole frame
     bbox        the annotated box, enlarged to a square around its center, shifted into the frame, padded only if necessary
     fomm-bbox   the annotated box as it is, clipped at the frame and squashed, as in FOMM's original repository
-    inner-bbox  the largest square centerd in the annotated box, as in CelebV-HQ's original repository
+    inner-bbox  the largest square centered in the annotated box, as in CelebV-HQ's original repository
     track       the union of a face's boxes with a margin, square, shifted and padded as `bbox`
     fomm-track  the same, dropped if it leaves the frame, as in FOMM's original repository
     face        a square in proportion to eyes and mouth, see `transforms.extract.portrait`, shifted and padded as `bbox`
@@ -37,7 +37,7 @@ def longer_side_px(box_px: NDArray[np.float64], pixel_aspect: Fraction) -> float
 def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
     """The recipe `bbox`.
 
-    A square wider than the frame is centerd on it on that axis.
+    A square wider than the frame is centered on it on that axis.
 
     Args:
         box_px: float64 [4], edges x0 y0 x1 y1 in source pixels

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.config import MOST_SIZE_PX
 
-MOST_DECODED_BYTES = 1 << 30  # for samples decoded completely; views of a stream decode only the frames they select
-MOST_SCANS = 100  # a progressive JPEG usually has about ten; each costs a pass over all blocks, even if it is a few bytes long
+MAX_DECODED_BYTES = 1 << 30  # for samples decoded completely; views of a stream decode only the frames they select
+MAX_SCANS = 100  # a progressive JPEG usually has about ten; each costs a pass over all blocks, even if it is a few bytes long
 
 _MARKER, _START_OF_SCAN = np.uint8(0xFF), np.uint8(0xDA)
 
@@ -23,13 +23,13 @@ def decode_frames(jpegs: Sequence[bytes]) -> NDArray[np.uint8]:
     """Decode frames of one size to uint8 [N,H,W,3], RGB.
 
     Raises:
-        ValueError: no frames, a damaged one, one of another size, or more than MOST_DECODED_BYTES together
+        ValueError: no frames, a damaged one, one of another size, or more than MAX_DECODED_BYTES together
     """
     if not jpegs:
         raise ValueError("there are no frames")
     height, width = _size_px(jpegs[0])
-    if len(jpegs) * height * width * 3 > MOST_DECODED_BYTES:
-        raise ValueError(f"{len(jpegs)} frames of {width}x{height} px are more than {MOST_DECODED_BYTES:,} bytes")
+    if len(jpegs) * height * width * 3 > MAX_DECODED_BYTES:
+        raise ValueError(f"{len(jpegs)} frames of {width}x{height} px are more than {MAX_DECODED_BYTES:,} bytes")
     frames = np.empty((len(jpegs), height, width, 3), np.uint8)
     for frame, jpeg in zip(frames, jpegs, strict=True):
         decode_into(jpeg, frame)
@@ -40,11 +40,11 @@ def decode_into(jpeg: bytes, frame: NDArray[np.uint8]) -> None:
     """Decode a JPEG into `frame`, uint8 [H,W,3].
 
     Raises:
-        ValueError: the JPEG is damaged, has another size, or more than MOST_SCANS scans
+        ValueError: the JPEG is damaged, has another size, or more than MAX_SCANS scans
     """
     codes = np.frombuffer(jpeg, np.uint8)  # bytes.count takes a tenth of the time of decoding
-    if np.count_nonzero((codes[:-1] == _MARKER) & (codes[1:] == _START_OF_SCAN)) > MOST_SCANS:
-        raise ValueError(f"a frame has more than {MOST_SCANS} scans")
+    if np.count_nonzero((codes[:-1] == _MARKER) & (codes[1:] == _START_OF_SCAN)) > MAX_SCANS:
+        raise ValueError(f"a frame has more than {MAX_SCANS} scans")
     decoded = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)  # checks the size against the buffer before decoding
     if decoded.shape != frame.shape:
         raise ValueError(f"a frame is {decoded.shape[1]}x{decoded.shape[0]} px, not {frame.shape[1]}x{frame.shape[0]}")

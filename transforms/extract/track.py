@@ -12,7 +12,7 @@ PULL = 3.0
 TOLL = 0.1
 
 
-def centerd_box(size: int) -> NDArray[np.float32]:
+def centered_box(size: int) -> NDArray[np.float32]:
     """Expected position of the face in a crop made around it: the middle half of a [size,size] image, float32 [4]."""
     return np.array([0.25, 0.25, 0.75, 0.75], np.float32) * size - 0.5
 

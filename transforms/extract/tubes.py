@@ -56,7 +56,7 @@ class Tube:
     limit: int
     scores: list[float] = field(default_factory=list)
 
-    def see(self, frame: int, box: Box, score: float) -> None:
+    def add(self, frame: int, box: Box, score: float) -> None:
         """Append a detection of the face, in a frame after all others."""
         self.seen.append(frame)
         self.boxes.append(box)
@@ -108,12 +108,12 @@ class TubeBuilder:
         """
         finished = self.finish() if self._ends(frame, box, cut=cut) else None
         if finished is not None and box is not None and not cut and self._full(finished, frame):
-            finished.see(frame, box, score)  # so that the frames in between, which were not searched, belong to it
+            finished.add(frame, box, score)  # so that the frames in between, which were not searched, belong to it
         self._searched = frame
         if box is not None:
             if self.open is None:
                 self.open, self._union = Tube([], [], frame + self._rule.max_frames), box
-            self.open.see(frame, box, score)
+            self.open.add(frame, box, score)
             self._union = _union(self._union, box)
         return finished
 

@@ -17,7 +17,7 @@ from motionshards.trainers.evaluation import evaluate as module
 from motionshards.trainers.evaluation.evaluate import evaluate
 from motionshards.trainers.evaluation.fid import Inception, frechet_distance
 from motionshards.trainers.evaluation.measures import PixelMeasure
-from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, NO_LANDMARKS, Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, NO_LANDMARKS, Choice, ReconstructFrames, as_images
 from motionshards.trainers.evaluation.scores import Score, Scores
 
 MEASURES = [PixelMeasure()]
@@ -34,7 +34,7 @@ class Knowing:
     def choose(self, sample: Sample) -> Choice | str:
         return Choice((0,), tuple(range(1, len(sample.frames))))
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
+    def begin(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         def paint(targets: Sequence[int]) -> Tensor:
             self.asked.append([*targets])
             return self.fault(as_images(sample.frames[[*given]], "cpu"), as_images(sample.frames[[*targets]], "cpu"))
@@ -95,7 +95,7 @@ def test_scores_do_not_depend_on_batches(data: Dataset, monkeypatch: pytest.Monk
     assert found.model["l1"].mean == pytest.approx(expected.model["l1"].mean, rel=1e-12)
     for one, other in zip(found.examples, expected.examples, strict=True):
         assert (one.key, one.target) == (other.key, other.target)
-        np.testing.assert_array_equal(one.made, other.made)
+        np.testing.assert_array_equal(one.reconstructed, other.reconstructed)
 
 
 def test_fid_is_of_the_frames_of_all_clips_together(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_skipped_clips_are_counted_by_reason(data: Dataset) -> None:
     assert found.skipped == {"only one frame": 1, "fewer than 5 frames": 3}
     assert [clip.frames for clip in found.per_clip] == [Choice((1,), (0, 3))] * 2
     assert [(example.source, example.target) for example in found.examples] == [(1, 3)] * 2
-    np.testing.assert_array_equal(found.examples[0].made, found.examples[0].real)
+    np.testing.assert_array_equal(found.examples[0].reconstructed, found.examples[0].real)
 
 
 def test_a_limit_takes_evenly_spaced_clips(data: Dataset) -> None:
@@ -184,4 +184,4 @@ def test_values_outside_the_range_of_images_are_clamped(data: Dataset) -> None:
             return torch.full_like(targets, 7.0)
 
     found = evaluate(Glaring(), data, MEASURES)
-    assert found.model["l1"].mean < 1 and (found.examples[0].made == 255).all()
+    assert found.model["l1"].mean < 1 and (found.examples[0].reconstructed == 255).all()

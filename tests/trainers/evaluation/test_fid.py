@@ -97,7 +97,7 @@ def test_moments_of_parts_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch)
     for start, end in ((0, 1), (1, 12), (12, 12), (12, 15), (15, 40)):
         moments.add(rows[start:end])
     for _ in range(2):
-        count, mean, covariance = moments.found()
+        count, mean, covariance = moments.result()
         assert count == 40
         np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(covariance, np.cov(rows, rowvar=False), rtol=1e-8)

@@ -20,7 +20,7 @@ from motionshards.trainers.face_rotator.config import CONFIGS, Config
 from motionshards.trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
 from motionshards.trainers.face_rotator.networks import NAMES, is_trained, make_networks
 from motionshards.trainers.face_rotator.training import FaceRotatorTask
-from motionshards.trainers.task import Means
+from motionshards.trainers.task import Runtime
 from motionshards.trainers.vgg import VGG16, Vgg
 
 TINY = Architecture(size=8, width=4, halvings=1, blocks=1)
@@ -32,13 +32,13 @@ def config(stage: str, **training: Any) -> Config:
     return Config(architecture=TINY, training=replace(CONFIGS[stage].training, **training))
 
 
-def means(**changes: Any) -> Means:
-    return Means(**{"world": World(), "device": torch.device("cpu"), "vgg": "none", **changes})
+def runtime(**changes: Any) -> Runtime:
+    return Runtime(**{"world": World(), "device": torch.device("cpu"), "vgg": "none", **changes})
 
 
 def task(stage: str, weights: dict[str, dict[str, Tensor]] | None = None, **changes: Any) -> FaceRotatorTask:
     torch.manual_seed(3)
-    made = FaceRotatorTask(config(stage), means(**changes), STEPS)
+    made = FaceRotatorTask(config(stage), runtime(**changes), STEPS)
     if weights is not None:
         made.begin(weights, Path("given.pt"))
     return made

@@ -39,8 +39,8 @@ def trained(architecture: Architecture | None = None) -> Trained:
 
 def images(count: int, seed: int = 0, size: int = 64) -> list[Rgb]:
     """Smooth random images that change gradually."""
-    chance = torch.Generator().manual_seed(seed)
-    cells = torch.rand(1, 3, 8, 8, generator=chance) + 0.2 * torch.randn(count, 3, 8, 8, generator=chance).cumsum(dim=0)
+    rng = torch.Generator().manual_seed(seed)
+    cells = torch.rand(1, 3, 8, 8, generator=rng) + 0.2 * torch.randn(count, 3, 8, 8, generator=rng).cumsum(dim=0)
     smooth = torch.nn.functional.interpolate(cells, size=(size, size), mode="bicubic").clamp(0, 1)
     return [*(smooth * 255).byte().permute(0, 2, 3, 1).numpy()]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 from fomm_graphs import CONFIG, networks
-from fomm_inputs import chance
+from fomm_inputs import rng
 from torch import Tensor, nn
 
 from motionshards.trainers.fomm.export import LIMITS, Difference, differences
@@ -50,7 +50,7 @@ def test_weights_of_fewer_bits_are_accepted(eager: Mapping[str, Graph]) -> None:
     ("change", "middle"),
     [
         (torch.zeros_like, True),
-        (lambda weight: weight + 0.1 * weight.std() * torch.randn(weight.shape, generator=chance()), False),
+        (lambda weight: weight + 0.1 * weight.std() * torch.randn(weight.shape, generator=rng()), False),
     ],
     ids=["a layer of zeros", "noise of a tenth of the weights"],
 )

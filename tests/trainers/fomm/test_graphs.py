@@ -7,7 +7,7 @@ import pytest
 import torch
 from conformance import image
 from fomm_graphs import CONFIG, keypoints, networks, rows
-from fomm_inputs import chance, small
+from fomm_inputs import rng, small
 from torch import Tensor
 
 from motionshards.trainers.fomm.export import LIMITS, Difference, differences
@@ -74,7 +74,7 @@ def test_rows_of_a_batch_are_independent(name: str) -> None:
 def test_graphs_depend_on_the_settings() -> None:
     """The single map of Jacobians and align_corners are part of the graphs."""
     architecture = small(align_corners=False, detector=replace(small().detector, single_jacobian_map=True))
-    made, images = graphs(*networks(architecture)), torch.rand(3, 3, 64, 64, generator=chance())
+    made, images = graphs(*networks(architecture)), torch.rand(3, 3, 64, 64, generator=rng())
     usual = graphs(*networks(CONFIG.architecture))
     with torch.no_grad():
         assert made["kp_detector"](images)[1].shape == (3, 3, 2, 2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from motionshards.trainers.fomm.architecture import Architecture
 from motionshards.trainers.fomm.blocks import AntiAliasDown
 from motionshards.trainers.fomm.config import CONFIGS, Config, LossWeights
-from motionshards.trainers.fomm.discriminator import MultiScaleDiscriminator, Verdict
+from motionshards.trainers.fomm.discriminator import DiscriminatorOutput, MultiScaleDiscriminator
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
@@ -114,8 +114,8 @@ def test_a_perfect_discriminator_has_no_loss() -> None:
     class Sure(nn.Module):
         """Knows the real image by its first pixel."""
 
-        def forward(self, pyramid: dict[float, Tensor], _: object) -> list[Verdict]:
-            return [Verdict(features=[], score=image[:, :1, :1, :1]) for image in pyramid.values()]
+        def forward(self, pyramid: dict[float, Tensor], _: object) -> list[DiscriminatorOutput]:
+            return [DiscriminatorOutput(features=[], score=image[:, :1, :1, :1]) for image in pyramid.values()]
 
     loss, points = DiscriminatorLoss(small()), KPDetector(small().architecture)(image(0))
     real, fake = torch.ones(2, 3, 64, 64), torch.zeros(2, 3, 64, 64)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conformance import fill, image
-from fomm_inputs import chance, noise, small
+from fomm_inputs import noise, rng, small
 from torch import nn
 
 from motionshards.trainers.fomm.architecture import Architecture, DiscriminatorConfig
@@ -108,7 +108,7 @@ def test_without_jacobians_motions_are_translations() -> None:
 
 
 def test_training_starts_with_the_identity_for_jacobians() -> None:
-    found = KPDetector(small())(torch.rand(2, 3, 64, 64, generator=chance()))
+    found = KPDetector(small())(torch.rand(2, 3, 64, 64, generator=rng()))
     torch.testing.assert_close(found.jacobian, torch.eye(2).expand(2, 3, 2, 2), rtol=0, atol=1e-5)
 
 

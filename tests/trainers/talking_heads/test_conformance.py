@@ -11,9 +11,9 @@ from torch import Tensor
 from motionshards.trainers import vgg
 from motionshards.trainers.talking_heads.architecture import Architecture
 from motionshards.trainers.talking_heads.config import Config
-from motionshards.trainers.talking_heads.discriminator import Discriminator, Verdict
+from motionshards.trainers.talking_heads.discriminator import Discriminator, DiscriminatorOutput
 from motionshards.trainers.talking_heads.embedder import Embedder
-from motionshards.trainers.talking_heads.episodes import Goals
+from motionshards.trainers.talking_heads.episodes import Targets
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import hinge_loss, match_loss
 from motionshards.trainers.talking_heads.training import image_loss
@@ -28,7 +28,7 @@ class Found(NamedTuple):
     tolerance: float
     embedding: Tensor
     prediction: Tensor
-    fake: Verdict
+    fake: DiscriminatorOutput
     hinge: Tensor
     match: Tensor
 
@@ -43,18 +43,18 @@ def found(request: pytest.FixtureRequest) -> Found:
     discriminator = Discriminator(architecture, videos=4)
     for network, name in ((embedder, "Embedder"), (generator, "TH_Generator"), (discriminator, "TH_Discriminator")):
         fill(network, name).to(dtype).eval()
-    goals = Goals(frames=x, landmarks=y, video=VIDEO, counts=torch.ones(2, dtype=dtype))
+    targets = Targets(frames=x, landmarks=y, video=VIDEO, counts=torch.ones(2, dtype=dtype))
     with torch.inference_mode():
         discriminator.W *= 0.1
         embedding = embedder(x, y)
         prediction = generator(y, embedding)
-        verdicts: list[Verdict] = []
-        handle = discriminator.register_forward_hook(lambda *passed: verdicts.append(passed[2]))
-        hinge = hinge_loss(discriminator, prediction, goals)
+        outputs: list[DiscriminatorOutput] = []
+        handle = discriminator.register_forward_hook(lambda *passed: outputs.append(passed[2]))
+        hinge = hinge_loss(discriminator, prediction, targets)
         handle.remove()
-        match = match_loss(80.0, discriminator.of_videos(VIDEO), embedding, goals)
+        match = match_loss(80.0, discriminator.of_videos(VIDEO), embedding, targets)
     assert embedding.dtype == prediction.dtype == hinge.dtype == dtype
-    return Found(TOLERANCES[dtype], embedding, prediction, verdicts[0], hinge, match)
+    return Found(TOLERANCES[dtype], embedding, prediction, outputs[0], hinge, match)
 
 
 def test_embeddings(found: Found) -> None:

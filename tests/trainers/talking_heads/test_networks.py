@@ -239,8 +239,8 @@ def test_under_autocast_styles_statistics_and_scores_are_not_rounded() -> None:
     def run() -> list[Tensor]:
         embedding = networks[0](frames, landmarks)
         style = networks[1].style(embedding)
-        painted = networks[1](landmarks, embedding)
-        return [embedding, style, painted, networks[2](painted, landmarks, torch.tensor([0, 1])).score]
+        rendered = networks[1](landmarks, embedding)
+        return [embedding, style, rendered, networks[2](rendered, landmarks, torch.tensor([0, 1])).score]
 
     run()  # spectral norms begin with vectors of their own, which training corrects
     for network in networks:

@@ -17,12 +17,12 @@ import motionshards.jobs.train
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.checkpoint import OURS
+from motionshards.trainers.checkpoint import METADATA_KEY
 from motionshards.trainers.settings import to_json
 from motionshards.trainers.talking_heads.architecture import Architecture
 from motionshards.trainers.talking_heads.config import Config, LossWeights, TrainingConfig
 from motionshards.trainers.talking_heads.training import TalkingHeadsPlan
-from motionshards.trainers.task import Means, Task
+from motionshards.trainers.task import Runtime, Task
 
 TINY = """
 architecture: {size: 32, width: 4, halvings: 4, residuals: 1}
@@ -59,7 +59,7 @@ def task(data: Path, weights: dict[str, float], **files: str) -> Task:
     training = TrainingConfig(frames=2, losses=LossWeights(**weights))
     expected = TalkingHeadsPlan(Config(architecture=shape, training=training))
     stream = ClipStream(data, expected.view, global_batch_size=training.global_batch_size)
-    return expected.task(Means(world=World(), device=torch.device("cpu"), **files), stream)
+    return expected.task(Runtime(world=World(), device=torch.device("cpu"), **files), stream)
 
 
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(order: Order, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(order: Order, tmp
     whole, parts = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("whole", "parts"))
     assert same(whole, parts)
     assert {"E_state_dict", "G_state_dict", "D_state_dict", "optimizerG", "optimizerD", "epoch"} < whole.keys()
-    names = whole[OURS]["names"]["videos"]
+    names = whole[METADATA_KEY]["names"]["videos"]
     assert names == sorted(names) and names[0] == "id000/video0" and whole["D_state_dict"]["W"].shape == (32, len(names))
     assert [path.name for path in (tmp_path / "whole" / "images").iterdir()] == ["00000005.jpg"]
 

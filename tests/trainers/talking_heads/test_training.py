@@ -13,18 +13,18 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.world import World
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.checkpoint import OURS, Place, save
+from motionshards.trainers.checkpoint import METADATA_KEY, Progress, save
 from motionshards.trainers.parallel import update
 from motionshards.trainers.talking_heads import training
 from motionshards.trainers.talking_heads.architecture import Architecture
 from motionshards.trainers.talking_heads.config import CONFIGS, Config, LossWeights, TrainingConfig
-from motionshards.trainers.talking_heads.discriminator import Verdict
+from motionshards.trainers.talking_heads.discriminator import DiscriminatorOutput
 from motionshards.trainers.talking_heads.embedder import Embedder, averaged
-from motionshards.trainers.talking_heads.episodes import Goals, draw, episodes, video_of
+from motionshards.trainers.talking_heads.episodes import Targets, draw, episodes, video_of
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import ImageLoss, hinge_loss
 from motionshards.trainers.talking_heads.training import TalkingHeadsTask
-from motionshards.trainers.task import Means
+from motionshards.trainers.task import Runtime
 from motionshards.trainers.vgg import VGG19, Vgg
 from motionshards.transforms.augment.drawing import landmark_images
 
@@ -39,8 +39,8 @@ def task(
     config = Config(
         name="small", architecture=replace(SMALL, compat=compat), training=TrainingConfig(frames=2, losses=LossWeights(**losses))
     )
-    means = Means(world=World(0, 1), device=torch.device("cpu"), accumulate=accumulate, vgg="none", vggface="none")
-    return TalkingHeadsTask(config, means, videos)
+    runtime = Runtime(world=World(0, 1), device=torch.device("cpu"), accumulate=accumulate, vgg="none", vggface="none")
+    return TalkingHeadsTask(config, runtime, videos)
 
 
 def settled(trained: TalkingHeadsTask) -> TalkingHeadsTask:
@@ -56,10 +56,10 @@ def settled(trained: TalkingHeadsTask) -> TalkingHeadsTask:
 
 def batch(videos: tuple[str, ...] = VIDEOS, seed: int = 0) -> Batch:
     """Two frames and a target of each video, all different."""
-    chance, count = torch.Generator().manual_seed(seed), len(videos)
+    rng, count = torch.Generator().manual_seed(seed), len(videos)
     return Batch(
-        frames=torch.rand(count, 3, 3, 32, 32, generator=chance),
-        landmarks=32 * torch.rand(count, 3, 68, 2, generator=chance),
+        frames=torch.rand(count, 3, 3, 32, 32, generator=rng),
+        landmarks=32 * torch.rand(count, 3, 68, 2, generator=rng),
         aus=None,
         pose=torch.zeros(count, 3, 3),
         number=torch.zeros(count, 3, dtype=torch.int64),
@@ -99,20 +99,20 @@ def test_one_generator_step_and_two_discriminator_steps(monkeypatch: pytest.Monk
     assert seen[1].keys() == seen[2].keys() == own
     after = state(trained.networks)
     for name, network in trained.networks.items():
-        # Shifts may stay: of real and painted images within the hinge's margins they get opposite gradients.
+        # Shifts may stay: of real and rendered images within the hinge's margins they get opposite gradients.
         for key in (key for key, parameter in network.named_parameters() if parameter.ndim > 1 and key != "w_0"):
             assert not torch.equal(before[name][key], after[name][key]), f"{name} {key}"
 
 
 @pytest.mark.parametrize(("compat", "accumulate"), [(False, 1), (True, 2)])
 def test_inputs_of_the_discriminator(monkeypatch: pytest.MonkeyPatch, compat: bool, accumulate: int) -> None:
-    """Both of its steps see what was painted before the generator's step. With compat the second sees what the updated generator
+    """Both of its steps see what was rendered before the generator's step. With compat the second sees what the updated generator
     paints from the same embeddings."""
     trained, shown = settled(task(compat=compat, accumulate=accumulate)), list[Tensor]()
 
-    def noted(discriminator: nn.Module, painted: Tensor, goals: Goals) -> Tensor:
-        shown.append(painted)
-        return hinge_loss(discriminator, painted, goals)
+    def noted(discriminator: nn.Module, rendered: Tensor, targets: Targets) -> Tensor:
+        shown.append(rendered)
+        return hinge_loss(discriminator, rendered, targets)
 
     monkeypatch.setattr(training, "hinge_loss", noted)
     for number in range(2):
@@ -131,9 +131,9 @@ def test_inputs_of_the_discriminator(monkeypatch: pytest.MonkeyPatch, compat: bo
         embedder, generator = networks.values()
         each = embedder(whole.frames.flatten(0, 1), whole.landmarks.flatten(0, 1))
         embeddings = averaged(each.view(*whole.faces.shape, -1), whole.faces)
-        before = generator(whole.goals.landmarks, embeddings)
+        before = generator(whole.targets.landmarks, embeddings)
         generator.load_state_dict(trained.networks["G_state_dict"].state_dict())
-        updated = generator(whole.goals.landmarks, embeddings)
+        updated = generator(whole.targets.landmarks, embeddings)
         torch.testing.assert_close(first, before, rtol=0, atol=1e-3)
         torch.testing.assert_close(second, updated if compat else before, rtol=0, atol=1e-3)
         assert (updated - before).abs().max() > 1e-2 and not second.requires_grad
@@ -182,13 +182,13 @@ def test_parts_of_a_batch_equal_the_whole_batch() -> None:
 def test_frames_without_a_face_have_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     given = batch()
     assert given.landmarks is not None
-    given.landmarks[0, -1] = torch.nan  # what is painted
+    given.landmarks[0, -1] = torch.nan  # what is rendered
     given.landmarks[1, :-1] = torch.nan  # all that the embedder sees
     given.landmarks[2, 0] = torch.nan  # one of two
     found = episodes(given, {name: number for number, name in enumerate(VIDEOS)})
-    assert found.goals.counts.tolist() == [0, 0, 1]
+    assert found.targets.counts.tolist() == [0, 0, 1]
     assert found.faces.tolist() == [[True, True], [False, False], [False, True]]
-    assert (found.goals.landmarks[0] == 1).all() and not (found.goals.landmarks[2] == 1).all()
+    assert (found.targets.landmarks[0] == 1).all() and not (found.targets.landmarks[2] == 1).all()
     trained = task()
     seen = gradients(monkeypatch, trained, given)
     assert all(gradient.isfinite().all() for step in seen for gradient in step.values())
@@ -214,37 +214,37 @@ def test_videos_of_keys() -> None:
 class Score(nn.Module):
     """A discriminator whose score is 4 times the mean of an image."""
 
-    def forward(self, images: Tensor, landmarks: Tensor, video: Tensor) -> Verdict:
-        return Verdict(score=4 * images.flatten(1).mean(1), features=[images, 2 * images])
+    def forward(self, images: Tensor, landmarks: Tensor, video: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(score=4 * images.flatten(1).mean(1), features=[images, 2 * images])
 
 
 def test_losses_by_hand() -> None:
-    goals = Goals(
+    targets = Targets(
         frames=torch.tensor([0.5, 1.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4),
         landmarks=torch.ones(2, 3, 4, 4),
         video=torch.tensor([0, 1]),
         counts=torch.tensor([1.0, 0.0]),
     )
-    painted = torch.full((2, 3, 4, 4), 0.125)
-    losses = ImageLoss(LossWeights(), None, None)(Score(), painted, goals)
+    rendered = torch.full((2, 3, 4, 4), 0.125)
+    losses = ImageLoss(LossWeights(), None, None)(Score(), rendered, targets)
     assert {name: value.item() for name, value in losses.items()} == pytest.approx(
         {"pixel": 10 * 0.375 / 2, "adversarial": -0.5 / 2, "feature_matching": 10 * (0.375 + 0.75) / 2}
     )
-    assert hinge_loss(Score(), painted, goals).item() == pytest.approx((1.5 + 0) / 2)
+    assert hinge_loss(Score(), rendered, targets).item() == pytest.approx((1.5 + 0) / 2)
 
 
 def test_perceptual_networks_replace_the_pixel_loss() -> None:
     torch.manual_seed(0)
-    network, goals = Vgg(VGG19, (1, 6)), episodes(batch(), dict.fromkeys(VIDEOS, 0)).goals
-    painted = goals.frames.flip(0).requires_grad_()
+    network, targets = Vgg(VGG19, (1, 6)), episodes(batch(), dict.fromkeys(VIDEOS, 0)).targets
+    rendered = targets.frames.flip(0).requires_grad_()
     weights = LossWeights(adversarial=0, feature_matching=0)
-    both = ImageLoss(weights, network, network)(Score(), painted, goals)
-    expected = sum((a - b).abs().mean() for a, b in zip(network(painted), network(goals.frames), strict=True))
+    both = ImageLoss(weights, network, network)(Score(), rendered, targets)
+    expected = sum((a - b).abs().mean() for a, b in zip(network(rendered), network(targets.frames), strict=True))
     assert both.keys() == {"vgg19", "vggface"}
     torch.testing.assert_close(both["vgg19"], 1e-2 * expected)
     torch.testing.assert_close(both["vggface"], 2e-3 * expected)
-    assert torch.autograd.grad(both["vgg19"], painted)[0].any()
-    assert ImageLoss(weights, network, None)(Score(), painted, goals).keys() == {"vgg19"}
+    assert torch.autograd.grad(both["vgg19"], rendered)[0].any()
+    assert ImageLoss(weights, network, None)(Score(), rendered, targets).keys() == {"vgg19"}
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -262,7 +262,7 @@ def test_init_loads_checkpoints_of_the_authors(tmp_path: Path, legacy: bool) -> 
     )
     generator: Any = mine.networks["G_state_dict"]
     assert generator.compat is True
-    save(tmp_path / "last.pt", mine, Place(0, 0, {}))
+    save(tmp_path / "last.pt", mine, Progress(0, 0, {}))
     again: Any = task()
     again.begin(torch.load(tmp_path / "last.pt", weights_only=True), tmp_path)
     assert again.networks["G_state_dict"].compat is True
@@ -275,7 +275,7 @@ def test_init_loads_checkpoints_of_the_authors(tmp_path: Path, legacy: bool) -> 
 def test_vectors_of_common_videos_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Only videos that are not in the checkpoint are reported."""
     first = task()
-    save(tmp_path / "last.pt", first, Place(0, 0, {}))
+    save(tmp_path / "last.pt", first, Progress(0, 0, {}))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
     for videos in (VIDEOS, VIDEOS[:2]):
         task(videos, seed=1).begin(content, tmp_path)
@@ -297,4 +297,4 @@ def test_other_checkpoints_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             task().begin(content, Path("a.pt"))
-    assert OURS == "motionshards"
+    assert METADATA_KEY == "motionshards"

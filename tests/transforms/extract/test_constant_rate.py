@@ -60,10 +60,10 @@ def test_a_video_of_years_is_rejected() -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_no_other_frame_is_nearer_at_any_time(seed: int) -> None:
     """Random, rounded times, so that many are equidistant or equal."""
-    chance = np.random.default_rng(seed)
-    pts = np.sort(chance.uniform(0, 3, chance.integers(1, 120))).round(2 if seed % 2 else 6)
-    rate = Fraction(int(chance.integers(1, 120)), int(chance.integers(1, 4)))
-    found = shown_frames(pts, duration_s := float(chance.uniform(0, 4)), rate)
+    rng = np.random.default_rng(seed)
+    pts = np.sort(rng.uniform(0, 3, rng.integers(1, 120))).round(2 if seed % 2 else 6)
+    rate = Fraction(int(rng.integers(1, 120)), int(rng.integers(1, 4)))
+    found = shown_frames(pts, duration_s := float(rng.uniform(0, 4)), rate)
     assert found.dtype == np.int64 and (np.diff(found) >= 0).all()
     assert len(found) == 1 or abs(len(found) / rate - duration_s) <= 0.5 / rate + 1e-6
     away = np.abs(pts - (pts[0] + np.arange(len(found)) / float(rate))[:, None])

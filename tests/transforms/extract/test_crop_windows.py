@@ -40,9 +40,9 @@ def test_bbox_is_a_square_that_is_shifted_before_it_is_padded(box: tuple[float, 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_bbox_leaves_the_frame_only_if_necessary(seed: int) -> None:
-    chance = np.random.default_rng(seed)
-    corner = chance.uniform(-100, 500, 2)
-    box = np.concatenate([corner, corner + chance.uniform(5, 500, 2)])
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(-100, 500, 2)
+    box = np.concatenate([corner, corner + rng.uniform(5, 500, 2)])
     if (box[2:] <= 0).any() or (box[:2] >= FRAME).any():
         return
     x0, y0, x1, y1 = square_window(box, FRAME)

@@ -1,4 +1,4 @@
-"""Position of source pixels in decoded frames: upright, at the display aspect, centerd on black, according to the affine."""
+"""Position of source pixels in decoded frames: upright, at the display aspect, centered on black, according to the affine."""
 
 from fractions import Fraction
 from pathlib import Path

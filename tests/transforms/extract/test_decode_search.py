@@ -10,7 +10,7 @@ from videos import ffmpeg
 from motionshards.schemas.frames import Frames, SearchImage
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.output_images import Besides, Search
+from motionshards.transforms.extract.output_images import ExtraOutputs, Search
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
 GRAY, RGB = Search(gray=True, scale=1.0), Search(gray=False, scale=0.5)
@@ -28,7 +28,7 @@ def wide(tmp_path: Path) -> Path:
 
 def decoded(path: Path, search: Search | None, window: tuple[int, int, int, int] | None = None, size: int = 32) -> Frames:
     media = Media.at(path)
-    return decode(media, timeline_from_packets(media, 60), np.arange(3), size, "pad", 60, window, "tonemap", Besides(search))
+    return decode(media, timeline_from_packets(media, 60), np.arange(3), size, "pad", 60, window, "tonemap", ExtraOutputs(search))
 
 
 def luma(path: Path) -> NDArray[np.uint8]:

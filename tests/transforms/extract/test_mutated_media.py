@@ -14,7 +14,7 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.output_images import Besides, ToVideo
+from motionshards.transforms.extract.output_images import ExtraOutputs, ToVideo
 from motionshards.transforms.extract.sound import read_sound
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
@@ -82,7 +82,7 @@ def frames_by(line: Timeline, path: Path) -> str:
     media, count = Media.at(path), len(line.raw_s)
     assert (np.diff(line.raw_s) >= 0).all()
     stills, shown = np.unique(np.linspace(0, count - 1, 5).astype(np.int64)), shown_frames(line.raw_s, line.duration_s, RATE)
-    frames = decode(media, line, stills, 32, "pad", LIMIT_S, besides=Besides(video=ToVideo(shown[:2000], RATE)))
+    frames = decode(media, line, stills, 32, "pad", LIMIT_S, extra=ExtraOutputs(video=ToVideo(shown[:2000], RATE)))
     assert np.isfinite(frames.source_to_frame).all()
     assert frames.video is not None and frames.video.frames == min(2000, len(shown))
     check_sound(media, float(line.raw_s[0]))

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from motionshards.transforms.extract.detect import Detections, iou
-from motionshards.transforms.extract.track import PULL, TOLL, centerd_box, track
+from motionshards.transforms.extract.track import PULL, TOLL, centered_box, track
 
-EXPECTED = centerd_box(256)
+EXPECTED = centered_box(256)
 LEFT, RIGHT = (20.0, 60.0, 120.0, 160.0), (140.0, 60.0, 240.0, 160.0)
 
 
@@ -63,8 +63,8 @@ def test_no_boxes_overlap_nothing() -> None:
 
 
 def test_the_expected_box_is_the_middle_half() -> None:
-    np.testing.assert_array_equal(centerd_box(256), [63.5, 63.5, 191.5, 191.5])
-    assert (centerd_box(100)[:2] + centerd_box(100)[2:]).tolist() == [99, 99]
+    np.testing.assert_array_equal(centered_box(256), [63.5, 63.5, 191.5, 191.5])
+    assert (centered_box(100)[:2] + centered_box(100)[2:]).tolist() == [99, 99]
 
 
 def test_the_track_does_not_jump_to_a_face_with_a_higher_score() -> None:

@@ -15,7 +15,7 @@ from motionshards.transforms.extract.action_units.rows import Row
 from motionshards.transforms.extract.action_units.source import StoredClip
 
 # The box around the landmarks and a detector's box overlap by about 0.6 on the same face.
-LEAST_OVERLAP = 0.2
+MIN_OVERLAP = 0.2
 
 
 def is_usable(row: Row) -> bool:
@@ -47,7 +47,7 @@ def face_of(
     if box_px is None or np.isnan(box_px).any() or any(row.points_px is None for row in usable):
         return most_confident
     overlaps = [_overlap(row, box_px, to_crop) for row in usable]
-    if max(overlaps) >= LEAST_OVERLAP:
+    if max(overlaps) >= MIN_OVERLAP:
         return usable[int(np.argmax(overlaps))]
     return None if same_crop else most_confident
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from motionshards.schemas.errors import BuildFailed, ClipRejected
-from motionshards.transforms.extract.action_units.process import Ended, run_limited
+from motionshards.transforms.extract.action_units.process import ExitResult, run_limited
 from motionshards.transforms.extract.action_units.source import StoredClip
 
 DIR = "{dir}"
@@ -97,7 +97,7 @@ class Program(Generic[Row]):
                     why = f"{error}; {why}"[:_DETAIL_LETTERS] if len(clips) == 1 else why
             return found, why
 
-    def _run(self, work: Path, inputs: Sequence[Input], limit_s: float) -> Ended:
+    def _run(self, work: Path, inputs: Sequence[Input], limit_s: float) -> ExitResult:
         words = [word for one in inputs for word in ("-fdir", str(one.directory), "-of", one.name)]
         # Images that the build has written are beside this call's directory.
         inside = all(one.directory.is_relative_to(work) for one in inputs)
@@ -120,7 +120,7 @@ class Program(Generic[Row]):
             raise ValueError(f"a result has {len(found)} of {one.frames} frames")
         return found
 
-    def _why(self, ended: Ended, limit_s: float, work: Path) -> str:
+    def _why(self, ended: ExitResult, limit_s: float, work: Path) -> str:
         """How a call ended, without directory names that differ between runs, so that details are reproducible."""
         end = f"status {ended.status}" if ended.status is not None else f"timed out after {limit_s:.0f} s"
         output = ended.output.replace(str(work), DIR).replace(str(work.parent), DIR)[-_DETAIL_LETTERS:]

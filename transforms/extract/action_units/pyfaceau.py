@@ -25,7 +25,7 @@ from motionshards.transforms.extract.action_units.source import IMAGES, StoredCl
 _PACKAGES = ("pyfaceau", "pyclnf", "pymtcnn")
 _DECIDING = (*_PACKAGES, "pyfhog", "onnxruntime", "opencv-python")
 _MODULE = f"{__name__}_program"
-_MOST_FRAMES = 5_000
+_MAX_FRAMES = 5_000
 _START_S, _FRAME_S = 600.0, 5.0
 
 Values = NDArray[np.float32]
@@ -59,7 +59,7 @@ class PyFaceAU:
     @property
     def batch_frames(self) -> int:
         """Frames per process."""
-        return _MOST_FRAMES
+        return _MAX_FRAMES
 
     def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
         """See AuSource."""

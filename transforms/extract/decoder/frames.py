@@ -26,7 +26,7 @@ from motionshards.transforms.extract.decoder.turn import upright
 from motionshards.transforms.extract.decoder.video import Video
 
 _FACTS_AT_ONCE = 1000
-_LEAST = -(2**63)
+_MIN_TICKS = -(2**63)
 
 
 def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
@@ -92,7 +92,7 @@ class _Clock:
     """Presentation times: FFmpeg's `best_effort_timestamp`, and the ffmpeg program's fallback where even that is missing."""
 
     def __init__(self) -> None:
-        self._last_pts = self._last_dts = _LEAST
+        self._last_pts = self._last_dts = _MIN_TICKS
         self._faulty_pts = self._faulty_dts = 0
         self._next: int = 0
 

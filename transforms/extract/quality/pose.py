@@ -127,8 +127,8 @@ def _solvable(image: _Real, weight: _Real, smallest: float) -> NDArray[np.bool_]
 
 def _covariance(points: _Real, weight: _Real) -> _Real:
     """Weighted covariance [T, D, D] of points [T or 1, 68, D]."""
-    centerd = points - weight[:, None] @ points
-    return _transposed(centerd) @ (centerd * weight[..., None])
+    centered = points - weight[:, None] @ points
+    return _transposed(centered) @ (centered * weight[..., None])
 
 
 def _orthographic_pose(image: _Real, weight: _Real) -> _Real:

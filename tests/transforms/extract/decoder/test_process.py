@@ -36,13 +36,13 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sound import flac_bytes, flac_samples, read_sound
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
 from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
-from motionshards.transforms.extract.output_images import Besides, ToVideo
+from motionshards.transforms.extract.output_images import ExtraOutputs, ToVideo
 for path in sys.argv[1:]:
     try:
         line = timeline_from_packets(Media.at(path), 60)
         timeline_by_decoding(Media.at(path), 60)
         video = ToVideo(np.arange(10), Fraction(10), psnr_db=40.0)
-        found = decode(Media.at(path), line, np.array([0, 3]), 32, "pad", 60, besides=Besides(video=video))
+        found = decode(Media.at(path), line, np.array([0, 3]), 32, "pad", 60, extra=ExtraOutputs(video=video))
         frames_of_mp4(joined([found.video.mp4] * 2, 60), np.array([19]), 60)
         sound = read_sound(Media.at(path), 0.0, 10, Fraction(10), 16000, True, 60)
         flac_samples(flac_bytes([sound], 60), 60)

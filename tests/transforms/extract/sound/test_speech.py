@@ -41,10 +41,10 @@ def share(samples: np.ndarray, hz: int = HZ) -> float:
 
 
 def test_voices_are_speech_and_other_sounds_are_not() -> None:
-    said, chance = voice(4, HZ), np.random.default_rng(0)
+    said, rng = voice(4, HZ), np.random.default_rng(0)
     assert share(said) > 0.8
-    spectrum = np.fft.rfft(said) * np.exp(2j * np.pi * chance.random(len(said) // 2 + 1))
-    for other in (np.zeros(600), chance.normal(0, 3000, HZ), np.sin(np.arange(HZ) / 10) * 8000, np.fft.irfft(spectrum)):
+    spectrum = np.fft.rfft(said) * np.exp(2j * np.pi * rng.random(len(said) // 2 + 1))
+    for other in (np.zeros(600), rng.normal(0, 3000, HZ), np.sin(np.arange(HZ) / 10) * 8000, np.fft.irfft(spectrum)):
         assert share(other) == 0.0
 
 

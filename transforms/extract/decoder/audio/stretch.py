@@ -30,7 +30,7 @@ _SAME_TIME_S, _SAME_TICKS = Fraction(1, 1000), Fraction(3, 2)
 _MARGIN_S = Fraction(1, 50)
 _PREROLL_S = 30
 _RATES_HZ = range(1000, 655_351)  # the upper limit is FLAC's
-_MOST_CHANNELS = 8
+_MAX_CHANNELS = 8
 _BYTES_AT_ONCE = 1 << 16
 _SILENT_SAMPLES = 1 << 14
 _never_freed: list[Any] = []
@@ -84,7 +84,7 @@ def _packets(video: Video, seek_s: int) -> Iterator[Any]:
         video.seek(seek_s)
     for packet in video.packets_of(video.sound()):
         if video.restarts:
-            clock.see(packet)
+            clock.add(packet)
         move(packet, moves[len(clock.moves) - 1])
         yield packet
 
@@ -107,7 +107,7 @@ def _moves(video: Video) -> list[int]:
     """Ticks to move the sound by after each restart of its clock, the same time as for the video. Raises ClipRejected."""
     clocks = {stream.index: Clock() for stream in (video.stream, video.sound())}
     for packet in video.packets_of(video.stream, video.sound()):
-        clocks[packet.stream_index].see(packet)
+        clocks[packet.stream_index].add(packet)
     shown, heard = (clocks[stream.index].moves for stream in (video.stream, video.sound()))
     if len(shown) != len(heard):
         raise ClipRejected("sound_clock", f"the clock of the video starts {len(shown)} times, that of the sound {len(heard)}")
@@ -123,7 +123,7 @@ class _Stretch:
     def __init__(self, first: Any, base: Fraction, start: Fraction, order: dict[str, Any], reply: socket.socket) -> None:
         self._kind, self._rate = _kind(first), int(first.sample_rate)
         channels = 1 if order["mono"] else first.layout.nb_channels
-        if self._rate not in _RATES_HZ or not 1 <= channels <= _MOST_CHANNELS:
+        if self._rate not in _RATES_HZ or not 1 <= channels <= _MAX_CHANNELS:
             raise ClipRejected("corrupt", f"sound of {self._rate} Hz and {channels} channels")
         self._converters: dict[tuple[Any, ...], av.AudioResampler] = {}
         hz = order["hz"] or self._rate
