@@ -216,5 +216,5 @@ def _as_config_error(path: Path) -> Iterator[None]:
     """Convert a rejection of the file at `path` to ConfigError."""
     try:
         yield
-    except ClipRejected as lost:
-        raise ConfigError(f"{path}: {lost.reason}{f': {lost.detail}' if lost.detail else ''}") from lost
+    except ClipRejected as rejection:
+        raise ConfigError(f"{path}: {rejection.reason}{f': {rejection.detail}' if rejection.detail else ''}") from rejection

@@ -68,8 +68,10 @@ def test_gigantic_architectures_are_refused(tmp_path: Path, model: str, number: 
 
 def test_gigantic_persons_are_refused(tmp_path: Path) -> None:
     stored = merged(settings.to_json(next(iter(heads.CONFIGS.values()))), {"architecture": {"width": 16_384}})
-    ours = {"version": 1, "model": "talking_heads", "config": stored}
-    torch.save({"person": {"style": torch.zeros(1)}, "landmarks": torch.zeros(1, 68, 2), METADATA_KEY: ours}, tmp_path / "a.pt")
+    metadata = {"version": 1, "model": "talking_heads", "config": stored}
+    torch.save(
+        {"person": {"style": torch.zeros(1)}, "landmarks": torch.zeros(1, 68, 2), METADATA_KEY: metadata}, tmp_path / "a.pt"
+    )
     with pytest.raises(ConfigError, match="another architecture"):
         load_person(tmp_path / "a.pt")
 

@@ -28,14 +28,14 @@ def test_scalars_are_grouped() -> None:
 @pytest.mark.parametrize(("size_px", "side_px"), [(256, 256), (16, MIN_PX)])
 def test_images_are_a_grid_with_labels(tmp_path: Path, size_px: int, side_px: int) -> None:
     Log(tmp_path, 0).images(7, columns(size_px))
-    shown = simplejpeg.decode_jpeg((tmp_path / "images" / "00000007.jpg").read_bytes()).astype(float)
+    grid = simplejpeg.decode_jpeg((tmp_path / "images" / "00000007.jpg").read_bytes()).astype(float)
     pitch = side_px + GAP_PX
-    assert shown.shape == (HEADER_PX + 2 * pitch, 3 * pitch - GAP_PX, 3)
+    assert grid.shape == (HEADER_PX + 2 * pitch, 3 * pitch - GAP_PX, 3)
     for column, color in enumerate(COLORS.values()):
         left = column * pitch
-        assert shown[:HEADER_PX, left : left + side_px].min() < 60, "a label"
+        assert grid[:HEADER_PX, left : left + side_px].min() < 60, "a label"
         for row, bright in enumerate((255, 127.5)):
-            middle = shown[HEADER_PX + row * pitch + side_px // 2, left + side_px // 2]
+            middle = grid[HEADER_PX + row * pitch + side_px // 2, left + side_px // 2]
             np.testing.assert_allclose(middle, np.multiply(color, bright), atol=6)
 
 

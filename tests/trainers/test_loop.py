@@ -116,7 +116,7 @@ def test_randomness_depends_on_the_step_only(data: Path, tmp_path: Path, cut: in
     assert first.ended + second.ended == whole.ended == 3
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of")  # true of this process, in which no optimizer steps
+@pytest.mark.filterwarnings("ignore:Detected call of")  # no optimizer steps in this process
 def test_checkpoints_of_0_1_at_the_end_of_an_epoch(data: Path, tmp_path: Path) -> None:
     """They have the epoch of the last step; schedulers stepped only when the run was resumed."""
     progress = run(data, tmp_path, OneNumber(), stop_after=5)
@@ -133,8 +133,8 @@ def test_the_bar_shows_the_sum_of_mean_losses(data: Path, tmp_path: Path, capsys
             return {"one": torch.tensor(float(number)), "other": torch.tensor(2.0), "skipped": torch.tensor(100.0)}
 
     run(data, tmp_path, Known(), log_every=5, quiet=False)
-    shown = capsys.readouterr().err
-    assert all(f"loss={loss}," in shown for loss in (4, 9, 14)) and "100%" in shown and "inf" not in shown
+    output = capsys.readouterr().err
+    assert all(f"loss={loss}," in output for loss in (4, 9, 14)) and "100%" in output and "inf" not in output
 
 
 def test_lines_after_the_checkpoint_are_deleted_when_a_run_resumes(tmp_path: Path) -> None:

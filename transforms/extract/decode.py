@@ -64,8 +64,8 @@ def decode(
     if start_s:
         try:
             return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, extra)
-        except ClipRejected as lost:
-            if lost.reason not in ("corrupt", "frame_mismatch"):
+        except ClipRejected as rejection:
+            if rejection.reason not in ("corrupt", "frame_mismatch"):
                 raise
     return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr, extra)
 

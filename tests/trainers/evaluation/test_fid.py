@@ -35,8 +35,8 @@ def corners(mean: tuple[int, ...], apart: tuple[int, ...]) -> np.ndarray:
     return np.array(mean) + signs * apart
 
 
-def together(given: np.ndarray, real: np.ndarray, made: np.ndarray) -> Frames:
-    return flat(np.concatenate([given[None], real, made]))
+def together(source: np.ndarray, real: np.ndarray, generated: np.ndarray) -> Frames:
+    return flat(np.concatenate([source[None], real, generated]))
 
 
 def by_definition(one: np.ndarray, other: np.ndarray) -> float:
@@ -64,9 +64,9 @@ def test_fid_of_equal_frames_is_zero(network: Inception) -> None:
 
 def test_independent_channels_have_the_distance_of_means_and_deviations(tmp_path: Path) -> None:
     fid = Fid(Inception(torchscript(Colors(torch.eye(3)), tmp_path / "eye.pt")))
-    real, made = corners((100, 120, 140), (10, 20, 30)), corners((103, 124, 140), (15, 18, 30))
+    real, generated = corners((100, 120, 140), (10, 20, 30)), corners((103, 124, 140), (15, 18, 30))
     for half in (slice(4), slice(4, 8)):
-        fid.add(together(real[0], real[half], made[half]), 4)
+        fid.add(together(real[0], real[half], generated[half]), 4)
     model, _ = fid.scores()
     assert model.mean == pytest.approx(3**2 + 4**2 + 8 / 7 * (5**2 + 2**2)) and model.frames == 8
 

@@ -51,16 +51,16 @@ def test_equal_frames_have_a_finite_psnr() -> None:
 def test_ssim_is_that_of_the_definition_in_the_middle_of_a_window() -> None:
     """An 11 x 11 image has one complete window; skimage ignores the border."""
     rng = np.random.default_rng(0)
-    real, made = rng.random((2, 1, 11, 11, 3)).astype(np.float32)
+    real, generated = rng.random((2, 1, 11, 11, 3)).astype(np.float32)
     line = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
     window = np.outer(line, line)[..., None] / line.sum() ** 2
-    means = [(window * image[0]).sum(axis=(0, 1)) for image in (real, made)]
-    one, other = real[0] - means[0], made[0] - means[1]
+    means = [(window * image[0]).sum(axis=(0, 1)) for image in (real, generated)]
+    one, other = real[0] - means[0], generated[0] - means[1]
     variances = [(window * image**2).sum(axis=(0, 1)) for image in (one, other)]
     shared = (window * one * other).sum(axis=(0, 1))
     luminance = (2 * means[0] * means[1] + 1e-4) / (means[0] ** 2 + means[1] ** 2 + 1e-4)
     expected = (luminance * (2 * shared + 9e-4) / (sum(variances) + 9e-4)).mean()
-    assert PixelMeasure().compare({"values": real}, {"values": made})["ssim"] == pytest.approx([expected], abs=1e-4)
+    assert PixelMeasure().compare({"values": real}, {"values": generated})["ssim"] == pytest.approx([expected], abs=1e-4)
 
 
 def test_a_shifted_face_has_the_distance_of_the_shift_and_stays_the_same_person(faces: FaceModel, portrait: Pixels) -> None:

@@ -111,8 +111,8 @@ def test_a_combiner_starts_from_a_rotator_and_resumes_without_init(
 ) -> None:
     assert motionshards.jobs.train.main(order(data, "combiner", tmp_path / "run")) == 2
     assert "--init RUN/last.pt of a run of --config rotator" in capsys.readouterr().err
-    begun = order(data, "combiner", tmp_path / "run", "--init", rotator / "last.pt", "--stop-after", 2)
-    assert motionshards.jobs.train.main(begun) == 0
+    first_steps = order(data, "combiner", tmp_path / "run", "--init", rotator / "last.pt", "--stop-after", 2)
+    assert motionshards.jobs.train.main(first_steps) == 0
     assert motionshards.jobs.train.main(order(data, "combiner", tmp_path / "run")) == 0
     assert metrics(tmp_path / "run")[-1]["step"] == 6
     assert same(state(tmp_path / "run")["rotator"], state(rotator)["rotator"])
@@ -122,10 +122,10 @@ def test_a_combiner_starts_from_a_rotator_and_resumes_without_init(
 
 
 def test_later_files_take_precedence_and_published_ones_have_one_network(rotator: Path, tmp_path: Path) -> None:
-    theirs = {key: value + 1 for key, value in state(rotator)["rotator"].items()}
-    torch.save(theirs, tmp_path / "rotator.pt", _use_new_zipfile_serialization=False)
+    published = {key: value + 1 for key, value in state(rotator)["rotator"].items()}
+    torch.save(published, tmp_path / "rotator.pt", _use_new_zipfile_serialization=False)
     both = [rotator / "last.pt", tmp_path / "rotator.pt"]
-    assert same(dict(restore(both).networks["rotator"].state_dict()), theirs)
+    assert same(dict(restore(both).networks["rotator"].state_dict()), published)
     assert same(dict(restore(both[::-1]).networks["rotator"].state_dict()), state(rotator)["rotator"])
     with pytest.raises(ConfigError, match="another architecture"):
         restore(both[1:])
@@ -186,12 +186,12 @@ def test_a_rendered_clip_is_memorized(demo_videos: Path, tmp_path: Path) -> None
     first, *_, last = metrics(run)
     for name in ("pixel_painted", "pixel_moved"):
         assert last[name] < first[name] / 2, name
-    copied, painted, moved = np.mean(list(judged(data, run)), axis=0)
+    copied, painted, moved = np.mean(list(distances(data, run)), axis=0)
     assert max(painted, moved) < 0.7 * copied, (copied, painted, moved)
 
 
 @torch.no_grad()
-def judged(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
+def distances(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
     """Return the distances of source, painted and moved image from the targets of the clip's pairs."""
     network = restore([run / "last.pt"]).networks["rotator"]
     (sample,) = (sample for sample in Dataset.open(data).samples() if sample.key == CLIP)
@@ -202,6 +202,6 @@ def judged(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
         targets = np.flatnonzero((pose - pose[source]).abs().amax(dim=1) >= 1)
         pairs = torch.stack([pose[source].expand(len(targets), -1), pose[targets]], dim=1)
         still = images[source].expand(len(targets), -1, -1, -1)
-        made = network(still, rotation(pairs))
-        shown = (still, made.painted, made.moved)
-        yield tuple(pixel_distance(image, images[targets]).mean().item() for image in shown)
+        rotated = network(still, rotation(pairs))
+        candidates = (still, rotated.painted, rotated.moved)
+        yield tuple(pixel_distance(image, images[targets]).mean().item() for image in candidates)

@@ -64,10 +64,10 @@ def without_aus(whole: Batch, rows: list[int]) -> Batch:
 
 def task(config: Config = TINY, dtype: torch.dtype = torch.float64, steps: int = 1000, **runtime: object) -> GanimationTask:
     torch.manual_seed(0)
-    made = GanimationTask(config, Runtime(world=World(), device=torch.device("cpu"), **runtime), "csv", steps)
-    for network in made.networks.values():
+    created = GanimationTask(config, Runtime(world=World(), device=torch.device("cpu"), **runtime), "csv", steps)
+    for network in created.networks.values():
         network.to(dtype)
-    return made
+    return created
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -114,16 +114,16 @@ def test_the_penalty_is_that_of_the_critic_after_its_first_step() -> None:
     trained, spied = task(), task()
     with torch.no_grad():
         for parameter in [*trained.networks["D"].parameters(), *spied.networks["D"].parameters()]:
-            parameter.mul_(4)  # as it begins, it hardly has a gradient
+            parameter.mul_(4)  # at initialization, gradients are tiny
     before = copy.deepcopy(trained.networks["D"])
     step = spied.optimizers["optimizer_D"].step
     states: list[dict[str, Tensor]] = []
 
-    def noted() -> None:
+    def record() -> None:
         step()
         states.append({name: value.clone() for name, value in spied.networks["D"].state_dict().items()})
 
-    spied.optimizers["optimizer_D"].step = noted  # type: ignore[method-assign]
+    spied.optimizers["optimizer_D"].step = record  # type: ignore[method-assign]
     train(spied, [batch(3)])
     losses = train(trained, [batch(3)])[0]
     assert len(states) == 2

@@ -20,7 +20,7 @@ from motionshards.trainers.talking_heads.training import image_loss
 
 FIGURES = figures("talking_heads")
 VIDEO = torch.tensor([2, 0])
-# All three networks have spectral norms, whose vectors come from float32: the processor decides their last bits.
+# The vectors of the networks' spectral norms are computed in float32, so last bits depend on the processor.
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
 
 
@@ -78,9 +78,9 @@ def test_hinge_and_match(found: Found) -> None:
 
 @pytest.mark.parametrize("compat", [False, True])
 def test_inputs_of_perceptual_networks_depend_on_compat(compat: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, vgg.Net] = {}
-    monkeypatch.setattr(vgg, "load", lambda choice, net, taps: asked.__setitem__(net.name, net))
+    loaded: dict[str, vgg.Net] = {}
+    monkeypatch.setattr(vgg, "load", lambda choice, net, taps: loaded.__setitem__(net.name, net))
     image_loss(Config(architecture=Architecture(compat=compat)), "vgg19.pth", "vggface.pth")
-    assert asked["VGG19"] == vgg.VGG19
-    assert asked["VGGFace"].std == (vgg.VGG19.std if compat else (1 / 255,) * 3)
-    assert asked["VGGFace"].file == vgg.VGGFACE.file
+    assert loaded["VGG19"] == vgg.VGG19
+    assert loaded["VGGFace"].std == (vgg.VGG19.std if compat else (1 / 255,) * 3)
+    assert loaded["VGGFace"].file == vgg.VGGFACE.file

@@ -102,8 +102,8 @@ def test_without_vgg_networks_the_published_match_weight_is_lowered(
     data: Path, caplog: pytest.LogCaptureFixture, weights: dict[str, float], expected: float
 ) -> None:
     """A warning is logged, and the task's config has the weight that is used."""
-    made = task(data, weights, vgg="none", vggface="none")
-    assert made.config["training"]["losses"] == to_json(LossWeights(**{**weights, "match": expected}))
+    created = task(data, weights, vgg="none", vggface="none")
+    assert created.config["training"]["losses"] == to_json(LossWeights(**{**weights, "match": expected}))
     assert len(caplog.messages) == (expected == 0.1)
     assert "losses.match is 0.1 instead of the published 80" in caplog.text or expected == 3
 

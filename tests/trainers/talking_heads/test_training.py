@@ -75,65 +75,65 @@ def state(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
     return {name: {key: tensor.clone() for key, tensor in net.state_dict().items()} for name, net in networks.items()}
 
 
-def gradients(monkeypatch: pytest.MonkeyPatch, trained: TalkingHeadsTask, given: Batch) -> list[dict[str, Tensor]]:
+def gradients(monkeypatch: pytest.MonkeyPatch, trained: TalkingHeadsTask, samples: Batch) -> list[dict[str, Tensor]]:
     """Record the gradients of the updates in order: of E and G together, and twice of D."""
-    seen: list[dict[str, Tensor]] = []
+    recorded: list[dict[str, Tensor]] = []
 
-    def noted(networks: tuple[nn.Module, ...], optimizer: torch.optim.Optimizer) -> None:
+    def record(networks: tuple[nn.Module, ...], optimizer: torch.optim.Optimizer) -> None:
         named = {f"{type(net).__name__}.{name}": parameter for net in networks for name, parameter in net.named_parameters()}
-        seen.append({name: parameter.grad.clone() for name, parameter in named.items() if parameter.grad is not None})
+        recorded.append({name: parameter.grad.clone() for name, parameter in named.items() if parameter.grad is not None})
         update(networks, optimizer)
 
-    monkeypatch.setattr(training, "update", noted)
-    trained.step(given, torch.Generator(), 0)
-    return seen
+    monkeypatch.setattr(training, "update", record)
+    trained.step(samples, torch.Generator(), 0)
+    return recorded
 
 
 def test_one_generator_step_and_two_discriminator_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = task()
     before = state(trained.networks)
-    seen = gradients(monkeypatch, trained, batch())
-    assert len(seen) == 3
-    assert {name.partition(".")[0] for name in seen[0]} == {"Embedder", "Generator"}
+    steps = gradients(monkeypatch, trained, batch())
+    assert len(steps) == 3
+    assert {name.partition(".")[0] for name in steps[0]} == {"Embedder", "Generator"}
     own = {f"Discriminator.{name}" for name, _ in trained.networks["D_state_dict"].named_parameters()}
-    assert seen[1].keys() == seen[2].keys() == own
+    assert steps[1].keys() == steps[2].keys() == own
     after = state(trained.networks)
     for name, network in trained.networks.items():
-        # Shifts may stay: of real and rendered images within the hinge's margins they get opposite gradients.
+        # Biases may stay: within the hinge's margins, real and rendered images contribute opposite gradients.
         for key in (key for key, parameter in network.named_parameters() if parameter.ndim > 1 and key != "w_0"):
             assert not torch.equal(before[name][key], after[name][key]), f"{name} {key}"
 
 
 @pytest.mark.parametrize(("compat", "accumulate"), [(False, 1), (True, 2)])
 def test_inputs_of_the_discriminator(monkeypatch: pytest.MonkeyPatch, compat: bool, accumulate: int) -> None:
-    """Both of its steps see what was rendered before the generator's step. With compat the second sees what the updated generator
-    paints from the same embeddings."""
-    trained, shown = settled(task(compat=compat, accumulate=accumulate)), list[Tensor]()
+    """Both steps use the images rendered before the generator's step; with compat, the second uses images rendered again by the
+    updated generator, from the same embeddings."""
+    trained, inputs = settled(task(compat=compat, accumulate=accumulate)), list[Tensor]()
 
-    def noted(discriminator: nn.Module, rendered: Tensor, targets: Targets) -> Tensor:
-        shown.append(rendered)
+    def record(discriminator: nn.Module, rendered: Tensor, targets: Targets) -> Tensor:
+        inputs.append(rendered)
         return hinge_loss(discriminator, rendered, targets)
 
-    monkeypatch.setattr(training, "hinge_loss", noted)
+    monkeypatch.setattr(training, "hinge_loss", record)
     for number in range(2):
-        given = batch(seed=number)
-        whole = episodes(given, {name: number for number, name in enumerate(VIDEOS)})
+        samples = batch(seed=number)
+        expected = episodes(samples, {name: number for number, name in enumerate(VIDEOS)})
         networks = {
             "E_state_dict": Embedder(replace(SMALL, compat=compat)),
             "G_state_dict": Generator(replace(SMALL, compat=compat)),
         }
         for name, network in networks.items():
             network.load_state_dict(trained.networks[name].state_dict())
-        shown.clear()
-        trained.step(given, torch.Generator(), number)
-        assert len(shown) == 2 * accumulate
-        first, second = (torch.cat(shown[start : start + accumulate]) for start in (0, accumulate))
+        inputs.clear()
+        trained.step(samples, torch.Generator(), number)
+        assert len(inputs) == 2 * accumulate
+        first, second = (torch.cat(inputs[start : start + accumulate]) for start in (0, accumulate))
         embedder, generator = networks.values()
-        each = embedder(whole.frames.flatten(0, 1), whole.landmarks.flatten(0, 1))
-        embeddings = averaged(each.view(*whole.faces.shape, -1), whole.faces)
-        before = generator(whole.targets.landmarks, embeddings)
+        each = embedder(expected.frames.flatten(0, 1), expected.landmarks.flatten(0, 1))
+        embeddings = averaged(each.view(*expected.faces.shape, -1), expected.faces)
+        before = generator(expected.targets.landmarks, embeddings)
         generator.load_state_dict(trained.networks["G_state_dict"].state_dict())
-        updated = generator(whole.targets.landmarks, embeddings)
+        updated = generator(expected.targets.landmarks, embeddings)
         torch.testing.assert_close(first, before, rtol=0, atol=1e-3)
         torch.testing.assert_close(second, updated if compat else before, rtol=0, atol=1e-3)
         assert (updated - before).abs().max() > 1e-2 and not second.requires_grad
@@ -151,18 +151,19 @@ def test_compat_has_no_feature_matching() -> None:
 def test_the_score_trains_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the published code the gradients of the score for G and D cancel."""
     alone = task(pixel=0.0, feature_matching=0.0, match=0.0)
-    seen = gradients(monkeypatch, alone, batch())
+    steps = gradients(monkeypatch, alone, batch())
     assert (
-        seen[0]["Generator.projection"].abs().max() > 0 and seen[0]["Generator.conv1.conv_r1.conv2d.weight_orig"].abs().max() > 0
+        steps[0]["Generator.projection"].abs().max() > 0
+        and steps[0]["Generator.conv1.conv_r1.conv2d.weight_orig"].abs().max() > 0
     )
-    assert all(gradient.isfinite().all() for gradient in seen[0].values())
+    assert all(gradient.isfinite().all() for gradient in steps[0].values())
 
 
 def test_the_match_moves_embedder_and_vectors_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the first discriminator step only, and only vectors of the videos in the batch."""
     with_match, without = (gradients(monkeypatch, task(match=match), batch(VIDEOS[:2])) for match in (80.0, 0.0))
     difference = with_match[1]["Discriminator.W"] - without[1]["Discriminator.W"]
-    # |W - e| is 80 times a mean over 32 entries and 2 videos, and E and G are elsewhere by the first step of Adam already.
+    # |W - e| is 80 times a mean over 32 entries and 2 videos; tolerant, as the first Adam step has changed E and G.
     torch.testing.assert_close(difference[:, :2].abs(), torch.full((32, 2), 80 / 64), rtol=0.2, atol=0)
     assert not difference[:, 2].any()
     last = "Embedder.conv4.conv_l.conv2d.bias"
@@ -180,20 +181,20 @@ def test_parts_of_a_batch_equal_the_whole_batch() -> None:
 
 
 def test_frames_without_a_face_have_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = batch()
-    assert given.landmarks is not None
-    given.landmarks[0, -1] = torch.nan  # what is rendered
-    given.landmarks[1, :-1] = torch.nan  # all that the embedder sees
-    given.landmarks[2, 0] = torch.nan  # one of two
-    found = episodes(given, {name: number for number, name in enumerate(VIDEOS)})
+    samples = batch()
+    assert samples.landmarks is not None
+    samples.landmarks[0, -1] = torch.nan  # the target
+    samples.landmarks[1, :-1] = torch.nan  # all input frames of the embedder
+    samples.landmarks[2, 0] = torch.nan  # one of two input frames
+    found = episodes(samples, {name: number for number, name in enumerate(VIDEOS)})
     assert found.targets.counts.tolist() == [0, 0, 1]
     assert found.faces.tolist() == [[True, True], [False, False], [False, True]]
     assert (found.targets.landmarks[0] == 1).all() and not (found.targets.landmarks[2] == 1).all()
     trained = task()
-    seen = gradients(monkeypatch, trained, given)
-    assert all(gradient.isfinite().all() for step in seen for gradient in step.values())
-    assert not seen[1]["Discriminator.W"][:, :2].any() and seen[1]["Discriminator.W"][:, 2].any()
-    assert trained.step(given, torch.Generator(), 1)["without_face"].item() == pytest.approx(2 / 3)
+    steps = gradients(monkeypatch, trained, samples)
+    assert all(gradient.isfinite().all() for step in steps for gradient in step.values())
+    assert not steps[1]["Discriminator.W"][:, :2].any() and steps[1]["Discriminator.W"][:, 2].any()
+    assert trained.step(samples, torch.Generator(), 1)["without_face"].item() == pytest.approx(2 / 3)
 
 
 def test_landmark_images_look_the_same_in_every_size() -> None:
@@ -250,15 +251,17 @@ def test_perceptual_networks_replace_the_pixel_loss() -> None:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_init_loads_checkpoints_of_the_authors(tmp_path: Path, legacy: bool) -> None:
     """The generator adopts their arithmetic and keeps it in checkpoints; W fits the same number of videos only."""
-    theirs = {name: network.state_dict() for name, network in task(seed=1).networks.items()}
-    for name in theirs:
-        vars(theirs[name]).pop("_metadata")
-    torch.save({**theirs, "epoch": 3}, tmp_path / "model.tar", _use_new_zipfile_serialization=not legacy)
+    published = {name: network.state_dict() for name, network in task(seed=1).networks.items()}
+    for name in published:
+        vars(published[name]).pop("_metadata")
+    torch.save({**published, "epoch": 3}, tmp_path / "model.tar", _use_new_zipfile_serialization=not legacy)
     content = torch.load(tmp_path / "model.tar", weights_only=True)
     mine = task()
     mine.begin(content, tmp_path)
     assert all(
-        torch.equal(tensor, theirs[name][key]) for name, net in mine.networks.items() for key, tensor in net.state_dict().items()
+        torch.equal(tensor, published[name][key])
+        for name, net in mine.networks.items()
+        for key, tensor in net.state_dict().items()
     )
     generator: Any = mine.networks["G_state_dict"]
     assert generator.compat is True

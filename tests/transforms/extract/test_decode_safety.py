@@ -68,15 +68,15 @@ def nobody_opens(victim: Path) -> Iterator[Callable[[], bool]]:
 
 @pytest.fixture
 def port() -> Iterator[Callable[[], bool]]:
-    """A server on localhost; call it to check for connections."""
+    """Whether anything has connected to a server on localhost since the last call."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
 
-        def knocked() -> bool:
+        def connected() -> bool:
             return bool(select.select([server], [], [], 0)[0])
 
-        knocked.number = server.getsockname()[1]  # type: ignore[attr-defined]
-        yield knocked
+        connected.number = server.getsockname()[1]  # type: ignore[attr-defined]
+        yield connected
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +108,10 @@ def test_a_playlist_named_as_a_video_opens_neither_file_nor_network(
         path = Media.at(crafted(kind, tmp_path, name, port.number))  # type: ignore[attr-defined]
         with nobody_opens(victim) as opened:
             for attempt in (timeline_from_packets, timeline_by_decoding, decode_two):
-                with pytest.raises(ClipRejected) as lost:
+                with pytest.raises(ClipRejected) as rejection:
                     attempt(path, 20)
-                assert lost.value.reason in {"not_a_video", "corrupt"}
-                assert "root:" not in lost.value.detail
+                assert rejection.value.reason in {"not_a_video", "corrupt"}
+                assert "root:" not in rejection.value.detail
             assert not opened() and not port()
 
 

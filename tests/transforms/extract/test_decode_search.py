@@ -35,7 +35,7 @@ def luma(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(ffmpeg("-i", path, "-pix_fmt", "gray", "-f", "rawvideo", "-"), np.uint8).reshape(3, 96, 192)
 
 
-def test_no_image_is_made_unless_requested(wide: Path) -> None:
+def test_no_image_is_created_unless_requested(wide: Path) -> None:
     assert decoded(wide, None).search == ()
 
 
@@ -66,7 +66,7 @@ def test_images_are_scaled_down(wide: Path, scale: float) -> None:
         assert image.pixels.shape[::-1] == tuple(round(side * scale) for side in size)
 
 
-def test_rgb_is_only_made_if_finer_than_the_stored_frame(wide: Path) -> None:
+def test_rgb_is_only_created_if_finer_than_the_stored_frame(wide: Path) -> None:
     finer = decoded(wide, RGB).search[0]
     assert finer.pixels.shape == (48, 96, 3) and finer.covers_px == (0, 8, 32, 24)
     frames = decoded(wide, RGB, size=96)

@@ -53,8 +53,8 @@ def test_faces_match_a_search_of_the_whole_image_and_new_ones_are_found_within_t
     found = list(search_around(images, detect, MIN_PX, 10))
     whole = Squares()(images)
     assert [len(one) for one in found] == [1] * 10 + [2] * 20, "a second face is found when the whole image is searched again"
-    for ours, theirs in zip(found, whole, strict=True):
-        assert (iou(ours.boxes_px + [0, 0, 1, 1], theirs.boxes_px + [0, 0, 1, 1]).max(axis=1) > 0.8).all()
+    for one, expected in zip(found, whole, strict=True):
+        assert (iou(one.boxes_px + [0, 0, 1, 1], expected.boxes_px + [0, 0, 1, 1]).max(axis=1) > 0.8).all()
     assert sum(detect.pixels) < 0.25 * 30 * images[0].size
     assert sum(pixels == images[0].size for pixels in detect.pixels) == 3
 

@@ -69,8 +69,8 @@ def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dic
             send_joined(descriptor, order["lengths"], reply)
         else:
             _answer_video(order, Video(descriptor), reply)
-    except ClipRejected as lost:
-        return {"reason": lost.reason, "detail": lost.detail}
+    except ClipRejected as rejection:
+        return {"reason": rejection.reason, "detail": rejection.detail}
     except MemoryError:
         return {"reason": "too_much_memory", "detail": f"more than {order['memory_bytes'] >> 20} MB"}
     return {"done": True}

@@ -101,16 +101,16 @@ def test_one_reader_decodes_videos_with_different_headers() -> None:
 def test_parameter_sets_inside_a_stream_do_not_affect_the_next_video_with_the_same_header() -> None:
     plain, other = mp4_of(noise(12), KEPT), mp4_of(noise(12), {**KEPT, "x264-params": "cabac=0"})
     with (
-        av.open(io.BytesIO(plain)) as ours,
-        av.open(io.BytesIO(other)) as theirs,
+        av.open(io.BytesIO(plain)) as plain_container,
+        av.open(io.BytesIO(other)) as other_container,
         tempfile.NamedTemporaryFile(suffix=".mp4") as file,
     ):
-        header = theirs.streams[0].codec_context.extradata
+        header = other_container.streams[0].codec_context.extradata
         assert header is not None
         parameters = b"".join(len(one).to_bytes(4) + one for one in parameter_sets(header))
         with av.open(file.name, "w", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream_from_template(ours.streams.video[0])
-            for packet in theirs.demux(video=0):
+            stream = container.add_stream_from_template(plain_container.streams.video[0])
+            for packet in other_container.demux(video=0):
                 if packet.size:
                     put = av.Packet((parameters if packet.is_keyframe else b"") + bytes(packet))
                     put.pts, put.dts, put.time_base, put.is_keyframe = (

@@ -55,22 +55,22 @@ def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, 
     """Decoded audio frames, each with its time base; after a seek, the first one must be shortly before the start."""
     if video.sound() is None:
         return
-    sought, started, lost = bool(seek_s) and not video.restarts, False, None
+    sought, started, failure = bool(seek_s) and not video.restarts, False, None
     for packet in _packets(video, seek_s if sought else 0):
         try:
             frames = video.decoded(packet)
         except ClipRejected as error:
             if started or not video.restarts:
                 raise
-            frames, lost = [], error  # such containers may be cut anywhere, also within a frame
+            frames, failure = [], error  # such containers may be cut anywhere, also within a frame
         for frame in frames:
             _check_channels(frame)
             if sought and not started:
                 _check_seek(frame, packet.time_base, start)
             started = True
             yield frame, packet.time_base
-    if lost is not None and not started:
-        raise lost
+    if failure is not None and not started:
+        raise failure
     if sought and not started:
         raise ClipRejected("frame_mismatch", "no sound after the seek")
 

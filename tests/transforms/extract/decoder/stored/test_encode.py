@@ -47,7 +47,7 @@ def read(mp4: bytes) -> tuple[list[Fraction], list[int]]:
     return [time for time, _ in found], [round((luma - 16) / 3) for _, luma in found]
 
 
-class Kept:
+class Collecting:
     def begin(self) -> None:
         self.images = list[NDArray[np.uint8]]()
 
@@ -81,7 +81,7 @@ def test_stills_and_images_are_the_same_with_and_without_a_video(make_video: Mak
     line = timeline_from_packets(Media.at(path), 60)
     stills, search = np.array([1, 8, 9, 20]), Search(gray=False, scale=1.0)
     for window in (None, (31, 5, 131, 105)):
-        sinks = [Kept(), Kept()]
+        sinks = [Collecting(), Collecting()]
         plain, both = (
             decode(
                 Media.at(path),
@@ -124,9 +124,9 @@ def bars(pixels: str, matrix: str, range_: str, size: str) -> str:
     value = "if(lt(X,W/4),{},if(lt(X,W/2),{},if(lt(X,W*3/4),{},{})))"
     red, green, blue = (value.format(*one) for one in ((200, 40, 30, 128), (40, 180, 60, 128), (40, 60, 210, 128)))
     drawn = f"nullsrc=size={size}:rate=25:duration=0.2,format=gbrp,geq=r='{red}':g='{green}':b='{blue}'"
-    told = f"setparams=colorspace={matrix}:range={range_}"
+    tags = f"setparams=colorspace={matrix}:range={range_}"
     coded = "smpte170m" if matrix == "unknown" else matrix
-    return f"{drawn},scale=out_color_matrix={coded}:out_range={range_}:flags=accurate_rnd+full_chroma_int,format={pixels},{told}"
+    return f"{drawn},scale=out_color_matrix={coded}:out_range={range_}:flags=accurate_rnd+full_chroma_int,format={pixels},{tags}"
 
 
 def levels(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
