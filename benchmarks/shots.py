@@ -92,7 +92,7 @@ def ours(frames: Clip) -> Run:
     for frame in frames:
         found.add(frame)
     shots = found.finish()
-    return Run(shots, min(len(frames), found.windows_judged * STEP), time.process_time() - start)
+    return Run(shots, min(len(frames), found.windows_evaluated * STEP), time.process_time() - start)
 
 
 def _ungated(frames: Clip) -> Run:

@@ -86,9 +86,9 @@ class AugmentedTraining(TrainingSettings):
         return Augment(**{name: getattr(self, name) for name in ("flip", "brightness", "contrast", "saturation", "hue")})
 
 
-def require(rule: str, kept: bool) -> None:
+def require(rule: str, satisfied: bool) -> None:
     """Raise ValueError with the rule if it is violated."""
-    if not kept:
+    if not satisfied:
         raise ValueError(rule)
 
 

@@ -62,8 +62,8 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about unusual protocols, whose failures are reported anyway
                 content = torch.load(stream, map_location=device, weights_only=True)
-            if (held := stored_bytes(content)) > size + MAX_BEYOND_BYTES:
-                raise ValueError(f"its tensors declare {held:,} bytes, but the file has {size:,}")
+            if (stored := stored_bytes(content)) > size + MAX_BEYOND_BYTES:
+                raise ValueError(f"its tensors declare {stored:,} bytes, but the file has {size:,}")
     except FileNotFoundError as error:
         raise ConfigError(f"checkpoint not found: {path}") from error
     except Exception as error:  # torch's unpickler can raise anything for bytes that are not a pickle

@@ -27,7 +27,7 @@ from motionshards.transforms.extract.output_images import (
 )
 from motionshards.transforms.extract.timeline import Timeline
 
-_Taker = tuple[OutputImage, Callable[[NDArray[np.uint8]], None]]
+_Receiver = tuple[OutputImage, Callable[[NDArray[np.uint8]], None]]
 """A kind of image, and the function that receives those of all frames, uint8 [H,W,C]."""
 
 _NO_EXTRA = ExtraOutputs()
@@ -100,20 +100,20 @@ def decode_from(
     requested, sizes = extra.requested(indices), (size, *extra.resized.sizes_px)
     shown = [indices, *(extra.resized.indices for _ in sizes[1:])]
     pixels = [np.empty((len(numbers), side, side, 3), np.uint8) for numbers, side in zip(shown, sizes, strict=True)]
-    takers: list[_Taker] = [
-        (_only(stored_square(side, fit, window, timeline.size_px), requested, numbers), _filling(into))
+    receivers: list[_Receiver] = [
+        (_restricted(stored_square(side, fit, window, timeline.size_px), requested, numbers), _filling(into))
         for side, numbers, into in zip(sizes, shown, pixels, strict=True)
     ]
     rgb, searched = pixels[0], list[NDArray[np.uint8]]()
     if search_output is not None:
-        of_search = _only(search_output, requested, indices)
-        takers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
+        of_search = _restricted(search_output, requested, indices)
+        receivers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
     if every is not None:
         every.sink.begin()
-        takers.append((_only(every.output_image(timeline, window), requested, every.indices), every.sink.take))
+        receivers.append((_restricted(every.output_image(timeline, window), requested, every.indices), every.sink.take))
     whole = fit if window is None else None
     orders = [video.order(requested, side, whole, timeline, number) for number, side in enumerate(sizes)] if video else []
-    frames, encoded = _taken(media, timeline, requested, start_s, takers, timeout_s, hdr, orders)
+    frames, encoded = _collect(media, timeline, requested, start_s, receivers, timeout_s, hdr, orders)
     every_size = check_frames(frames, timeline, requested, start_s)
     if video is not None and not all(one["frames"] for one in encoded):  # packets cannot be copied
         reencoded = replace(extra, video=replace(video, copy=False))
@@ -147,24 +147,24 @@ def decode_from(
     )
 
 
-def _only(outputs: OutputImage, requested: NDArray[np.int64], chosen: NDArray[np.int64]) -> OutputImage:
+def _restricted(outputs: OutputImage, requested: NDArray[np.int64], chosen: NDArray[np.int64]) -> OutputImage:
     """The image, restricted to the `chosen` ones of the requested frames."""
     return outputs if len(chosen) == len(requested) else replace(outputs, only=tuple(np.searchsorted(requested, chosen).tolist()))
 
 
-def _taken(
+def _collect(
     media: Media,
     timeline: Timeline,
     indices: NDArray[np.int64],
     start_s: int,
-    takers: Sequence[_Taker],
+    receivers: Sequence[_Receiver],
     timeout_s: float,
     hdr: str,
     videos: Sequence[dict[str, object]],
 ) -> tuple[FrameFacts, list[dict[str, Any]]]:
-    """Pass each image, uint8 [H,W,C], to its taker; returns the facts of all frames, and the encoded videos."""
+    """Pass each image, uint8 [H,W,C], to its receiver; returns the facts of all frames, and the encoded videos."""
     frames, encoded = FrameFacts(), list[dict[str, Any]]()
-    with chosen(media, timeline, indices, start_s, [outputs for outputs, _ in takers], timeout_s, hdr, videos) as answers:
+    with chosen(media, timeline, indices, start_s, [outputs for outputs, _ in receivers], timeout_s, hdr, videos) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
             if "mp4" in message:
@@ -172,11 +172,11 @@ def _taken(
                 answers.fill(memoryview(content))
                 encoded.append({"mp4": bytes(content), "frames": message["count"], "crf": message["crf"]})
                 continue
-            for (_, take), shape in zip(takers, message["shapes"], strict=False):  # the last message has no shapes
+            for (_, receive), shape in zip(receivers, message["shapes"], strict=False):  # the last message has no shapes
                 if shape is not None:
                     image = np.empty(shape, np.uint8)
                     answers.fill(image.data.cast("B"))
-                    take(image)
+                    receive(image)
             frames.add(message["frames"])
     return frames, encoded
 
@@ -185,10 +185,10 @@ def _filling(rgb: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], None]:
     """A function that copies images one after the other into [T,H,W,3]. `check_frames` detects surplus ones."""
     places = iter(rgb)
 
-    def take(image: NDArray[np.uint8]) -> None:
+    def receive(image: NDArray[np.uint8]) -> None:
         np.copyto(next(places), image)
 
-    return take
+    return receive
 
 
 def chosen(

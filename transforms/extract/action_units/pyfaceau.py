@@ -39,11 +39,11 @@ class PyFaceAU:
     def checked(cls) -> "PyFaceAU":
         """The source. Raises ConfigError: packages or weights are missing on this machine."""
         if missing := [name for name in (*_PACKAGES, "pyfhog") if importlib.util.find_spec(name) is None]:
-            how = "pip install 'motionshards[pyfaceau]'"
-            raise ConfigError(f"--aus pyfaceau: {', '.join(missing)} is not installed ({how})")
+            remedy = "pip install 'motionshards[pyfaceau]'"
+            raise ConfigError(f"--aus pyfaceau: {', '.join(missing)} is not installed ({remedy})")
         if missing := [name for name in _PACKAGES if not importlib.import_module(f"{name}.models").models_ready()]:
-            how = "run pyfaceau-download-models, which asks you to accept OpenFace's licence"
-            raise ConfigError(f"--aus pyfaceau: the weights of {', '.join(missing)} are missing: {how}")
+            remedy = "run pyfaceau-download-models, which asks you to accept OpenFace's licence"
+            raise ConfigError(f"--aus pyfaceau: the weights of {', '.join(missing)} are missing: {remedy}")
         return cls()
 
     @property

@@ -88,6 +88,6 @@ def _answer_video(order: dict[str, Any], video: Video, reply: socket.socket) -> 
 
 def _limit(order: dict[str, Any]) -> None:
     limits = {resource.RLIMIT_DATA: order["memory_bytes"], resource.RLIMIT_CPU: math.ceil(time.process_time()) + order["cpu_s"]}
-    for what, value in limits.items():
-        _, hard = resource.getrlimit(what)
-        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    for resource_id, value in limits.items():
+        _, hard = resource.getrlimit(resource_id)
+        resource.setrlimit(resource_id, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

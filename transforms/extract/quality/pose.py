@@ -85,11 +85,11 @@ def fitted_pose(
     focal_px = FOCAL_PER_SIDE * max(size_px)
     image = (points - (np.array(size_px) - 1) / 2) / focal_px
     angles, residual = np.full((len(points), 3), np.nan, np.float32), np.full(len(points), np.nan, np.float32)
-    seen = np.flatnonzero(_solvable(image, weight, _SMALLEST_PX / focal_px))
-    if len(seen):
-        start = _orthographic_pose(image[seen], weight[seen])
-        pose = _refined(image[seen], weight[seen], start)
-        angles[seen], residual[seen] = euler_angles(pose[..., :3]), _residual(image[seen], pose)
+    solvable = np.flatnonzero(_solvable(image, weight, _SMALLEST_PX / focal_px))
+    if len(solvable):
+        start = _orthographic_pose(image[solvable], weight[solvable])
+        pose = _refined(image[solvable], weight[solvable], start)
+        angles[solvable], residual[solvable] = euler_angles(pose[..., :3]), _residual(image[solvable], pose)
     return angles, residual
 
 

@@ -33,7 +33,7 @@ def shots_in(frames: Clip) -> tuple[Shots, int]:
     found = ShotFinder()
     for frame in frames:
         found.add(frame)
-    return found.finish(), found.windows_judged
+    return found.finish(), found.windows_evaluated
 
 
 def thumbnails(video: Path, times: int = 1) -> Clip:

@@ -55,8 +55,8 @@ def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, 
     """Decoded audio frames, each with its time base; after a seek, the first one must be shortly before the start."""
     if video.sound() is None:
         return
-    sought, started, failure = bool(seek_s) and not video.restarts, False, None
-    for packet in _packets(video, seek_s if sought else 0):
+    seeking, started, failure = bool(seek_s) and not video.restarts, False, None
+    for packet in _packets(video, seek_s if seeking else 0):
         try:
             frames = video.decoded(packet)
         except ClipRejected as error:
@@ -65,13 +65,13 @@ def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, 
             frames, failure = [], error  # such containers may be cut anywhere, also within a frame
         for frame in frames:
             _check_channels(frame)
-            if sought and not started:
+            if seeking and not started:
                 _check_seek(frame, packet.time_base, start)
             started = True
             yield frame, packet.time_base
     if failure is not None and not started:
         raise failure
-    if sought and not started:
+    if seeking and not started:
         raise ClipRejected("frame_mismatch", "no sound after the seek")
 
 
@@ -108,10 +108,12 @@ def _moves(video: Video) -> list[int]:
     clocks = {stream.index: Clock() for stream in (video.stream, video.sound())}
     for packet in video.packets_of(video.stream, video.sound()):
         clocks[packet.stream_index].add(packet)
-    shown, heard = (clocks[stream.index].moves for stream in (video.stream, video.sound()))
-    if len(shown) != len(heard):
-        raise ClipRejected("sound_clock", f"the clock of the video starts {len(shown)} times, that of the sound {len(heard)}")
-    return [round(ticks * video.base / video.sound().time_base) for ticks in shown]
+    video_moves, sound_moves = (clocks[stream.index].moves for stream in (video.stream, video.sound()))
+    if len(video_moves) != len(sound_moves):
+        raise ClipRejected(
+            "sound_clock", f"the clock of the video starts {len(video_moves)} times, that of the sound {len(sound_moves)}"
+        )
+    return [round(ticks * video.base / video.sound().time_base) for ticks in video_moves]
 
 
 class _Stretch:
@@ -146,10 +148,10 @@ class _Stretch:
         begin: int = self._begin(frame)
         for one in self._alike(frame):
             end: int = begin + one.samples
-            kept, stop = max(begin, self._at), min(end, self._stop)
-            if kept < stop:
-                self._silence(kept)
-                self._out.put(one if stop - kept == one.samples else _part(one, kept - begin, stop - begin))
+            first, stop = max(begin, self._at), min(end, self._stop)
+            if first < stop:
+                self._silence(first)
+                self._out.put(one if stop - first == one.samples else _part(one, first - begin, stop - begin))
                 self._at = stop
             self._expected = max(end, end if self._expected is None else self._expected)
             begin = end
