@@ -175,7 +175,7 @@ def _compare_items(report: Report, data: Path, options: ExportBenchmark, work: P
     rates = {side: statistics.median(each[side] for each in rounds) for side in ITEMS}
     report.table(
         f"Items of two frames per second, DataLoader with {cores()} workers",
-        ("side", "items/s", "speedup of ours", "goal"),
+        ("side", "items/s", "speedup of motionshards", "goal"),
         [(ITEMS[side].name, rate, rates["ours"] / rate, _ITEM_GOALS.get(side, "")) for side, rate in rates.items()],
     )
     figures: dict[str, Any] = {}

@@ -19,8 +19,8 @@ _SHOWN = 6
 
 def false_faces(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
     """Report the number of images with a detection."""
-    kinds = {**{name: _parts(images) for name, images in textures(corpus.elsewhere).items()}, "noise": _made(noise)}
-    kinds["ellipses"] = _made(patterns)
+    kinds = {**{name: _parts(images) for name, images in textures(corpus.elsewhere).items()}, "noise": _generated(noise)}
+    kinds["ellipses"] = _generated(patterns)
     rows, count, total, shown = [], _A_FRAME * corpus.frames, 0, 0
     for name, images in kinds.items():
         whole, stored, scores = 0, 0, list[float]()
@@ -47,7 +47,7 @@ def _parts(images: list[Rgb]) -> Iterator[Rgb]:
         number += 1
 
 
-def _made(make: Callable[[tuple[int, int], np.random.Generator], Rgb]) -> Iterator[Rgb]:
+def _generated(make: Callable[[tuple[int, int], np.random.Generator], Rgb]) -> Iterator[Rgb]:
     rng = np.random.default_rng(0)
     while True:
         yield make(_FRAME_PX, rng)

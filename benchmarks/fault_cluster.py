@@ -115,9 +115,9 @@ def _cut_off_once(
 ) -> None:
     start = partial(network.start, DRIVER)
     build = bench.build(cluster).start(start=start)
-    begun = host if host in WORKERS else WORKERS[0]
-    if not build.until(lambda: cluster.is_at_work(build, begun)):
-        bench.missed(build)
+    busy_host = host if host in WORKERS else WORKERS[0]
+    if not build.until(lambda: cluster.is_at_work(build, busy_host)):
+        bench.finish_without_fault(build)
         return
     time.sleep(bench.rng.uniform(0, 1))
     network.cut(host)
@@ -128,12 +128,12 @@ def _cut_off_once(
         time.sleep(seconds)
         network.mend(host)
 
-    def mend() -> None:
+    def repair() -> None:
         network.mend(host)
         if host == SCHEDULER:
             cluster.restart()
 
-    bench.settle(row, build, mend=mend, again=lambda b: b.start(start=start))
+    bench.finish(row, build, repair=repair, again=lambda b: b.start(start=start))
 
 
 def kill_scheduler(bench: Bench, cluster: Cluster, row: Row, times: int) -> None:
@@ -141,9 +141,9 @@ def kill_scheduler(bench: Bench, cluster: Cluster, row: Row, times: int) -> None
     for _ in range(times):
         build = bench.build(cluster).start()
         if not build.until(partial(cluster.is_at_work, build, "any")):
-            bench.missed(build)
+            bench.finish_without_fault(build)
             continue
         time.sleep(bench.rng.uniform(0, 2))
         cluster.kill(SCHEDULER)
         row.times += 1
-        bench.settle(row, build, mend=cluster.restart)
+        bench.finish(row, build, repair=cluster.restart)

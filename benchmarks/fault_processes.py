@@ -35,9 +35,9 @@ def kill_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
                 row.times += 1
                 time.sleep(0.3)
         if row.times > before:
-            bench.settle(row, build)
+            bench.finish(row, build)
         else:
-            bench.missed(build)
+            bench.finish_without_fault(build)
 
 
 def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
@@ -55,9 +55,9 @@ def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
         victim = _one_of(bench, site, build)
         if victim and _starves(victim, build, bench.shards):
             row.times += 1
-            bench.settle(row, build, mend=site.restart)
+            bench.finish(row, build, repair=site.restart)
         else:
-            bench.missed(build)
+            bench.finish_without_fault(build)
             site.restart()
 
 
@@ -67,14 +67,14 @@ def kill_drivers(bench: Bench, site: Site, row: Row, times: int) -> None:
         build = bench.build(site).start()
         time.sleep(bench.rng.uniform(0.3, bench.seconds))
         if build.is_over():
-            bench.missed(build)
+            bench.finish_without_fault(build)
             continue
         below = _descendants(build.driver.pid)
         build.driver.kill()
         row.times += 1
         _, alive = psutil.wait_procs(below, timeout=_DEATH_S)
         survived = f"{len(alive) or 'none'} of its processes survived" if below else "it had no child processes"
-        bench.settle(row, build, how=f"killed; {survived}")
+        bench.finish(row, build, outcome=f"killed; {survived}")
 
 
 def poison(bench: Bench, site: Site, row: Row, times: int) -> None:
@@ -92,7 +92,7 @@ def poison(bench: Bench, site: Site, row: Row, times: int) -> None:
         row.times += 1
         row.remarks += [] if deaths == ["worker", "alone"] else [f"{build.place.name}: {key} killed {deaths}"]
         ending = "continued, one clip rejected" if status == 0 else None
-        bench.settle(row, build, how=ending, check=partial(differences_without, undisturbed=bench.undisturbed.out, key=key))
+        bench.finish(row, build, outcome=ending, check=partial(differences_without, undisturbed=bench.undisturbed.out, key=key))
 
 
 def _one_of(bench: Bench, site: Site, build: Build) -> psutil.Process | None:

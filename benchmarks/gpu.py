@@ -144,8 +144,8 @@ def _failure(status: int | None, place: Path, limit_s: float) -> str:
         return ""
     words = [line for line in (place / "stderr").read_text(errors="replace").splitlines() if line.strip()]
     print(*words[-20:], sep="\n", file=sys.stderr)
-    how = f"timed out after {limit_s:.0f} s" if status is None else f"status {status}"
-    return f"{how}{f': {words[-1]}' if words else ''}"
+    outcome = f"timed out after {limit_s:.0f} s" if status is None else f"status {status}"
+    return f"{outcome}{f': {words[-1]}' if words else ''}"
 
 
 def _goals(done: Done) -> list[tuple[Any, ...]]:

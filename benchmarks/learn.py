@@ -223,9 +223,9 @@ def _figures(learned: Mapping[str, Learned]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for model, each in learned.items():
         for metric in _MEASURED[:-1]:
-            made = each.after.model[metric].mean
-            figures[f"{model}_{metric}_times_copy"] = _times(made, each.after.copy[metric].mean)
-            figures[f"{model}_{metric}_times_step0"] = _times(made, each.before.model[metric].mean)
+            trained = each.after.model[metric].mean
+            figures[f"{model}_{metric}_times_copy"] = _times(trained, each.after.copy[metric].mean)
+            figures[f"{model}_{metric}_times_step0"] = _times(trained, each.before.model[metric].mean)
         figures[f"{model}_missing"] = each.after.model["missing"].mean
     worst = max(figures[f"{model}_l1_times_step0"] for model in learned)
     return {**figures, "goal_l1_times_step0": _GOAL, "goal_met": worst < _GOAL}

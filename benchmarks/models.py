@@ -101,8 +101,8 @@ def _run(report: Report, plans: Mapping[str, Plan[Any]], data: Path, rounds: int
     """Compare the networks that reconstruct frames."""
     parameters, sides = {}, {}
     for label, (setting, names) in _RUNNING.items():
-        made = _task(plans[setting], data)[0].networks
-        networks = {name: made[name] for name in names}
+        available = _task(plans[setting], data)[0].networks
+        networks = {name: available[name] for name in names}
         parameters[label] = _to_run(networks)
         reconstructor = COURSES[_SETTINGS[setting][0]].reconstructor(networks, plans[setting].config)
         sides[label] = _side(reconstructor, Dataset.open(data))

@@ -82,11 +82,11 @@ def main(options: ShotsOptions) -> None:
         clips = _clips(source)
     report.note(f"{len(clips)} clips of {len({clip.person for clip in clips})} people: {name}.")
     reels = [_reel(clips, 2 * number + 1) for number in range(options.reels)]
-    ours(reels[0][0])  # warm-up: loads the network
+    gated(reels[0][0])  # warm-up: loads the network
     report.finish({**_boundaries(report, reels), **_one_shot(report, clips), "goal": _GOAL})
 
 
-def ours(frames: Clip) -> Run:
+def gated(frames: Clip) -> Run:
     """Boundaries as a build finds them."""
     start, found = time.process_time(), ShotFinder()
     for frame in frames:
@@ -97,7 +97,7 @@ def ours(frames: Clip) -> Run:
 
 def _ungated(frames: Clip) -> Run:
     with patch.object(finder, "may_change", return_value=True):
-        return ours(frames)
+        return gated(frames)
 
 
 def _difference(frames: Clip) -> Run:
@@ -109,7 +109,7 @@ def _difference(frames: Clip) -> Run:
     return Run(Shots(starts, np.zeros(len(frames), np.bool_)), 0, time.process_time() - start)
 
 
-_SIDES: dict[str, Side] = {"TransNetV2, gated": ours, "TransNetV2 everywhere": _ungated, "frame difference": _difference}
+_SIDES: dict[str, Side] = {"TransNetV2, gated": gated, "TransNetV2 everywhere": _ungated, "frame difference": _difference}
 
 
 def _clips(source: Path) -> list[Thumbnails]:
@@ -161,7 +161,7 @@ def _boundaries(report: Report, reels: Sequence[tuple[Clip, list[Transition]]]) 
             matched, wrong = match(result.shots, truth)
             found[side].update(matched.keys())
             false[side] += wrong
-            if run is ours:
+            if run is gated:
                 share.append(result.judged / len(frames))
                 exact.update(known.kind for known in truth if known.kind in matched and matched[known.kind].start == known.start)
                 for known in truth:

@@ -62,8 +62,8 @@ def read_rgba(path: Path) -> Rgb:
     except ConfigError:
         raise
     except Exception as error:  # Pillow's plugins raise any exception for damaged files
-        what = "it is not an image of a supported format" if isinstance(error, UnidentifiedImageError) else one_line(error)
-        raise ConfigError(f"{path} cannot be read as an image: {what}") from error
+        reason = "it is not an image of a supported format" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        raise ConfigError(f"{path} cannot be read as an image: {reason}") from error
 
 
 def _rgba(opened: Image.Image, path: Path) -> Rgb:

@@ -28,8 +28,8 @@ def test_the_last_clip_of_each_person_with_several_is_held_out(tmp_path: Path) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(clip)
     hold_out(tmp_path / "videos", tmp_path / "out")
-    held = {path.relative_to(tmp_path / "out").as_posix(): path.read_text() for path in (tmp_path / "out").rglob("*.mp4")}
-    assert held == {f"{half}/mp4/{clip}.mp4": clip for half, clip in zip(("dev", "dev", "test", "dev"), clips, strict=True)}
+    files = {path.relative_to(tmp_path / "out").as_posix(): path.read_text() for path in (tmp_path / "out").rglob("*.mp4")}
+    assert files == {f"{half}/mp4/{clip}.mp4": clip for half, clip in zip(("dev", "dev", "test", "dev"), clips, strict=True)}
 
 
 @pytest.mark.slow

@@ -112,8 +112,8 @@ def frechet_distance(one: tuple[Rows, Rows], other: tuple[Rows, Rows]) -> float:
 def _root(covariance: Rows) -> Rows:
     """Return A [C,R] of full rank such that A Aᵀ is the covariance."""
     values, vectors = np.linalg.eigh(covariance)
-    kept = values > values[-1] * len(values) * np.finfo(float).eps
-    root: Rows = vectors[:, kept] * np.sqrt(values[kept])
+    significant = values > values[-1] * len(values) * np.finfo(float).eps
+    root: Rows = vectors[:, significant] * np.sqrt(values[significant])
     return root
 
 

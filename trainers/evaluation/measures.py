@@ -65,9 +65,9 @@ class PixelMeasure:
 
 
 def _ssim(real: NDArray[np.float32], reconstructed: NDArray[np.float32]) -> float:
-    how = {"gaussian_weights": True, "sigma": _SIGMA_PX, "use_sample_covariance": False}
+    options = {"gaussian_weights": True, "sigma": _SIGMA_PX, "use_sample_covariance": False}
     found = structural_similarity(
-        real.astype(np.float64), reconstructed.astype(np.float64), channel_axis=-1, data_range=1.0, **how
+        real.astype(np.float64), reconstructed.astype(np.float64), channel_axis=-1, data_range=1.0, **options
     )
     return float(found)
 
