@@ -258,24 +258,24 @@ def replicate(source: Path, target: Path, copies: int) -> Path:
         path = source / uri_to_path(spec.spans[0].uri)
         half = "test" if spec.split == "test" else "dev"
         for copy in range(copies):
-            place = target / half / "mp4" / f"{spec.identity}-{copy:03d}" / spec.video / path.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _link(path, place)
+            target_path = target / half / "mp4" / f"{spec.identity}-{copy:03d}" / spec.video / path.name
+            target_path.parent.mkdir(parents=True, exist_ok=True)
+            _link(path, target_path)
     return target
 
 
-def _link(path: Path, place: Path) -> None:
+def _link(path: Path, target_path: Path) -> None:
     try:
-        os.link(path, place)
+        os.link(path, target_path)
     except OSError:
-        shutil.copyfile(path, place)
+        shutil.copyfile(path, target_path)
 
 
 def make_1080p(source: Path, target: Path, clips: int) -> Path:
     """Enlarge the first seconds of some clips of `source` to 1920x1080, as a VoxCeleb2 tree."""
     for number, spec in enumerate(islice(list_clips(Listing(DirectoryTree(source))), clips)):
-        place = target / "dev" / "mp4" / f"id{number:05d}" / spec.video / "00001.mp4"
-        place.parent.mkdir(parents=True)
+        target_path = target / "dev" / "mp4" / f"id{number:05d}" / spec.video / "00001.mp4"
+        target_path.parent.mkdir(parents=True)
         command = [ffmpeg_path(), "-v", "error", "-nostdin", "-i", str(source / uri_to_path(spec.spans[0].uri)), "-t", "4", "-an"]
         command += [
             "-vf",
@@ -286,7 +286,7 @@ def make_1080p(source: Path, target: Path, clips: int) -> Path:
             "fast",
             "-pix_fmt",
             "yuv420p",
-            str(place),
+            str(target_path),
         ]
         subprocess.run(command, check=True)
     return target

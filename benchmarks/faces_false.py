@@ -14,7 +14,7 @@ from benchmarks.report import Report
 _FRAME_PX = (1280, 720)
 _STORED_PX = (SIZE_PX, 144)
 _A_FRAME = 4  # images of each kind per examined frame of a clip
-_SHOWN = 6
+_MAX_EXAMPLES = 6
 
 
 def false_faces(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def false_faces(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
             (found,), (small,) = model().detect([image]), model().detect([_at_stored_size(image)], own_scale=True)
             whole, stored = whole + bool(len(found)), stored + bool(len(small))
             scores += found.scores[:1].tolist()
-            if len(found) and shown < _SHOWN:
+            if len(found) and shown < _MAX_EXAMPLES:
                 sheet.add(image, f"false: {name}, score {found.scores[0]:.2f}", found.boxes_px[:1])
                 shown += 1
         rows.append([name, count, 1000 * stored / count, 1000 * whole / count, max(scores, default="–")])

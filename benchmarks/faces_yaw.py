@@ -16,7 +16,7 @@ from motionshards.transforms.extract.quality.pose import fitted_pose
 _EDGES_DEG = (0, 5, 10, 15, 20, 30, 90)
 _ANGLES_DEG = (0, 15, 30)
 _NEARLY_FRONTAL_DEG = 5
-_SHOWN = 6
+_MAX_EXAMPLES = 6
 
 
 def find_by_yaw(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def find_by_yaw(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
 
 def _in_corpus(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
     found, missed_boxes = corpus.found, [(rgb, cnn_box(rgb)) for rgb in corpus.missed_rgb]
-    for rgb, box in missed_boxes[:_SHOWN]:
+    for rgb, box in missed_boxes[:_MAX_EXAMPLES]:
         sheet.add(rgb, "missed; box by CNN" if box is not None else "missed by both", None if box is None else box[None])
     with_box = [(rgb, box) for rgb, box in missed_boxes if box is not None]
     missed = _bins(_yaws(np.array([rgb for rgb, _ in with_box]), [box for _, box in with_box]))
@@ -67,7 +67,7 @@ def _turned(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
         yaw = np.abs(_yaws(np.array([image for image, one in zip(images, detected, strict=True) if one]), best))
         rows.append([f"{angle}°", len(images), 100 * detected.mean(), 100 * float(np.mean(second)), float(np.median(yaw))])
         figures[f"found_turned_{angle}"] = float(detected.mean())
-        for image in [image for image, one in zip(images, detected, strict=True) if not one][:_SHOWN]:
+        for image in [image for image, one in zip(images, detected, strict=True) if not one][:_MAX_EXAMPLES]:
             sheet.add(image, f"missed: rotated by {angle}°")
     columns = ["rotated by", "images", "detected %", "detected by the CNN %", "median of the measured yaw °"]
     report.table(f"Heads within {_NEARLY_FRONTAL_DEG}° of frontal, rotated by a warp", columns, rows)

@@ -25,7 +25,7 @@ FACES_PX = (40, 60, 80, 100, 120, 160, 240, 400)
 _FRAMES_PX = ((1280, 720), (1920, 1080))
 _CONFIG = BuildConfig(source="folder", frames=1)
 _RIGHT, _TIGHT = 0.3, 0.5  # IoU with the face's box at which a box is that face, and at which it has about its size
-_GOAL, _SHOWN = 0.95, 12
+_GOAL, _MAX_EXAMPLES = 0.95, 12
 _REASONS = ("face_too_small", "no_face")
 
 Boxes = NDArray[np.floating[Any]]
@@ -63,9 +63,9 @@ def find_by_size(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]
                 detection = detect(scene, corpus.work / "scene.mp4")
                 detections[face_px].append(detection)
                 ms[frame_px].append(detection)
-                if detection.finds("source") and detection.overlap["build"] < _TIGHT and shown < _SHOWN:
-                    words = f"{face_px} px: {detection.reason or 'overlap {:.2f}'.format(detection.overlap['build'])}"
-                    sheet.add(scene.rgb, words, np.concatenate([detection.found_px, scene.box_px[None]]))
+                if detection.finds("source") and detection.overlap["build"] < _TIGHT and shown < _MAX_EXAMPLES:
+                    caption = f"{face_px} px: {detection.reason or 'overlap {:.2f}'.format(detection.overlap['build'])}"
+                    sheet.add(scene.rgb, caption, np.concatenate([detection.found_px, scene.box_px[None]]))
                     shown += 1
     return _tables(report, detections, ms)
 

@@ -77,10 +77,10 @@ class Site(Protocol):
 class Build:
     """A dataset being built: its directory, and the current run of `dataset.build`."""
 
-    def __init__(self, place: Path, out: Path, videos: Path, site: Site) -> None:
-        self.place, self.out = place, out
+    def __init__(self, directory: Path, out: Path, videos: Path, site: Site) -> None:
+        self.directory, self.out = directory, out
         self._videos, self._site, self.runs = videos, site, 0
-        place.mkdir()
+        directory.mkdir()
 
     def start(
         self,
@@ -94,13 +94,13 @@ class Build:
         command = [sys.executable, *build, *OPTIONS, *self._site.options()]
         self.runs += 1
         with self._log.open("w") as log:
-            variables = {**os.environ, "TMPDIR": str(self.place), "PYTHONFAULTHANDLER": "1", **(environment or {})}
+            variables = {**os.environ, "TMPDIR": str(self.directory), "PYTHONFAULTHANDLER": "1", **(environment or {})}
             self.driver = start(command, cwd=ROOT, env=variables, stdout=log, stderr=log, preexec_fn=before)
         return self
 
     @property
     def _log(self) -> Path:
-        return self.place / f"run-{self.runs}.log"
+        return self.directory / f"run-{self.runs}.log"
 
     def is_over(self) -> bool:
         """Whether the driver has ended."""
@@ -132,7 +132,7 @@ class Build:
     def last_message(self) -> str:
         """The last line that the driver printed, without the paths of this machine."""
         lines = self._log.read_text(errors="replace").strip().splitlines() or [""]
-        message = lines[-1].replace(str(self.out), "OUT").replace(str(self.place), "TMP").removeprefix("error: ")
+        message = lines[-1].replace(str(self.out), "OUT").replace(str(self.directory), "TMP").removeprefix("error: ")
         message = _VARYING.sub("…", message)
         return message.removesuffix(f". {RESUME}")[:_MAX_MESSAGE_CHARS]
 
@@ -160,8 +160,8 @@ class Bench:
     def build(self, site: Site, out: Path | None = None) -> Build:
         """A new build; its output is beside its log and scratch files unless `out` is given."""
         self._number += 1
-        place = self.work / f"build-{self._number}"
-        self._latest = Build(place, out or place / "out", self.videos, site)
+        directory = self.work / f"build-{self._number}"
+        self._latest = Build(directory, out or directory / "out", self.videos, site)
         return self._latest
 
     def end(self) -> None:
@@ -190,13 +190,15 @@ class Bench:
             row.reruns += 1
             status = again(build).end()
         wrong = (
-            (check or self.check)(build.out) if status == 0 else [f"{build.place.name} never completes: {build.last_message()}"]
+            (check or self.check)(build.out)
+            if status == 0
+            else [f"{build.directory.name} never completes: {build.last_message()}"]
         )
         row.equal &= not wrong
         row.remarks += wrong
         if not wrong:
-            row.remarks += leftovers(build.place, build.out)
-            shutil.rmtree(build.place)
+            row.remarks += leftovers(build.directory, build.out)
+            shutil.rmtree(build.directory)
 
     def finish_without_fault(self, build: Build) -> None:
         """Check a build that completed before the fault was injected. It is not counted, but must be correct."""
@@ -226,7 +228,7 @@ class Here:
 
     def journals(self, build: Build) -> tuple[str, Path]:
         """In the scratch directory of the run."""
-        return "motionshards-*", build.place
+        return "motionshards-*", build.directory
 
     def restart(self) -> None:
         """Do nothing: each run starts its own workers."""

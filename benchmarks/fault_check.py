@@ -34,10 +34,10 @@ def differences_without(out: Path, undisturbed: Path, key: str) -> list[str]:
     return wrong + differences(out, hashes(undisturbed), except_shard=touched)
 
 
-def leftovers(place: Path, out: Path) -> list[str]:
-    """Temporary files that a finished build left in its output and in `place`, which has its logs and was its TMPDIR."""
+def leftovers(directory: Path, out: Path) -> list[str]:
+    """Temporary files that a finished build left in its output and in `directory`, which has its logs and was its TMPDIR."""
     work = out / WORK_DIR
-    temporary = [path.name for path in place.iterdir() if path != out and path.suffix != ".log"]
+    temporary = [path.name for path in directory.iterdir() if path != out and path.suffix != ".log"]
     left = [f"in {WORK_DIR}: {path.name}" for path in work.glob("*")] or ([WORK_DIR] if work.exists() else [])
     return [f"left behind: {name}" for name in [*left, *(name.partition("-")[0] for name in temporary)]]
 

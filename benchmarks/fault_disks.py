@@ -47,16 +47,16 @@ def seal_disk(bench: Bench, site: Site, row: Row, times: int) -> None:
 
 
 @contextmanager
-def _mounted(place: Path, *words: str) -> Iterator[Path]:
-    place.mkdir(exist_ok=True)
-    _mount(*words, str(place))
+def _mounted(directory: Path, *arguments: str) -> Iterator[Path]:
+    directory.mkdir(exist_ok=True)
+    _mount(*arguments, str(directory))
     try:
-        yield place
+        yield directory
     finally:
-        subprocess.run(["umount", "-l", place], check=True)  # lazy: an interrupted build may still use it
+        subprocess.run(["umount", "-l", directory], check=True)  # lazy: an interrupted build may still use it
 
 
-def _mount(*words: str) -> None:
-    done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+def _mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise CannotInject(f"not permitted to mount ({done.stderr.strip()})")

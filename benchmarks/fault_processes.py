@@ -90,7 +90,7 @@ def poison(bench: Bench, site: Site, row: Row, times: int) -> None:
         status = build.end()
         killer.join()
         row.times += 1
-        row.remarks += [] if deaths == ["worker", "alone"] else [f"{build.place.name}: {key} killed {deaths}"]
+        row.remarks += [] if deaths == ["worker", "alone"] else [f"{build.directory.name}: {key} killed {deaths}"]
         ending = "continued, one clip rejected" if status == 0 else None
         bench.finish(row, build, outcome=ending, check=partial(differences_without, undisturbed=bench.undisturbed.out, key=key))
 

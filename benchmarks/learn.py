@@ -172,9 +172,9 @@ def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, s
         "--workers": 1,
         "--seed": _SEED,
     }
-    words = [str(word) for option in options.items() for word in option]
-    if motionshards.jobs.train.main([*words, "--quiet"]) != 0:
-        raise RuntimeError(f"motionshards train {' '.join(words)} failed")
+    arguments = [str(word) for option in options.items() for word in option]
+    if motionshards.jobs.train.main([*arguments, "--quiet"]) != 0:
+        raise RuntimeError(f"motionshards train {' '.join(arguments)} failed")
     lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
     losses = [line[stage.loss] for line in lines if stage.loss in line]
     return Trained(stage, steps, time.perf_counter() - began, losses)
