@@ -24,7 +24,7 @@ from motionshards.trainers.talking_heads.finetune import create_person, finetune
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import ImageLoss
 from motionshards.trainers.talking_heads.person import load_person
-from motionshards.trainers.talking_heads.portraits import face_model, of_images, of_video, spread
+from motionshards.trainers.talking_heads.portraits import evenly_spaced_frames, face_model, of_images, of_video
 from motionshards.trainers.video import Driving, Rgb, write
 
 SIZE = 64
@@ -91,7 +91,7 @@ def test_frames_are_spread_evenly_over_a_video(inputs: Path) -> None:
     video = Driving.at(inputs / "me.mp4")
     frames = list(video.whole_frames())
     for count, expected in ((1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (5, [0, 1, 2, 3, 4]), (99, [0, 1, 2, 3, 4])):
-        found = list(spread(video, count))
+        found = list(evenly_spaced_frames(video, count))
         assert len(found) == len(expected)
         assert all(np.array_equal(one, frames[number]) for one, number in zip(found, expected, strict=True))
 

@@ -56,9 +56,9 @@ class Animator:
         self._networks, self._movement, self._device = networks, movement, device
         self._source = self._tensor([source])
         found = networks.kp_detector(self._source)
-        self._turned = _regular(found)
-        self._source_keypoints = _steadied(found, self._turned, torch.eye(2, device=found.value.device))
-        _warn_of_singular(self._turned, "the source")
+        self._source_regular = _regular(found)
+        self._source_keypoints = _with_regular_jacobians(found, self._source_regular, torch.eye(2, device=found.value.device))
+        _warn_of_singular(self._source_regular, "the source")
 
     def animate(self, frames: Iterable[Rgb], *, first: Rgb | None = None, batch: int = 1) -> Iterator[Rgb]:
         """Yield the source in the pose of each frame in order, both uint8 [H,W,3].
@@ -94,11 +94,11 @@ class Animator:
 
     def _moved(self, driving: Keypoints, first: Keypoints, adapt_scale: bool) -> Keypoints:
         """Return the target keypoints of the source."""
-        source, turned = self._source_keypoints, self._turned & _regular(driving)
+        source, regular = self._source_keypoints, self._source_regular & _regular(driving)
         if self._movement.relative:
-            turned = turned & _regular(first)
+            regular = regular & _regular(first)
             driving = self._networks.process_kp_driving(driving, first, source, adapt_scale=adapt_scale)
-        return driving if source.jacobian is None else _steadied(driving, turned, source.jacobian)
+        return driving if source.jacobian is None else _with_regular_jacobians(driving, regular, source.jacobian)
 
     def _tensor(self, images: list[Rgb]) -> Tensor:
         """Convert to float32 [B,C,H,W] in [0, 1] on the device."""
@@ -114,8 +114,8 @@ def _regular(keypoints: Keypoints) -> Tensor:
     return (a * d - b * c).abs() >= _MIN_DETERMINANT
 
 
-def _steadied(keypoints: Keypoints, regular: Tensor, other: Tensor) -> Keypoints:
-    """Replace the Jacobians of keypoints that are not regular [B,K]."""
+def _with_regular_jacobians(keypoints: Keypoints, regular: Tensor, other: Tensor) -> Keypoints:
+    """Replace the Jacobians of keypoints that are not `regular`, bool [B,K], by `other`."""
     if keypoints.jacobian is None:
         return keypoints
     return replace(keypoints, jacobian=torch.where(regular[..., None, None], keypoints.jacobian, other))

@@ -37,12 +37,12 @@ def test_a_tube_is_rejected_if_its_frames_show_two_people(
 
 
 def test_the_order_of_frames_does_not_matter() -> None:
-    shown = faces(0, 0, 0, 1, 1, 0, 0, noise=0.35, apart=0.7)
+    frames = faces(0, 0, 0, 1, 1, 0, 0, noise=0.35, apart=0.7)
     random = np.random.default_rng(0)
-    assert {has_two_people(shown[random.permutation(len(shown))]) for _ in range(20)} == {has_two_people(shown)}
+    assert {has_two_people(frames[random.permutation(len(frames))]) for _ in range(20)} == {has_two_people(frames)}
 
 
 def test_the_spread_is_the_largest_distance_of_two_frames() -> None:
-    shown = faces(0, 1, 1, 0, noise=0.2, apart=0.8)
-    assert spread(shown) == pytest.approx(max(float(np.linalg.norm(a - b)) for a in shown for b in shown))
-    assert spread(shown[:1]) == 0.0
+    frames = faces(0, 1, 1, 0, noise=0.2, apart=0.8)
+    assert spread(frames) == pytest.approx(max(float(np.linalg.norm(a - b)) for a in frames for b in frames))
+    assert spread(frames[:1]) == 0.0
