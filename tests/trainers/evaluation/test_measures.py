@@ -15,7 +15,7 @@ def frames(pixels: Pixels) -> Frames:
     return Frames(pixels / np.float32(255), pixels)
 
 
-def painted(level: float) -> Features:
+def flat_features(level: float) -> Features:
     return {"values": np.full((1, 24, 24, 3), level, np.float32)}
 
 
@@ -35,7 +35,7 @@ def portrait() -> Pixels:
 
 
 def test_flat_images_have_the_values_of_the_formulas() -> None:
-    found = PixelMeasure().compare(painted(0.5), painted(0.6))
+    found = PixelMeasure().compare(flat_features(0.5), flat_features(0.6))
     assert found["l1"] == pytest.approx([0.1], rel=1e-6)
     assert found["psnr_db"] == pytest.approx([20], rel=1e-6)
     # Variances are 0, so only the luminance term is left; its constant is 0.01 squared.
@@ -43,7 +43,7 @@ def test_flat_images_have_the_values_of_the_formulas() -> None:
 
 
 def test_equal_frames_have_a_finite_psnr() -> None:
-    found = PixelMeasure().compare(painted(0.3), painted(0.3))
+    found = PixelMeasure().compare(flat_features(0.3), flat_features(0.3))
     assert (found["l1"], found["ssim"]) == (0, pytest.approx(1))
     assert found["psnr_db"] == pytest.approx([58.92], abs=0.01)
 

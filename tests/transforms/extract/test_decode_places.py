@@ -41,7 +41,7 @@ def turn(path: Path, matrix: tuple[int, ...]) -> Path:
 
 
 def as_displayed(rgb: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Frames [T,H,W,3] as as_displayed by a player: pixel by pixel, according to the standard."""
+    """Frames [T,H,W,3] as displayed by a player: pixel by pixel, according to the standard."""
     a, b, c, d = matrix
     _, height, width, _ = rgb.shape
     y, x = np.mgrid[:height, :width]
@@ -105,7 +105,7 @@ def test_a_painted_marker_is_at_its_mapped_position(
     path = make_video("a.mp4", *LOSSLESS, source=f"color=gray:size={width}x{height}:rate=5:duration=0.4,{paint}")
     frames = decode_all(turn(path, MATRICES[way]), size, fit)
 
-    # The same marker as as_displayed by a player, in upright source pixels.
+    # The same marker as displayed by a player, in upright source pixels.
     marked = np.zeros((1, height, width, 3), np.uint8)
     marked[:, top : top + side, left : left + side] = 1
     upright = as_displayed(marked, MATRICES[way])[0, :, :, 0]
