@@ -81,7 +81,7 @@ class Side:
 
 
 LIMIT = Side("limit: frames decoded from memory, nothing else", "loader_ours:limit")
-OURS = Side("motionshards, make_loader", "loader_ours:as_it_is")
+MOTIONSHARDS = Side("motionshards, make_loader", "loader_ours:as_it_is")
 MOSAIC = Side("mosaicml-streaming, JPEG bytes, lazy decode", "loader_peers:mosaicml_streaming", form="mds")
 LITDATA = Side("litdata, JPEG bytes, lazy decode", "loader_peers:litdata", form="litdata")
 SPDL = Side("SPDL, folders of JPEG files, one task per batch", "loader_peers:spdl", form="folders")
@@ -104,7 +104,7 @@ SIDES = (
     TO_DEVICE,
     PINNED,
     LIMIT,
-    OURS,
+    MOTIONSHARDS,
     Side("motionshards, make_loader, one process of 8 threads", "loader_ours:one_process"),
     Side("motionshards, ordinary DataLoader", "loader_ours:data_loader"),
     Side("webdataset, hand-tuned, 4 pairs per read", "loader_peers:webdataset_pairs"),
@@ -128,7 +128,7 @@ SIDES = (
     SMALLER,
 )
 GROUPS = {
-    "pairs": ("Two frames per clip", OURS),
+    "pairs": ("Two frames per clip", MOTIONSHARDS),
     "k_plus_one": ("K + 1 = 9 frames per clip and their landmark images", OPENCV),
     "steps": (f"Two frames per clip, {_STEP_MS:g} ms of pure Python between batches, like a training step", STEPS),
     "device": ("Two frames per clip, on the device", TO_DEVICE),
@@ -136,14 +136,14 @@ GROUPS = {
 }
 # Name of a ratio, numerator, denominator, goal.
 GOALS = (
-    ("share_of_limit", OURS, LIMIT, 0.9),
-    ("times_mosaicml_streaming", OURS, MOSAIC, 3.0),
-    ("times_litdata", OURS, LITDATA, 3.0),
-    ("times_webdataset", OURS, WEBDATASET, 4.0),
-    ("times_spdl", OURS, SPDL, 1.0),
-    ("times_energon", OURS, ENERGON, 3.0),
-    ("times_fomm_png", OURS, PNG, 20.0),
-    ("times_fomm_mp4", OURS, MP4, 50.0),
+    ("share_of_limit", MOTIONSHARDS, LIMIT, 0.9),
+    ("times_mosaicml_streaming", MOTIONSHARDS, MOSAIC, 3.0),
+    ("times_litdata", MOTIONSHARDS, LITDATA, 3.0),
+    ("times_webdataset", MOTIONSHARDS, WEBDATASET, 4.0),
+    ("times_spdl", MOTIONSHARDS, SPDL, 1.0),
+    ("times_energon", MOTIONSHARDS, ENERGON, 3.0),
+    ("times_fomm_png", MOTIONSHARDS, PNG, 20.0),
+    ("times_fomm_mp4", MOTIONSHARDS, MP4, 50.0),
     ("times_matplotlib_undrawn", UNDRAWN, PICKLES, 40.0),  # the CPU's share of the work if a GPU draws
     ("times_matplotlib_opencv", OPENCV, PICKLES, 40.0),
     ("times_matplotlib_cpu", DRAWN, PICKLES, 40.0),

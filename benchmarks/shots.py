@@ -66,7 +66,7 @@ class Run:
     """Boundaries that a side finds in a video, and its cost."""
 
     shots: Shots
-    judged: int
+    evaluated: int
     cpu_s: float
 
 
@@ -162,7 +162,7 @@ def _boundaries(report: Report, reels: Sequence[tuple[Clip, list[Transition]]]) 
             found[side].update(matched.keys())
             false[side] += wrong
             if run is gated:
-                share.append(result.judged / len(frames))
+                share.append(result.evaluated / len(frames))
                 exact.update(known.kind for known in truth if known.kind in matched and matched[known.kind].start == known.start)
                 for known in truth:
                     covered[known.kind] += [float(flag) for flag in result.shots.blended[known.first : known.start]]
@@ -206,7 +206,7 @@ def _one_shot(report: Report, clips: Sequence[Thumbnails]) -> dict[str, Any]:
         runs = {side: [run(video) for video in videos] for side, run in _SIDES.items()}
         frames = sum(map(len, videos))
         false = [sum(len(one.shots.starts) > 1 or bool(one.shots.blended.any()) for one in runs[side]) for side in _SIDES]
-        share = sum(one.judged for one in runs["TransNetV2, gated"]) / frames
+        share = sum(one.evaluated for one in runs["TransNetV2, gated"]) / frames
         times = [1e3 * sum(one.cpu_s for one in runs[side]) / frames for side in _SIDES]
         rows.append([effect, len(videos), *false, f"{share:.0%}", *times])
         if not figures:

@@ -40,5 +40,5 @@ class Clips:
 
 
 def dtype_and_shape(tensor: Tensor) -> str:
-    """Its dtype and shape: `uint8 [4, 2, 256, 256, 3]`"""
+    """Format the dtype and shape of a tensor, such as `uint8 [4, 2, 256, 256, 3]`."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

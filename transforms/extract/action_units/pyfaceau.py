@@ -42,7 +42,7 @@ class PyFaceAU:
             remedy = "pip install 'motionshards[pyfaceau]'"
             raise ConfigError(f"--aus pyfaceau: {', '.join(missing)} is not installed ({remedy})")
         if missing := [name for name in _PACKAGES if not importlib.import_module(f"{name}.models").models_ready()]:
-            remedy = "run pyfaceau-download-models, which asks you to accept OpenFace's licence"
+            remedy = "run pyfaceau-download-models, which asks you to accept OpenFace's license"
             raise ConfigError(f"--aus pyfaceau: the weights of {', '.join(missing)} are missing: {remedy}")
         return cls()
 

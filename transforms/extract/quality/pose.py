@@ -18,7 +18,7 @@ or down, which no talking head does; yaw may reach the profile. yaw and roll are
 Orientation is relative to the camera's axes, not to the line of sight: a face at the edge of a wide view that looks
 at the lens has a non-zero yaw. For a face crop the two agree to a few degrees.
 
-Method, per frame and vectorised over frames: the scaled-orthographic solution (the "POS" of DeMenthon & Davis,
+Method, per frame and vectorized over frames: the scaled-orthographic solution (the "POS" of DeMenthon & Davis,
 "Model-based object pose in 25 lines of code", IJCV 1995), its two rows orthonormalized by SVD, refined by a fixed
 number of Levenberg-Marquardt steps on the weighted reprojection error. Rotations are updated by the exponential map
 (Rodrigues' formula) from the left. The number of steps never depends on the data, so that the angles of a frame do not
