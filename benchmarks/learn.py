@@ -142,7 +142,7 @@ def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned
     for stage in course.stages:
         stages.append(_train(model, stage, data, work, checkpoint, options.steps or stage.steps))
         checkpoint = work / stage.name / LAST
-    task.begin(read(checkpoint), checkpoint)
+    task.load_weights(read(checkpoint), checkpoint)
     return Learned(tuple(stages), before, _evaluate(course.reconstructor(task.networks, model_plan.config), data, options.clips))
 
 

@@ -160,7 +160,7 @@ def _side(reconstructor: Reconstructor, data: Dataset) -> Callable[[], object]:
         sample = data.read(row, reconstructor.size_px)
         choice = reconstructor.choose(sample)
         if isinstance(choice, Choice):
-            return partial(reconstructor.begin(sample, choice.given), choice.targets[:1])
+            return partial(reconstructor.prepare(sample, choice.given), choice.targets[:1])
     raise RuntimeError(f"no clip of {data.out} is suitable for {reconstructor.name}")
 
 

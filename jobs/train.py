@@ -196,7 +196,7 @@ def _place(options: TrainOptions, task: Task, device: torch.device, beginning: d
     if last.exists():
         return resume(last, task, device)
     if options.init is not None:
-        task.begin(read(options.init, device), options.init)
+        task.load_weights(read(options.init, device), options.init)
     return Progress(0, 0, beginning)
 
 

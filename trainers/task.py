@@ -48,7 +48,7 @@ class Task(Protocol):
     @property
     def names(self) -> Mapping[str, Sequence[str]]: ...
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """Load the weights of a checkpoint read from `path`, our own or the authors'. Raises ConfigError: they do not fit."""
 
     def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ class OneNumber:
         self.numbers: list[int] = []
         self.names: Mapping[str, Sequence[str]] = {"videos": names}
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         load_networks(content, self.networks, path)
 
     def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:

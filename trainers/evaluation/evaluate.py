@@ -150,7 +150,7 @@ def _reconstructed(
 ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
     """Yield groups of targets with their reconstructions, float32 [n,H,W,3] in [0, 1]."""
     with torch.inference_mode():
-        reconstruct = model.begin(sample, choice.given)
+        reconstruct = model.prepare(sample, choice.given)
     for start in range(0, len(choice.targets), _MEASURED_AT_ONCE):
         targets = [*choice.targets[start : start + _MEASURED_AT_ONCE]]
         with torch.inference_mode():

@@ -72,7 +72,7 @@ def _ssim(real: NDArray[np.float32], reconstructed: NDArray[np.float32]) -> floa
     return float(found)
 
 
-class Aligned(Protocol):
+class FaceEmbedder(Protocol):
     """A face recognition network."""
 
     def embeddings(self, rgb: Pixels, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,7 +93,7 @@ class FaceMeasure:
 
     model: FaceModel
     identity: bool = True
-    arcface: Aligned | None = None
+    arcface: FaceEmbedder | None = None
 
     def features(self, frames: Frames) -> Features:
         """See Measure."""

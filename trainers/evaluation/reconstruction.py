@@ -46,7 +46,7 @@ class Reconstructor(Protocol):
     def choose(self, sample: Sample) -> Choice | str:
         """Choose the frames of a clip, or return why it is skipped. Depends on the clip only, so that runs are comparable."""
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """Process the given frames of a clip, and return the function that reconstructs others."""
 
 

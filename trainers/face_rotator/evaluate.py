@@ -64,7 +64,7 @@ class FaceRotatorReconstructor:
         targets = tuple(np.flatnonzero(near).tolist())
         return Choice((source,), targets) if targets else f"no other frame within {MAX_DEG:g} degrees"
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """See Reconstructor."""
         source = to_images(as_images(sample.frames[[*given]], self._device))
         pose = torch.from_numpy(_pose_deg(sample).astype(np.float32)).to(self._device)

@@ -22,7 +22,7 @@ from motionshards.trainers.face_rotator.losses import TAPS, PerceptualDistance, 
 from motionshards.trainers.face_rotator.networks import is_trained, make_networks
 from motionshards.trainers.face_rotator.pairs import PosedPairs, posed_pairs
 from motionshards.trainers.face_rotator.restore import fill
-from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
+from motionshards.trainers.parallel import broadcast_weights, mean_over_processes, update
 from motionshards.trainers.task import Plan, Runtime
 
 _GRID_ROWS = 4
@@ -64,7 +64,7 @@ class FaceRotatorTask:
         self.networks: dict[str, nn.Module] = {name: runtime.prepared(network) for name, network in networks.items()}
         for name, network in self.networks.items():
             network.requires_grad_(name == self._stage)
-        same_everywhere(self.networks.values())
+        broadcast_weights(self.networks.values())
         first, second = self._settings.betas
         adam = Adam(self.networks[self._stage].parameters(), self._settings.learning_rate, (first, second))
         self.optimizers: dict[str, Optimizer] = {f"optimizer_{self._stage}": adam}
@@ -75,7 +75,7 @@ class FaceRotatorTask:
         self._pixel_steps = math.ceil(self._settings.pixel_epochs * steps)
         self._shown: dict[str, Tensor] | None = None
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task. Loads those of the three networks that the checkpoint contains."""
         fill(content, self.networks, path)
 

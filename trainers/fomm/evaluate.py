@@ -40,7 +40,7 @@ class FommReconstructor:
         """See Reconstructor."""
         return Choice((0,), tuple(range(1, len(sample.frames))))
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """See Reconstructor."""
         source = as_images(sample.frames[[*given]], self._device)
         keypoints = self._networks.kp_detector(source)

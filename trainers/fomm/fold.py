@@ -147,13 +147,13 @@ def _replacement(module: nn.Module) -> nn.Module:
     convolution = fuse_conv_bn_eval(module.conv, module.norm)
     if isinstance(module, UpBlock):
         few = convolution.in_channels * convolution.out_channels <= _MANY
-        doubled = [doubling(convolution)] if few else [nn.UpsamplingNearest2d(scale_factor=2), convolution]
+        doubled = [fused_upsampling(convolution)] if few else [nn.UpsamplingNearest2d(scale_factor=2), convolution]
         return nn.Sequential(*doubled, nn.ReLU(inplace=True))
     after = [nn.AvgPool2d(2)] if isinstance(module, DownBlock) else []
     return nn.Sequential(convolution, nn.ReLU(inplace=True), *after)
 
 
-def doubling(convolution: nn.Conv2d) -> nn.ConvTranspose2d:
+def fused_upsampling(convolution: nn.Conv2d) -> nn.ConvTranspose2d:
     """Fuse nearest-neighbor upsampling of [B,C,H,W] and a 3x3 convolution of padding 1: [B,out,2H,2W]."""
     assert convolution.kernel_size == (3, 3) and convolution.padding == (1, 1) and convolution.bias is not None
     summed = torch.tensor(_DOUBLED, dtype=convolution.weight.dtype, device=convolution.weight.device)

@@ -21,7 +21,7 @@ from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.images import step_images
 from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
-from motionshards.trainers.parallel import same_everywhere, update
+from motionshards.trainers.parallel import broadcast_weights, update
 from motionshards.trainers.task import Plan, Runtime
 from motionshards.transforms.augment.tps import Warp
 
@@ -59,7 +59,7 @@ class FommTask:
             "discriminator": MultiScaleDiscriminator(architecture),
         }
         self.networks: dict[str, nn.Module] = {name: runtime.prepared(network) for name, network in networks.items()}
-        same_everywhere(self.networks.values())
+        broadcast_weights(self.networks.values())
         self.optimizers: dict[str, Optimizer] = {
             f"optimizer_{name}": self._adam(network) for name, network in self.networks.items()
         }
@@ -75,7 +75,7 @@ class FommTask:
         self._adversarial = config.training.losses.generator_gan > 0
         self._shown: tuple[Tensor, Tensor, GeneratorResult] | None = None
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task."""
         load_networks(content, self.networks, path)
 

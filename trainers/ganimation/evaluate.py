@@ -45,7 +45,7 @@ class GanimationReconstructor:
         valid = np.flatnonzero(np.isfinite(sample.aus).all(axis=1)).tolist()
         return Choice((valid[0],), tuple(valid[1:])) if len(valid) > 1 else "fewer than 2 frames with valid action units"
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """See Reconstructor."""
         source = 2 * as_images(sample.frames[[*given]], self._device) - 1
 

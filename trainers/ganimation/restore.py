@@ -44,7 +44,7 @@ def states(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     return {name: _cleaned(state) for name, state in found.items()}
 
 
-def begin(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Module]) -> None:
+def load_available(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Module]) -> None:
     """Load the networks with weights in `content`, or in the other file that the published code wrote with it.
 
     Networks without weights are not changed.

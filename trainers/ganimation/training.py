@@ -19,8 +19,8 @@ from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.images import step_images
 from motionshards.trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
 from motionshards.trainers.ganimation.networks import Critic, Generator
-from motionshards.trainers.ganimation.restore import ACTION_UNITS, CRITIC, GENERATOR, begin, refuse_other_action_units
-from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
+from motionshards.trainers.ganimation.restore import ACTION_UNITS, CRITIC, GENERATOR, load_available, refuse_other_action_units
+from motionshards.trainers.parallel import broadcast_weights, mean_over_processes, update
 from motionshards.trainers.task import Plan, Runtime
 
 _GRID_ROWS = 4
@@ -58,7 +58,7 @@ class GanimationTask:
         self._settings, self._runtime, self._steps = config.training, runtime, steps
         networks = {GENERATOR: Generator(config.architecture), CRITIC: Critic(config.architecture)}
         self.networks: dict[str, nn.Module] = {name: runtime.prepared(network) for name, network in networks.items()}
-        same_everywhere(self.networks.values())
+        broadcast_weights(self.networks.values())
         self.optimizers: dict[str, Optimizer] = {f"optimizer_{name}": self._adam(net) for name, net in self.networks.items()}
         self.schedulers: dict[str, LRScheduler] = {
             name: LambdaLR(optimizer, self._settings.learning_rate_factor) for name, optimizer in self.optimizers.items()
@@ -69,10 +69,10 @@ class GanimationTask:
         self._critic = self.networks[CRITIC]
         self._shown: Part | None = None
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task. Raises ConfigError: the weights do not fit, or were trained on action units of another origin."""
         refuse_other_action_units(content, path, self.names[ACTION_UNITS])
-        begin(content, path, self.networks)
+        load_available(content, path, self.networks)
 
     def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:
         """See Task. `skipped` is the number of images without action units or target action units."""

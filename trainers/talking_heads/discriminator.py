@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from motionshards.trainers.talking_heads.architecture import Architecture
-from motionshards.trainers.talking_heads.blocks import DEVIATION, Downward, NormedResidual, brightest
+from motionshards.trainers.talking_heads.blocks import DEVIATION, DownsamplingNetwork, NormedResidual, max_pooled
 
 _FRAME_AND_LANDMARKS = 6
 
@@ -21,7 +21,7 @@ class DiscriminatorOutput:
     """Output of each block, without ReLU."""
 
 
-class Discriminator(Downward):
+class Discriminator(DownsamplingNetwork):
     """Has a vector for each of `videos` videos, the columns of `W`."""
 
     def __init__(self, architecture: Architecture, videos: int) -> None:
@@ -37,7 +37,7 @@ class Discriminator(Downward):
         """Rate images with landmark images, both [B,3,H,W], and the numbers of their videos, int64 [B]."""
         features = self.levels(torch.cat([images, landmarks], dim=1))
         features.append(self.res_block(features[-1]))
-        score = (brightest(features[-1]) * (self.of_videos(video) + self.w_0.T)).sum(dim=1) + self.b
+        score = (max_pooled(features[-1]) * (self.of_videos(video) + self.w_0.T)).sum(dim=1) + self.b
         return DiscriminatorOutput(score=score.sigmoid() if self.compat else score, features=features)
 
     def of_videos(self, video: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class TalkingHeadsReconstructor:
         given = usable[np.arange(self._k) * len(usable) // self._k]
         return Choice(tuple(given.tolist()), tuple(np.setdiff1d(usable, given).tolist()))
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """See Reconstructor."""
         frames = as_images(sample.frames[[*given]], self._device)
         embedding = self._embedder(frames, self._drawn(sample, given)).mean(dim=0, keepdim=True)

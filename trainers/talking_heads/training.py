@@ -16,7 +16,7 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.dataset.views import KPlusOne
 from motionshards.trainers import vgg
 from motionshards.trainers.checkpoint import load_networks
-from motionshards.trainers.parallel import same_everywhere, update
+from motionshards.trainers.parallel import broadcast_weights, update
 from motionshards.trainers.talking_heads.config import Config, without_vgg
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder, averaged
@@ -71,7 +71,7 @@ class TalkingHeadsTask:
         networks = {"E": Embedder(shape), "G": Generator(shape), "D": Discriminator(shape, len(videos))}
         self.networks: dict[str, nn.Module] = {f"{name}_state_dict": runtime.prepared(net) for name, net in networks.items()}
         embedder, generator, self._discriminator = self.networks.values()
-        same_everywhere(self.networks.values())
+        broadcast_weights(self.networks.values())
         self.optimizers: dict[str, Optimizer] = {
             "optimizerG": self._adam((embedder, generator), self._settings.learning_rate),
             "optimizerD": self._adam((self._discriminator,), self._settings.discriminator_learning_rate),
@@ -81,7 +81,7 @@ class TalkingHeadsTask:
         self._loss = image_loss(config, runtime.vgg, runtime.vggface).to(runtime.device)
         self._shown: tuple[Episodes, Tensor] | None = None
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task. Vectors of videos in both are kept; those of the authors' checkpoints if their number is equal."""
         own, name = self._discriminator.state_dict()["W"], "D_state_dict"
         state = fitted(content.get(name), own, self.names[VIDEOS], known_videos(content))

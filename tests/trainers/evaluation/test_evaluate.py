@@ -34,7 +34,7 @@ class Perturbed:
     def choose(self, sample: Sample) -> Choice | str:
         return Choice((0,), tuple(range(1, len(sample.frames))))
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         def reconstruct(targets: Sequence[int]) -> Tensor:
             self.requested.append([*targets])
             return self.perturb(as_images(sample.frames[[*given]], "cpu"), as_images(sample.frames[[*targets]], "cpu"))

@@ -40,7 +40,7 @@ def task(stage: str, weights: dict[str, dict[str, Tensor]] | None = None, **chan
     torch.manual_seed(3)
     created = FaceRotatorTask(config(stage), runtime(**changes), STEPS)
     if weights is not None:
-        created.begin(weights, Path("given.pt"))
+        created.load_weights(weights, Path("given.pt"))
     return created
 
 

@@ -22,7 +22,7 @@ def test_frames_are_reconstructed_from_the_first_by_their_keypoints(batch: int) 
     model = FommReconstructor(FoldedNetworks(detector, generator), 64)
     assert model.choose(sample) == Choice((0,), (1, 2, 3, 4))
     with torch.inference_mode():
-        reconstruct = model.begin(sample, (0,))
+        reconstruct = model.prepare(sample, (0,))
         reconstructed = torch.cat([reconstruct([*range(start, min(start + batch, 5))]) for start in range(1, 5, batch)])
         frames = as_images(pixels, "cpu")
         points = detector(frames)

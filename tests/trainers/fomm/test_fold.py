@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from motionshards.trainers.fomm.architecture import Architecture
 from motionshards.trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
 from motionshards.trainers.fomm.cpu_convolutions import PackedConv2d, WinogradConv2d
-from motionshards.trainers.fomm.fold import FoldedNetworks, FoldedResBlock, RowsConv2d, doubling, folded
+from motionshards.trainers.fomm.fold import FoldedNetworks, FoldedResBlock, RowsConv2d, folded, fused_upsampling
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
 
@@ -142,7 +142,7 @@ def test_a_block_does_not_change_its_input() -> None:
 def test_upsampling_and_convolution_are_fused(size: tuple[int, int]) -> None:
     convolution, x = nn.Conv2d(4, 3, 3, padding=1).double(), noise(2, 4, *size)
     with torch.no_grad():
-        assert_same(doubling(convolution)(x), convolution(F.interpolate(x, scale_factor=2)))
+        assert_same(fused_upsampling(convolution)(x), convolution(F.interpolate(x, scale_factor=2)))
 
 
 @pytest.mark.parametrize(("outside", "kernel", "bias"), [(3, 7, True), (1, 7, True), (2, 3, False), (4, 5, True)])

@@ -28,7 +28,7 @@ def test_a_frame_is_edited_to_the_action_units_of_the_others() -> None:
     model = GanimationReconstructor(generator, 32)
     assert model.choose(clip) == Choice((1,), (2, 4))
     with torch.inference_mode():
-        reconstructed = model.begin(clip, (1,))([2, 4])
+        reconstructed = model.prepare(clip, (1,))([2, 4])
         for place, number in enumerate((2, 4)):
             signed = torch.from_numpy(clip.frames[[1]]).permute(0, 3, 1, 2) / 127.5 - 1
             edited = generator(signed, torch.from_numpy(clip.aus[[number]]) / 5).over(signed)

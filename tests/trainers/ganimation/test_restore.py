@@ -11,7 +11,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.ganimation.architecture import Architecture
 from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.networks import Critic, Generator
-from motionshards.trainers.ganimation.restore import begin, restore
+from motionshards.trainers.ganimation.restore import load_available, restore
 from motionshards.transforms.weight_file import read
 
 SHAPE = Architecture(size=16, width=2, residuals=1)
@@ -29,7 +29,7 @@ def states(trained: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
 def loaded(path: Path) -> dict[str, dict[str, Tensor]]:
     """Return the states of networks after loading a file."""
     trained = networks(1)
-    begin(read(path), path, trained)
+    load_available(read(path), path, trained)
     return states(trained)
 
 

@@ -13,7 +13,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import settings
 from motionshards.trainers.models import plan
 from motionshards.trainers.talking_heads.architecture import Architecture
-from motionshards.trainers.talking_heads.blocks import Attention, Conv, ResDown, ResUp, styled
+from motionshards.trainers.talking_heads.blocks import Attention, Conv, ResDown, ResUp, adain
 from motionshards.trainers.talking_heads.config import CONFIGS, Config
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder, averaged
@@ -107,7 +107,7 @@ def test_a_convolution_has_reflection_padding_and_spectral_norm() -> None:
 
 def test_styled_features_have_the_given_means_and_deviations() -> None:
     mean, std = noise(2, 3, seed=1), noise(2, 3, seed=2)
-    found = styled(noise(2, 3, 5, 4), mean, std)
+    found = adain(noise(2, 3, 5, 4), mean, std)
     torch.testing.assert_close(found.mean(dim=(2, 3)), mean)
     torch.testing.assert_close(found.std(dim=(2, 3)), std, rtol=1e-4, atol=0)
 
@@ -115,7 +115,7 @@ def test_styled_features_have_the_given_means_and_deviations() -> None:
 def test_constant_features_have_finite_gradients() -> None:
     """A frame without a face has a white landmark image."""
     white = torch.full((1, 1, 4, 4), 0.3, requires_grad=True)
-    found = styled(white, torch.ones(1, 1), torch.ones(1, 1))
+    found = adain(white, torch.ones(1, 1), torch.ones(1, 1))
     found.square().sum().backward()
     torch.testing.assert_close(found, torch.ones(1, 1, 4, 4), rtol=0, atol=0.1)
     assert white.grad is not None and white.grad.isfinite().all()
@@ -132,8 +132,8 @@ def test_an_upsampling_block() -> None:
     block, x = create(ResUp, 3, 4), noise(2, 3, 4, 4) - 0.5
     styles = [noise(2, width, seed=seed) for seed, width in enumerate((3, 3, 4, 4))]
     double = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    first = styled(x, *styles[:2]).relu().repeat_interleave(2, 2).repeat_interleave(2, 3)
-    expected = block.conv_r2(styled(block.conv_r1(first), *styles[2:]).relu()) + block.conv_l(double)
+    first = adain(x, *styles[:2]).relu().repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = block.conv_r2(adain(block.conv_r1(first), *styles[2:]).relu()) + block.conv_l(double)
     torch.testing.assert_close(block(x, *styles), expected)
 
 
@@ -155,7 +155,7 @@ def by_hand(generator: Generator, landmarks: Tensor, style: Tensor, *, compat: b
     for number, residual in enumerate((generator.res1, generator.res2)):
         mean1, std1, mean2, std2 = parts[4 * number : 4 * number + 4]
         second = (mean1, std1) if compat else (mean2, std2)
-        x = x + styled(residual.conv2(styled(residual.conv1(x), mean1, std1).relu()), *second)
+        x = x + adain(residual.conv2(adain(residual.conv1(x), mean1, std1).relu()), *second)
     x = generator.in4_d(generator.deconv4(x, *parts[8:12]))
     x = generator.att2(generator.in3_d(generator.deconv3(x, *parts[12:16])))
     x = generator.in2_d(generator.deconv2(x, *parts[16:20]))

@@ -257,7 +257,7 @@ def test_init_loads_checkpoints_of_the_authors(tmp_path: Path, legacy: bool) -> 
     torch.save({**published, "epoch": 3}, tmp_path / "model.tar", _use_new_zipfile_serialization=not legacy)
     content = torch.load(tmp_path / "model.tar", weights_only=True)
     mine = task()
-    mine.begin(content, tmp_path)
+    mine.load_weights(content, tmp_path)
     assert all(
         torch.equal(tensor, published[name][key])
         for name, net in mine.networks.items()
@@ -267,11 +267,11 @@ def test_init_loads_checkpoints_of_the_authors(tmp_path: Path, legacy: bool) -> 
     assert generator.compat is True
     save(tmp_path / "last.pt", mine, Progress(0, 0, {}))
     again: Any = task()
-    again.begin(torch.load(tmp_path / "last.pt", weights_only=True), tmp_path)
+    again.load_weights(torch.load(tmp_path / "last.pt", weights_only=True), tmp_path)
     assert again.networks["G_state_dict"].compat is True
     more = task((*VIDEOS, "id2/c"))
     own = more.networks["D_state_dict"].state_dict()["W"].clone()
-    more.begin(content, tmp_path)
+    more.load_weights(content, tmp_path)
     assert torch.equal(more.networks["D_state_dict"].state_dict()["W"], own)
 
 
@@ -281,11 +281,11 @@ def test_vectors_of_common_videos_are_kept(tmp_path: Path, caplog: pytest.LogCap
     save(tmp_path / "last.pt", first, Progress(0, 0, {}))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
     for videos in (VIDEOS, VIDEOS[:2]):
-        task(videos, seed=1).begin(content, tmp_path)
+        task(videos, seed=1).load_weights(content, tmp_path)
     assert not caplog.messages
     second = task(("id0/b", "id1/a", "id9/z"), seed=1)
     own = second.networks["D_state_dict"].state_dict()["W"].clone()
-    second.begin(content, tmp_path)
+    second.load_weights(content, tmp_path)
     assert caplog.messages == ["the checkpoint has no discriminator vectors for 1 of the 3 videos; these start at random"]
     stored, found = (each.networks["D_state_dict"].state_dict()["W"] for each in (first, second))
     assert torch.equal(found[:, :2], stored[:, 1:]) and torch.equal(found[:, 2], own[:, 2])
@@ -299,5 +299,5 @@ def test_other_checkpoints_are_refused() -> None:
         ({**state(task().networks), "D_state_dict": 3}, "D_state_dict has another architecture: it is a int"),
     ):
         with pytest.raises(ConfigError, match=message):
-            task().begin(content, Path("a.pt"))
+            task().load_weights(content, Path("a.pt"))
     assert METADATA_KEY == "motionshards"

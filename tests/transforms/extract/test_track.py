@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from motionshards.transforms.extract.detect import Detections, iou
-from motionshards.transforms.extract.track import PULL, TOLL, centered_box, track
+from motionshards.transforms.extract.track import FRAME_PENALTY, POSITION_WEIGHT, centered_box, track
 
 EXPECTED = centered_box(256)
 LEFT, RIGHT = (20.0, 60.0, 120.0, 160.0), (140.0, 60.0, 240.0, 160.0)
@@ -133,7 +133,7 @@ def test_a_clip_without_faces_has_an_empty_track(count: int) -> None:
 
 def path_score(boxes: list[NDArray[np.float32]]) -> float:
     """The objective of the module: overlap with the expected box, and between frames."""
-    place = sum(PULL * iou(box[None], EXPECTED[None])[0, 0] - TOLL for box in boxes)
+    place = sum(POSITION_WEIGHT * iou(box[None], EXPECTED[None])[0, 0] - FRAME_PENALTY for box in boxes)
     return float(place + sum(iou(a[None], b[None])[0, 0] for a, b in itertools.pairwise(boxes)))
 
 
