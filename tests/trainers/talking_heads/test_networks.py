@@ -212,12 +212,8 @@ def test_a_score_depends_on_image_and_video(compat: bool) -> None:
     residual = discriminator.res_block
     features.append(x + residual.in2(residual.conv2(residual.in1(residual.conv1(x)).relu())))
     pooled = features[-1].amax(dim=(2, 3)).relu()
-    expected = torch.stack(
-        [
-            pooled[row] @ (discriminator.W[:, video] + discriminator.w_0[:, 0]) + discriminator.b[0]
-            for row, video in enumerate((3, 1))
-        ]
-    )
+    vectors = discriminator.W[:, [3, 1]] + discriminator.w_0
+    expected = torch.stack([pooled[row] @ vectors[:, row] + discriminator.b[0] for row in range(2)])
     torch.testing.assert_close(found.score, expected.sigmoid() if compat else expected)
     for one, other in zip(found.features, features, strict=True):
         torch.testing.assert_close(one, other)
