@@ -192,7 +192,7 @@ def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> N
             torch.export.save(program, stream)
         return
     with _quiet():
-        program = torch.onnx.export(
+        onnx_program = torch.onnx.export(
             program,
             dynamo=True,
             opset_version=OPSET,
@@ -201,8 +201,8 @@ def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> N
             dynamic_shapes=shapes,  # for the name of the dimension; the program has the shapes
             verbose=False,
         )
-    assert program is not None
-    program.save(path)
+    assert onnx_program is not None
+    onnx_program.save(path)
 
 
 @contextmanager
