@@ -9,7 +9,7 @@ from skimage.transform import resize
 from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract import expected
+from motionshards.transforms.extract import output_images
 from motionshards.transforms.extract.crop import Window, exact_window, square_window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
@@ -152,7 +152,7 @@ def test_cropping_around_the_window_first_changes_no_byte(
     line = timeline_from_packets(media, 60)
     windows = [(101, 73, 165, 137), (0, 1, 64, 65), (257, 177, 320, 240), (-20, -30, 70, 60), (290, 200, 380, 290)]
     cut = [decode(media, line, np.array([0]), 64, "pad", 60, window).rgb for window in windows]
-    assert all(expected._around(window, (320, 240)) is not None for window in windows)
-    monkeypatch.setattr(expected, "_around", lambda *_: None)
+    assert all(output_images._around(window, (320, 240)) is not None for window in windows)
+    monkeypatch.setattr(output_images, "_around", lambda *_: None)
     whole = [decode(media, line, np.array([0]), 64, "pad", 60, window).rgb for window in windows]
     np.testing.assert_array_equal(cut, whole)
