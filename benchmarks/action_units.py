@@ -64,7 +64,7 @@ class ActionUnitsOptions(CorpusOptions):
 class Spent:
     """CPU seconds of this process and its decoders, CPU seconds of the program, and decodable frames of the clips."""
 
-    ours_s: float
+    own_s: float
     program_s: float
     frames: int
 
@@ -102,8 +102,8 @@ def _built(specs: Sequence[ClipSpec], root: Path, config: BuildConfig, aus: Open
         built = (build_clip(spec, root, None, config, sequences) for spec in specs)
         for outcomes in with_action_units(built, aus, config, work, sequences):
             frames += sum(one.source_frames for one in outcomes if isinstance(one, Clip))
-    ours_s, program_s = (after - start for after, start in zip(_cpu_s(), before, strict=True))
-    return Spent(ours_s, program_s, frames)
+    own_s, program_s = (after - start for after, start in zip(_cpu_s(), before, strict=True))
+    return Spent(own_s, program_s, frames)
 
 
 def _cpu_s() -> tuple[float, float]:
@@ -113,13 +113,13 @@ def _cpu_s() -> tuple[float, float]:
 
 def _compare(report: Report, sides: dict[str, list[Spent]], genuine: bool) -> dict[str, float | bool]:
     frames = sides["none"][0].frames
-    plain, with_aus = (_median([one.ours_s for one in sides[side]]) * 1e3 / frames for side in ("none", "openface"))
+    plain, with_aus = (_median([one.own_s for one in sides[side]]) * 1e3 / frames for side in ("none", "openface"))
     program = _median([one.program_s for one in sides["openface"]]) * 1e3 / frames
     openface, added = program if genuine else _GENUINE_MS, with_aus - plain
     times = (openface + added) / openface
-    columns = ["side", "our CPU ms/frame", "min", "max", "program's CPU ms/frame"]
+    columns = ["side", "motionshards CPU ms/frame", "min", "max", "program's CPU ms/frame"]
     rows = [
-        [f"--aus {side}", value, *(each(one.ours_s for one in sides[side]) * 1e3 / frames for each in (min, max)), ran]
+        [f"--aus {side}", value, *(each(one.own_s for one in sides[side]) * 1e3 / frames for each in (min, max)), ran]
         for side, value, ran in (("none", plain, 0.0), ("openface", with_aus, program))
     ]
     report.table("CPU time per decodable frame", columns, rows)

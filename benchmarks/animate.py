@@ -81,13 +81,13 @@ def _compare(
     seen: dict[str, list[float]] = {side: [] for side in sides}
     off, contrast = dict.fromkeys(sides, 0.0), 0.0
     for frame in others:
-        made = {}
+        outputs = {}
         for side, run in sides.items():
             with torch.inference_mode():
-                seconds, made[side] = timed(device, partial(run, frame))
+                seconds, outputs[side] = timed(device, partial(run, frame))
             seen[side].append(seconds)
-        contrast += float(made["plain"].std()) / len(others)
-        off = {side: max(off[side], float((made[side] - made["plain"]).abs().max())) for side in sides}
+        contrast += float(outputs["plain"].std()) / len(others)
+        off = {side: max(off[side], float((outputs[side] - outputs["plain"]).abs().max())) for side in sides}
     times = {side: statistics.median(seconds[_WARM:]) for side, seconds in seen.items()}
     rows = [[side, 1e3 * times[side], times["plain"] / times[side], f"{off[side]:.1e}"] for side in sides]
     report.table("Single frames", ["side", "ms per frame", "speedup", "max difference, of 1"], rows)
@@ -133,13 +133,13 @@ def _batches(report: Report, networks: FoldedNetworks, images: list[Rgb], device
         many = (images * (-(-4 * batch // len(images))))[: 4 * batch]
         for _ in range(2):  # the first to warm up
             start = time.perf_counter()
-            made = sum(1 for _ in animator.animate(many, batch=batch))
-            rates[batch] = made / (time.perf_counter() - start)
+            count = sum(1 for _ in animator.animate(many, batch=batch))
+            rates[batch] = count / (time.perf_counter() - start)
     report.table("Batches", ["batch size", "frames/s"], [[str(batch), rate] for batch, rate in rates.items()])
     return {f"frames_s_batch_{batch}": rate for batch, rate in rates.items()}
 
 
-def _fill(network: nn.Module, chance: torch.Generator) -> None:
+def _fill(network: nn.Module, rng: torch.Generator) -> None:
     """Fill in random weights that keep the scale of features through all layers, with non-trivial batch norm statistics.
 
     Jacobians are near the identity, as those of trained networks are: inverting nearly singular ones would amplify rounding.
@@ -147,7 +147,7 @@ def _fill(network: nn.Module, chance: torch.Generator) -> None:
     for name, tensor in network.state_dict().items():
         if name.endswith(("num_batches_tracked", "down.weight")):
             continue
-        drawn = torch.randn(tensor.shape, generator=chance)
+        drawn = torch.randn(tensor.shape, generator=rng)
         if name.endswith("running_var") or (name.endswith("weight") and tensor.dim() == 1):
             drawn = 1 + 0.2 * drawn.clamp(-2, 2)
         elif tensor.dim() == 1:

@@ -64,7 +64,7 @@ def main(options: ArchiveOptions) -> None:
             ):
                 runs[side].append(run_build(path, work / f"{side}-{number}", options.workers))
         report.note(f"Input: {name}, {options.copies} copies: {runs['archive'][0]['planned']} clips, {size / 1e6:.0f} MB; dlib.")
-        figures = _beside(report, runs, size)
+        figures = _compare_builds(report, runs, size)
         figures |= _reading(report, tree, first) | _listing(report, work, options.entries)
     report.finish(figures)
 
@@ -95,7 +95,7 @@ def run_build(path: Path, out: Path, workers: int) -> dict[str, Any]:
     return {**json.loads(last_line), "cpu_s": watch.cpu_s, "written": watch.written_bytes}
 
 
-def _beside(report: Report, runs: dict[str, list[dict[str, Any]]], size: int) -> dict[str, Any]:
+def _compare_builds(report: Report, runs: dict[str, list[dict[str, Any]]], size: int) -> dict[str, Any]:
     best = {side: {name: min(run[name] for run in found) for name in ("seconds", "cpu_s")} for side, found in runs.items()}
     written = {side: found[0]["written"] for side, found in runs.items()}
     rows = [

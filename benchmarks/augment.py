@@ -81,16 +81,16 @@ def _warp(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, An
         },
         _calls(device),
     )
-    copy, ours = times["copy into existing memory"], times["warp_frames"]
-    rows = [[side, 1e3 * seconds, seconds / copy, seconds / ours] for side, seconds in times.items()]
+    copy, warp_s = times["copy into existing memory"], times["warp_frames"]
+    rows = [[side, 1e3 * seconds, seconds / copy, seconds / warp_s] for side, seconds in times.items()]
     heading = f"The random warp of {len(images)} images, float32"
     report.table(heading, ["side", "ms", "relative to a copy", "relative to warp_frames"], rows)
     report.note(f"Largest difference between `warp_frames` and plain: {off:.2g}, on a scale from 0 to 1.")
     return {
-        "copies": ours / copy,
-        "new_copies": ours / times["copy into new memory"],
-        "samples": ours / times["grid_sample alone"],
-        "times_plain": times["plain"] / ours,
+        "copies": warp_s / copy,
+        "new_copies": warp_s / times["copy into new memory"],
+        "samples": warp_s / times["grid_sample alone"],
+        "times_plain": times["plain"] / warp_s,
     }
 
 
@@ -125,40 +125,40 @@ def _clips(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, A
         number=torch.arange(2, device=device).repeat(count, 1),
     )
     draws, plain, cropped = FOMM.draw(count, torch.Generator().manual_seed(0)), Augment(), Augment(crop=0.8)
-    dice = random.Random(0)
+    rng = random.Random(0)
     whole, window = plain.draw(count, torch.Generator()), cropped.draw(count, torch.Generator())
     times = medians(
         device,
         rounds,
         {
-            "published, Pillow": lambda: [_published(pair, dice) for pair in pairs],
+            "published, Pillow": lambda: [_published(pair, rng) for pair in pairs],
             "Augment, FOMM's settings": lambda: FOMM(clips, draws),
             "Augment, only to float": lambda: plain(clips, whole),
             "Augment, only crop": lambda: cropped(clips, window),
         },
     )
-    theirs = times["published, Pillow"]
-    rows = [[side, 1e3 * seconds / count, theirs / seconds] for side, seconds in times.items()]
+    published_s = times["published, Pillow"]
+    rows = [[side, 1e3 * seconds / count, published_s / seconds] for side, seconds in times.items()]
     report.table(f"{count} clips of two frames, uint8 to float32", ["side", "ms per clip", "speedup"], rows)
-    ours = times["Augment, FOMM's settings"]
-    return {"times_augment": theirs / ours, "augment_ms": 1e3 * ours / count}
+    augment_s = times["Augment, FOMM's settings"]
+    return {"times_augment": published_s / augment_s, "augment_ms": 1e3 * augment_s / count}
 
 
-def _published(pair: NDArray[np.uint8], dice: random.Random) -> NDArray[np.float32]:
+def _published(pair: NDArray[np.uint8], rng: random.Random) -> NDArray[np.float32]:
     """Flips and color jitter of one pair, [2,3,H,W], as in the authors' loader: to float, flips, to bytes, Pillow, to float."""
     frames = list(img_as_float32(pair))
-    if dice.random() < 0.5:
+    if rng.random() < 0.5:
         frames = frames[::-1]
-    if dice.random() < 0.5:
+    if rng.random() < 0.5:
         frames = [np.fliplr(frame) for frame in frames]
-    factors, turn = [dice.uniform(0.9, 1.1) for _ in range(3)], dice.uniform(-0.1, 0.1)
+    factors, turn = [rng.uniform(0.9, 1.1) for _ in range(3)], rng.uniform(-0.1, 0.1)
     steps: list[Callable[[Image.Image], Image.Image]] = [
         lambda image: ImageEnhance.Brightness(image).enhance(factors[0]),
         lambda image: ImageEnhance.Contrast(image).enhance(factors[1]),
         lambda image: ImageEnhance.Color(image).enhance(factors[2]),
         lambda image: _hue_rotated(image, round(255 * turn)),
     ]
-    dice.shuffle(steps)
+    rng.shuffle(steps)
     images = [Image.fromarray(img_as_ubyte(frame)) for frame in frames]
     for step in steps:
         images = [step(image) for image in images]

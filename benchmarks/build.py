@@ -83,8 +83,8 @@ def main(options: BuildBenchOptions) -> None:
             f"Input: {name}, {options.copies} copies: {job.clips} clips; {options.workers} workers, {options.size} px, dlib."
         )
         report.note(f"The other sides are means of before and after the build; after it, the parts took {drift:+.0%} CPU time.")
-        figures = _beside_parts(report, one, job, sides["alone"], sides["busy"])
-        figures |= _beside_plain(report, one, job, {upsample: sides[f"plain {upsample}"] for upsample in (1, 0)})
+        figures = _compare_with_parts(report, one, job, sides["alone"], sides["busy"])
+        figures |= _compare_with_plain(report, one, job, {upsample: sides[f"plain {upsample}"] for upsample in (1, 0)})
         figures |= _memory(report, source, job, work, options)
     report.finish(figures | {"drift": drift})
 
@@ -99,7 +99,7 @@ def _other_sides(source: Path, work: Path, options: BuildBenchOptions) -> dict[s
     }
 
 
-def _beside_parts(report: Report, one: Job, job: Job, alone: dict[str, float], busy: dict[str, float]) -> dict[str, Any]:
+def _compare_with_parts(report: Report, one: Job, job: Job, alone: dict[str, float], busy: dict[str, float]) -> dict[str, Any]:
     """(a) The CPU time of the parts, and the build compared with that time spread over all cores."""
     total, total_busy = sum(alone.values()), sum(busy.values())
     report.table(
@@ -153,20 +153,27 @@ def _account(one: Job, job: Job, total: float) -> str:
     )
 
 
-def _beside_plain(report: Report, one: Job, job: Job, plain: dict[int, dict[str, float]]) -> dict[str, Any]:
+def _compare_with_plain(report: Report, one: Job, job: Job, plain: dict[int, dict[str, float]]) -> dict[str, Any]:
     """(b) The build compared with a plain script."""
-    ours = {
+    build = {
         "seconds": job.seconds / job.clips,
         "cpu_s": job.watch.cpu_s / job.clips,
         "bytes": job.ledger["bytes"] / job.ledger["kept"],
     }
-    sides = {"whole build with startup": ours, "plain, detector(img, 1)": plain[1], "plain, detector(img, 0)": plain[0]}
+    sides = {"whole build with startup": build, "plain, detector(img, 1)": plain[1], "plain, detector(img, 0)": plain[0]}
     without_s = (job.seconds - one.seconds) / (job.clips - one.clips)
     report.table(
         "(b) The build compared with a plain rewrite: one process, every frame by OpenCV, dlib, pickle",
         ("", "clips/s", "speedup of the build", "speedup without startup", "CPU ms per clip", "KB per clip on disk"),
         [
-            (name, 1 / s["seconds"], s["seconds"] / ours["seconds"], s["seconds"] / without_s, s["cpu_s"] * 1e3, s["bytes"] / 1e3)
+            (
+                name,
+                1 / s["seconds"],
+                s["seconds"] / build["seconds"],
+                s["seconds"] / without_s,
+                s["cpu_s"] * 1e3,
+                s["bytes"] / 1e3,
+            )
             for name, s in sides.items()
         ],
     )
@@ -177,23 +184,23 @@ def _beside_plain(report: Report, one: Job, job: Job, plain: dict[int, dict[str,
     )
     upsampled, not_upsampled = (plain[upsample]["seconds"] / without_s for upsample in (1, 0))
     return {
-        "times_plain": plain[1]["seconds"] / ours["seconds"],
-        "times_plain_no_upsampling": plain[0]["seconds"] / ours["seconds"],
+        "times_plain": plain[1]["seconds"] / build["seconds"],
+        "times_plain_no_upsampling": plain[0]["seconds"] / build["seconds"],
         "times_plain_without_startup": upsampled,
         "times_plain_no_upsampling_without_startup": not_upsampled,
-        "cpu_ms": ours["cpu_s"] * 1e3,
-        "cpu_goal_met": ours["cpu_s"] <= _CPU_GOAL_S,
-        "times_plain_by_cpu_time": cores() * plain[1]["cpu_s"] / ours["cpu_s"],
-        "size_ratio": plain[1]["bytes"] / ours["bytes"],
+        "cpu_ms": build["cpu_s"] * 1e3,
+        "cpu_goal_met": build["cpu_s"] <= _CPU_GOAL_S,
+        "times_plain_by_cpu_time": cores() * plain[1]["cpu_s"] / build["cpu_s"],
+        "size_ratio": plain[1]["bytes"] / build["bytes"],
         "times_goal_met": upsampled >= _TIMES_GOAL and not_upsampled >= _TIMES_GOAL_NO_UPSAMPLING,
     }
 
 
 def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBenchOptions) -> dict[str, Any]:
     """(c) Peak memory of each kind of process, on the unchanged input and on 1080p."""
-    how = options.size, options.workers, _WATCH_CLOSE_S  # the timed job's interval misses decoders
-    close = run_job(source, work / "close", *how)
-    large = run_job(make_1080p(source, work / "1080p", options.large_clips), work / "large", *how)
+    settings = options.size, options.workers, _WATCH_CLOSE_S  # the timed job's interval misses decoders
+    close = run_job(source, work / "close", *settings)
+    large = run_job(make_1080p(source, work / "1080p", options.large_clips), work / "large", *settings)
     as_it_is = {role: max(job.watch.peaks_mib[role], peak) for role, peak in close.watch.peaks_mib.items() if peak}
     report.table(
         "(c) Peak resident memory of one process, MiB",
@@ -251,24 +258,24 @@ def replicate(source: Path, target: Path, copies: int) -> Path:
         path = source / uri_to_path(spec.spans[0].uri)
         half = "test" if spec.split == "test" else "dev"
         for copy in range(copies):
-            place = target / half / "mp4" / f"{spec.identity}-{copy:03d}" / spec.video / path.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _link(path, place)
+            target_path = target / half / "mp4" / f"{spec.identity}-{copy:03d}" / spec.video / path.name
+            target_path.parent.mkdir(parents=True, exist_ok=True)
+            _link(path, target_path)
     return target
 
 
-def _link(path: Path, place: Path) -> None:
+def _link(path: Path, target_path: Path) -> None:
     try:
-        os.link(path, place)
+        os.link(path, target_path)
     except OSError:
-        shutil.copyfile(path, place)
+        shutil.copyfile(path, target_path)
 
 
 def make_1080p(source: Path, target: Path, clips: int) -> Path:
     """Enlarge the first seconds of some clips of `source` to 1920x1080, as a VoxCeleb2 tree."""
     for number, spec in enumerate(islice(list_clips(Listing(DirectoryTree(source))), clips)):
-        place = target / "dev" / "mp4" / f"id{number:05d}" / spec.video / "00001.mp4"
-        place.parent.mkdir(parents=True)
+        target_path = target / "dev" / "mp4" / f"id{number:05d}" / spec.video / "00001.mp4"
+        target_path.parent.mkdir(parents=True)
         command = [ffmpeg_path(), "-v", "error", "-nostdin", "-i", str(source / uri_to_path(spec.spans[0].uri)), "-t", "4", "-an"]
         command += [
             "-vf",
@@ -279,7 +286,7 @@ def make_1080p(source: Path, target: Path, clips: int) -> Path:
             "fast",
             "-pix_fmt",
             "yuv420p",
-            str(place),
+            str(target_path),
         ]
         subprocess.run(command, check=True)
     return target

@@ -24,7 +24,7 @@ _FLASH_GOAL_MS, _SOUND_GOAL_MS = 500 / FPS, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ImpulseVideo:
     """A video with impulses. flashes_s, clicks_s: when ffmpeg shows and plays them, in seconds after the first frame."""
 
     path: Path
@@ -34,9 +34,9 @@ class Made:
 
 def measure_drift(report: Report, work: Path, containers: int) -> dict[str, Any]:
     """(d) Measure the largest distance of stored flashes and clicks from the source's, by container."""
-    made = dict(islice(_made(work / "impulses"), containers))
+    sources = dict(islice(_impulse_videos(work / "impulses"), containers))
     data = _built(work / "impulses", work / "stored")
-    found = {name: _drift_ms(made[name], members) for name, members in _stored(data, made)}
+    found = {name: _drift_ms(sources[name], members) for name, members in _stored(data, sources)}
     report.table(
         "(d) Largest drift of stored video and sound in each file, ms",
         ("container", "flash relative to ffmpeg's", "click relative to ffmpeg's", "ffmpeg's click relative to its flash"),
@@ -52,17 +52,17 @@ def measure_drift(report: Report, work: Path, containers: int) -> dict[str, Any]
         "containers": len(found),
         "flash_drift_ms": flash_ms,
         "sound_drift_ms": sound_ms,
-        "drift_goal_met": len(found) == len(made) and flash_ms <= _FLASH_GOAL_MS and sound_ms <= _SOUND_GOAL_MS,
+        "drift_goal_met": len(found) == len(sources) and flash_ms <= _FLASH_GOAL_MS and sound_ms <= _SOUND_GOAL_MS,
     }
 
 
-def _made(folder: Path) -> Iterator[tuple[str, Made]]:
+def _impulse_videos(folder: Path) -> Iterator[tuple[str, ImpulseVideo]]:
     for number, (name, kind) in enumerate(KINDS.items()):
         if can_write(kind):
             path = folder / f"{number:02d}" / f"impulses.{kind.suffix}"
             path.parent.mkdir(parents=True)
             flashes_s, later_s = by_ffmpeg(path, len(write_impulses(path, kind)))
-            yield name, Made(path, flashes_s, flashes_s + later_s)
+            yield name, ImpulseVideo(path, flashes_s, flashes_s + later_s)
 
 
 def _built(root: Path, out: Path) -> Path:
@@ -73,24 +73,24 @@ def _built(root: Path, out: Path) -> Path:
     return out
 
 
-def _stored(data: Path, made: dict[str, Made]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    names = {one.path.parent.name: name for name, one in made.items()}
+def _stored(data: Path, sources: dict[str, ImpulseVideo]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    names = {one.path.parent.name: name for name, one in sources.items()}
     for row in Dataset.open(data).index(["identity", "split", "shard", "members"]).to_pylist():
         with tar_path(data, row["split"], row["shard"]).open("rb") as stream:
             yield names[row["identity"]], read_members(stream, row["members"])
 
 
-def _drift_ms(made: Made, members: dict[str, bytes]) -> tuple[float, float, float]:
+def _drift_ms(video: ImpulseVideo, members: dict[str, bytes]) -> tuple[float, float, float]:
     """The largest distances of stored flashes and clicks from ffmpeg's, and of its clicks from its flashes, in ms."""
     sound = flac_samples(members[SOUND], _TIMEOUT_S)
     frames = np.empty((round(len(sound.samples) / sound.hz * FPS), _PX, _PX, 3), np.uint8)
     FrameReader().into(members[VIDEO], np.arange(len(frames)), frames)
     bright = frames[:, _PX // 4 : -_PX // 4].mean(axis=(1, 2, 3)) > 128
     flashes = np.count_nonzero(bright[1:] & ~bright[:-1])  # at a variable frame rate, several frames may show one flash
-    assert flashes == len(made.flashes_s), f"{made.path.name}: {flashes} flashes, not {len(made.flashes_s)}"
-    off_s = np.abs(np.flatnonzero(bright)[:, None] / FPS - made.flashes_s).min(axis=0)
-    clicks_s = clicks_near(sound.samples[:, 0], made.clicks_s)
-    return _most_ms(off_s), _most_ms(clicks_s - made.clicks_s), _most_ms(made.clicks_s - made.flashes_s)
+    assert flashes == len(video.flashes_s), f"{video.path.name}: {flashes} flashes, not {len(video.flashes_s)}"
+    off_s = np.abs(np.flatnonzero(bright)[:, None] / FPS - video.flashes_s).min(axis=0)
+    clicks_s = clicks_near(sound.samples[:, 0], video.clicks_s)
+    return _most_ms(off_s), _most_ms(clicks_s - video.clicks_s), _most_ms(video.clicks_s - video.flashes_s)
 
 
 def _most_ms(off_s: NDArray[np.float64]) -> float:

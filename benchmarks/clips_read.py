@@ -46,21 +46,21 @@ class Setting:
 
 
 LIMIT = Side("limit: packets in memory, decoded and converted", "clips_ours:limit")
-OURS = Side("ours, ClipStream over shards", "clips_ours:frames", "video")
-SOUND = Side("ours, with sound", "clips_ours:frames_and_sound", "video")
-STILLS = Side("ours, JPEG stills of every frame", "clips_ours:frames", "stills")
+MOTIONSHARDS = Side("motionshards, ClipStream over shards", "clips_ours:frames", "video")
+SOUND = Side("motionshards, with sound", "clips_ours:frames_and_sound", "video")
+STILLS = Side("motionshards, JPEG stills of every frame", "clips_ours:frames", "stills")
 _PEERS = ("PyAV", "decord", "torchcodec", "OpenCV")
 PEERS = tuple(Side(f"{name}, the same mp4 as files", f"clips_peers:{name.lower()}") for name in _PEERS)
 LONG = tuple(Side(f"{name}, the originals", f"clips_peers:{name.lower()}", "originals") for name in _PEERS)
 LONG_SOUND = Side("torchcodec, the originals with sound", "clips_peers:torchcodec_with_sound", "originals")
-SIDES = (LIMIT, OURS, SOUND, STILLS, *PEERS, *LONG, LONG_SOUND)
+SIDES = (LIMIT, MOTIONSHARDS, SOUND, STILLS, *PEERS, *LONG, LONG_SOUND)
 # Name of a ratio, its numerator, the sides of which the fastest is the denominator, and the goal.
 GOALS = (
-    ("share_of_decode_limit", OURS, (LIMIT,), 0.85),
-    ("times_best_peer", OURS, PEERS, 1.0),
-    ("times_best_peer_on_originals", OURS, LONG, 2.0),
+    ("share_of_decode_limit", MOTIONSHARDS, (LIMIT,), 0.85),
+    ("times_best_peer", MOTIONSHARDS, PEERS, 1.0),
+    ("times_best_peer_on_originals", MOTIONSHARDS, LONG, 2.0),
     ("times_torchcodec_on_originals_with_sound", SOUND, (LONG_SOUND,), 2.0),
-    ("times_stills", OURS, (STILLS,), None),
+    ("times_stills", MOTIONSHARDS, (STILLS,), None),
 )
 Figures = dict[str, float]
 
@@ -127,18 +127,18 @@ def _median(rounds: list[Figures]) -> Figures:
 
 
 def _table(report: Report, found: dict[Side, Figures], setting: Setting, missing: dict[str, str]) -> None:
-    ours = found[OURS]
+    motionshards = found[MOTIONSHARDS]
     report.table(
         f"(c) Sequences of {_FRAMES} frames",
-        ("side", "sequences/s", "min–max", "CPU ms per frame", "speedup of ours", "by CPU time"),
+        ("side", "sequences/s", "min–max", "CPU ms per frame", "speedup of motionshards", "by CPU time"),
         [
             (
                 side.name,
                 one["rate"],
                 f"{one['least']:.0f}–{one['most']:.0f}",
                 one["cpu_ms"] / _FRAMES,
-                ours["rate"] / one["rate"],
-                one["cpu_ms"] / ours["cpu_ms"],
+                motionshards["rate"] / one["rate"],
+                one["cpu_ms"] / motionshards["cpu_ms"],
             )
             for side, one in found.items()
         ],
@@ -155,10 +155,10 @@ def _table(report: Report, found: dict[Side, Figures], setting: Setting, missing
 def _ratios(report: Report, found: dict[Side, Figures]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     rows: list[tuple[Any, ...]] = []
-    for name, ours, others, goal in GOALS:
-        if ours in found and (present := [side for side in others if side in found]):
+    for name, numerator, others, goal in GOALS:
+        if numerator in found and (present := [side for side in others if side in found]):
             best = max(present, key=lambda side: found[side]["rate"])
-            times, by_cpu = found[ours]["rate"] / found[best]["rate"], found[best]["cpu_ms"] / found[ours]["cpu_ms"]
+            times, by_cpu = found[numerator]["rate"] / found[best]["rate"], found[best]["cpu_ms"] / found[numerator]["cpu_ms"]
             rows.append((name.replace("_", " "), best.name, times, by_cpu, "" if goal is None else goal))
             figures |= {name: times, f"{name}_by_cpu": by_cpu}
             figures |= {} if goal is None else {f"{name}_goal": goal, f"{name}_goal_met": times >= goal}

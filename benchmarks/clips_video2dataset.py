@@ -22,7 +22,7 @@ def main() -> None:
     """Run the order given on standard input."""
     order = json.load(sys.stdin)
     package = importlib.import_module("video2dataset")
-    _mend(importlib.import_module("video2dataset.subsamplers").ResolutionSubsampler)
+    _add_missing_attribute(importlib.import_module("video2dataset.subsamplers").ResolutionSubsampler)
     output = Path(order["output"])
     output.parent.mkdir(parents=True, exist_ok=True)
     listed = output.with_suffix(".csv")
@@ -46,15 +46,15 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def _mend(resize: Any) -> None:
+def _add_missing_attribute(resize: Any) -> None:
     """Add an attribute to the resize step that the worker expects of each step; without it, every shard fails."""
-    init = resize.__init__
+    original_init = resize.__init__
 
-    def mended(self: Any, **settings: Any) -> None:
-        init(self, **settings)
+    def init(self: Any, **settings: Any) -> None:
+        original_init(self, **settings)
         self.encode_formats = {"video": self.encode_format}
 
-    resize.__init__ = mended
+    resize.__init__ = init
 
 
 def _config(videos: int, size_px: int, processes: int) -> dict[str, Any]:

@@ -32,17 +32,17 @@ def timed(device: str, run: Callable[[], T], calls: int = 1) -> tuple[float, T]:
     """
     if device == "cpu":
         start = time.process_time()
-        made = [run() for _ in range(calls)][-1]
-        return (time.process_time() - start) / calls, made
+        result = [run() for _ in range(calls)][-1]
+        return (time.process_time() - start) / calls, result
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     with torch.cuda.device(device):
         torch.cuda.synchronize()
         begin.record()
         for _ in range(calls):
-            made = run()
+            result = run()
         end.record()
         torch.cuda.synchronize()
-    return begin.elapsed_time(end) / 1e3 / calls, made
+    return begin.elapsed_time(end) / 1e3 / calls, result
 
 
 def medians(device: str, rounds: int, sides: Mapping[str, Callable[[], Any]], calls: int = 1) -> dict[str, float]:

@@ -31,7 +31,7 @@ _SMALLER_PX, _ALIGNED_PX = 128, 256
 _ALL = tuple(word for split in SPLITS for word in ("--split", split))
 _GOAL, _ITEM_GOALS = 0.8, {"png": 1.0, "mimread": 10.0}
 # Shorter exports are not timed: a format that only copies finishes before its workers have started.
-_LEAST_S = 0.02
+_MIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _round(row: Row, data: Path, mp4s: list[bytes], work: Path) -> tuple[float, 
     with TemporaryDirectory(dir=work) as files:
         limit = measure_limit(mp4s, Work(row.kind, row.size_px, Path(files)), cores())
     others = clips - half
-    rate, cpu_s = others / max(seconds - half_s, _LEAST_S), max(cpu_s - half_cpu_s, _LEAST_S) / others
+    rate, cpu_s = others / max(seconds - half_s, _MIN_S), max(cpu_s - half_cpu_s, _MIN_S) / others
     return clips / seconds, rate, cpu_s, *limit
 
 
@@ -170,17 +170,17 @@ def _compare_items(report: Report, data: Path, options: ExportBenchmark, work: P
     for kind in ("png", "mp4"):
         command = [sys.executable, "-m", "dataset.export", str(data), "--output", str(work / kind), "--format", "fomm"]
         subprocess.run([*command, "--frames", kind, "--quiet"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    roots = {"ours": data, "png": work / "png", "mimread": work / "mp4"}
+    roots = {"motionshards": data, "png": work / "png", "mimread": work / "mp4"}
     rounds = [{side: items_per_s(side, roots[side], options.seconds) for side in ITEMS} for _ in range(options.rounds)]
     rates = {side: statistics.median(each[side] for each in rounds) for side in ITEMS}
     report.table(
         f"Items of two frames per second, DataLoader with {cores()} workers",
-        ("side", "items/s", "speedup of ours", "goal"),
-        [(ITEMS[side].name, rate, rates["ours"] / rate, _ITEM_GOALS.get(side, "")) for side, rate in rates.items()],
+        ("side", "items/s", "speedup of motionshards", "goal"),
+        [(ITEMS[side].name, rate, rates["motionshards"] / rate, _ITEM_GOALS.get(side, "")) for side, rate in rates.items()],
     )
     figures: dict[str, Any] = {}
     for side, goal in _ITEM_GOALS.items():
-        times = rates["ours"] / rates[side]
+        times = rates["motionshards"] / rates[side]
         figures |= {f"items_times_{side}": times, f"items_times_{side}_goal": goal, f"items_times_{side}_goal_met": times >= goal}
     return figures
 

@@ -47,12 +47,12 @@ class Side:
     dataset: Callable[[Path], Dataset[dict[str, Any]]]
 
 
-def _ours(root: Path) -> Dataset[dict[str, Any]]:
+def _shards(root: Path) -> Dataset[dict[str, Any]]:
     return FramesDataset(root, None)
 
 
 ITEMS = {
-    "ours": Side("FramesDataset over shards", _ours),
+    "motionshards": Side("FramesDataset over shards", _shards),
     "png": Side("two images of a PNG folder", Files),
     "mimread": Side("imageio.mimread of an mp4", Files),
 }

@@ -22,7 +22,7 @@ _WRONG = 0.1  # mean distance from the true points, relative to the distance bet
 _AT = 95.0
 _GOAL, _FEWEST = 0.95, 20
 _SHIFTED, _RIDGE, _RIDGE_SHIFT = "nose ridge on the cheek", slice(27, 31), 0.2
-_SHOWN = 12
+_MAX_EXAMPLES = 12
 
 Rgb = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -53,10 +53,10 @@ def rank_wrong_landmarks(report: Report, corpus: Corpus, sheet: Sheet) -> dict[s
 
 def _add_worst(sheet: Sheet, found: Found) -> None:
     """Add the least reliable frames to the sheet: by landmark_score, then by landmark_residual."""
-    for frame in [*np.argsort(found.landmark_score)[:_SHOWN], *np.argsort(-found.residual)[:_SHOWN]]:
+    for frame in [*np.argsort(found.landmark_score)[:_MAX_EXAMPLES], *np.argsort(-found.residual)[:_MAX_EXAMPLES]]:
         marks = Marks(found.points_px[frame], found.boxes_px[frame].tolist(), found.pose_deg[frame].tolist())
-        words = f"clip {found.clip[frame]} score {found.landmark_score[frame]:.2f} residual {found.residual[frame]:.3f}"
-        sheet.add(np.asarray(marked(found.rgb[frame], SIZE_PX, marks)), words)
+        caption = f"clip {found.clip[frame]} score {found.landmark_score[frame]:.2f} residual {found.residual[frame]:.3f}"
+        sheet.add(np.asarray(marked(found.rgb[frame], SIZE_PX, marks)), caption)
 
 
 def _cases(found: Found) -> Iterator[tuple[str, Found, Points]]:

@@ -14,13 +14,13 @@ from benchmarks.report import Report
 _FRAME_PX = (1280, 720)
 _STORED_PX = (SIZE_PX, 144)
 _A_FRAME = 4  # images of each kind per examined frame of a clip
-_SHOWN = 6
+_MAX_EXAMPLES = 6
 
 
 def false_faces(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
     """Report the number of images with a detection."""
-    kinds = {**{name: _parts(images) for name, images in textures(corpus.elsewhere).items()}, "noise": _made(noise)}
-    kinds["ellipses"] = _made(patterns)
+    kinds = {**{name: _parts(images) for name, images in textures(corpus.elsewhere).items()}, "noise": _generated(noise)}
+    kinds["ellipses"] = _generated(patterns)
     rows, count, total, shown = [], _A_FRAME * corpus.frames, 0, 0
     for name, images in kinds.items():
         whole, stored, scores = 0, 0, list[float]()
@@ -29,7 +29,7 @@ def false_faces(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
             (found,), (small,) = model().detect([image]), model().detect([_at_stored_size(image)], own_scale=True)
             whole, stored = whole + bool(len(found)), stored + bool(len(small))
             scores += found.scores[:1].tolist()
-            if len(found) and shown < _SHOWN:
+            if len(found) and shown < _MAX_EXAMPLES:
                 sheet.add(image, f"false: {name}, score {found.scores[0]:.2f}", found.boxes_px[:1])
                 shown += 1
         rows.append([name, count, 1000 * stored / count, 1000 * whole / count, max(scores, default="–")])
@@ -47,7 +47,7 @@ def _parts(images: list[Rgb]) -> Iterator[Rgb]:
         number += 1
 
 
-def _made(make: Callable[[tuple[int, int], np.random.Generator], Rgb]) -> Iterator[Rgb]:
+def _generated(make: Callable[[tuple[int, int], np.random.Generator], Rgb]) -> Iterator[Rgb]:
     rng = np.random.default_rng(0)
     while True:
         yield make(_FRAME_PX, rng)

@@ -45,15 +45,15 @@ _START_MM = np.array([0.0, 0.0, 700.0])  # in front of the camera: without an in
 def compare_with_pnp(report: Report, corpus: Corpus, _: Sheet) -> dict[str, Any]:
     """Compare this project's angles with those of PnP."""
     found = corpus.found
-    theirs = pnp_pose(found.points_px, (SIZE_PX, SIZE_PX))
+    by_pnp = pnp_pose(found.points_px, (SIZE_PX, SIZE_PX))
     rows, figures = [], dict[str, Any]()
-    for name, ours, other in zip(("yaw", "pitch", "roll"), found.pose_deg.T.astype(np.float64), theirs.T, strict=True):
-        offset = float(np.median(ours - other))
-        apart = float(np.median(np.abs(ours - other - offset)))
-        slope, correlation = float(np.polyfit(other, ours, 1)[0]), float(np.corrcoef(ours, other)[0, 1])
-        rows.append([name, offset, apart, slope, correlation, float(np.median(ours))])
+    for name, own, pnp in zip(("yaw", "pitch", "roll"), found.pose_deg.T.astype(np.float64), by_pnp.T, strict=True):
+        offset = float(np.median(own - pnp))
+        deviation = float(np.median(np.abs(own - pnp - offset)))
+        slope, correlation = float(np.polyfit(pnp, own, 1)[0]), float(np.corrcoef(own, pnp)[0, 1])
+        rows.append([name, offset, deviation, slope, correlation, float(np.median(own))])
         figures |= {f"{name}_offset_deg": offset, f"{name}_slope": slope, f"{name}_r": correlation}
-    columns = ["angle", "median offset °", "median deviation from it °", "slope", "r", "median of ours °"]
+    columns = ["angle", "median offset °", "median deviation from it °", "slope", "r", "median of this project's °"]
     report.table("Head pose compared with PnP with the usual 68-point model", columns, rows)
     report.note(f"Goal: a pitch offset below {_GOAL_DEG:g}°. PnP weights the jaw like the eyes; its model is not symmetric.")
     return {**figures, "pitch_goal_met": abs(figures["pitch_offset_deg"]) < _GOAL_DEG}

@@ -16,7 +16,7 @@ from motionshards.transforms.extract.quality.pose import fitted_pose
 _EDGES_DEG = (0, 5, 10, 15, 20, 30, 90)
 _ANGLES_DEG = (0, 15, 30)
 _NEARLY_FRONTAL_DEG = 5
-_SHOWN = 6
+_MAX_EXAMPLES = 6
 
 
 def find_by_yaw(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
@@ -31,25 +31,26 @@ def find_by_yaw(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
 
 
 def _in_corpus(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
-    found, seen = corpus.found, [(rgb, cnn_box(rgb)) for rgb in corpus.missed_rgb]
-    for rgb, box in seen[:_SHOWN]:
+    found, missed_boxes = corpus.found, [(rgb, cnn_box(rgb)) for rgb in corpus.missed_rgb]
+    for rgb, box in missed_boxes[:_MAX_EXAMPLES]:
         sheet.add(rgb, "missed; box by CNN" if box is not None else "missed by both", None if box is None else box[None])
-    missed = _bins(_yaws(np.array([rgb for rgb, box in seen if box is not None]), [box for _, box in seen if box is not None]))
-    bins, each = _bins(found.pose_deg[:, 0]), np.random.default_rng(0)
+    with_box = [(rgb, box) for rgb, box in missed_boxes if box is not None]
+    missed = _bins(_yaws(np.array([rgb for rgb, _ in with_box]), [box for _, box in with_box]))
+    bins, rng = _bins(found.pose_deg[:, 0]), np.random.default_rng(0)
     rows = list[list[Any]]()
     for number, (low, high) in enumerate(pairwise(_EDGES_DEG)):
-        ours, lost = np.flatnonzero(bins == number), int((missed == number).sum())
-        looked = each.permutation(ours)[: max(2, corpus.frames // 2)]
-        theirs = [cnn_box(found.rgb[frame]) is not None for frame in looked]
-        share = 100 * len(ours) / (len(ours) + lost) if len(ours) + lost else "–"
-        rows.append([f"{low} to {high}°", len(ours) + lost, share, len(theirs), 100 * float(np.mean(theirs)) if theirs else "–"])
-    columns = ["yaw", "frames", "found %", "examined by the CNN", "found by the CNN %"]
+        detected, lost = np.flatnonzero(bins == number), int((missed == number).sum())
+        examined = rng.permutation(detected)[: max(2, corpus.frames // 2)]
+        by_cnn = [cnn_box(found.rgb[frame]) is not None for frame in examined]
+        share = 100 * len(detected) / (len(detected) + lost) if len(detected) + lost else "–"
+        rows.append(
+            [f"{low} to {high}°", len(detected) + lost, share, len(by_cnn), 100 * float(np.mean(by_cnn)) if by_cnn else "–"]
+        )
+    columns = ["yaw", "frames", "detected %", "examined by the CNN", "detected by the CNN %"]
     report.table("Detected faces of the corpus by yaw", columns, rows)
     total = len(found) + len(corpus.missed_rgb)
-    neither = sum(box is None for _, box in seen)
-    report.note(
-        f"The detector misses {len(corpus.missed_rgb)} of {total} frames; in {neither} of these the CNN finds nothing, either."
-    )
+    neither = sum(box is None for _, box in missed_boxes)
+    report.note(f"The detector misses {len(corpus.missed_rgb)} of {total} frames; in {neither} of these, neither does the CNN.")
     return {"found_corpus": len(found) / total}
 
 
@@ -58,17 +59,17 @@ def _turned(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
     frontal = np.flatnonzero(np.abs(found.pose_deg[:, 0]) < _NEARLY_FRONTAL_DEG)
     chosen = frontal[np.unique(np.linspace(0, len(frontal) - 1, max(3, corpus.frames // 2)).astype(int))]
     for angle in _ANGLES_DEG:
-        ways = (angle, -angle) if angle else (0,)
-        images = [turned(found.rgb[frame], found.points_px[frame], way) for frame in chosen for way in ways]
+        angles = (angle, -angle) if angle else (0,)
+        images = [turned(found.rgb[frame], found.points_px[frame], signed) for frame in chosen for signed in angles]
         boxes, second = model().detect(images, own_scale=True), [cnn_box(image) is not None for image in images]
-        ours = np.array([len(one) > 0 for one in boxes])
+        detected = np.array([len(one) > 0 for one in boxes])
         best = [one.boxes_px[0] for one in boxes if len(one)]
-        yaw = np.abs(_yaws(np.array([image for image, one in zip(images, ours, strict=True) if one]), best))
-        rows.append([f"{angle}°", len(images), 100 * ours.mean(), 100 * float(np.mean(second)), float(np.median(yaw))])
-        figures[f"found_turned_{angle}"] = float(ours.mean())
-        for image in [image for image, one in zip(images, ours, strict=True) if not one][:_SHOWN]:
+        yaw = np.abs(_yaws(np.array([image for image, one in zip(images, detected, strict=True) if one]), best))
+        rows.append([f"{angle}°", len(images), 100 * detected.mean(), 100 * float(np.mean(second)), float(np.median(yaw))])
+        figures[f"found_turned_{angle}"] = float(detected.mean())
+        for image in [image for image, one in zip(images, detected, strict=True) if not one][:_MAX_EXAMPLES]:
             sheet.add(image, f"missed: rotated by {angle}°")
-    columns = ["rotated by", "images", "found %", "found by the CNN %", "median of the measured yaw °"]
+    columns = ["rotated by", "images", "detected %", "detected by the CNN %", "median of the measured yaw °"]
     report.table(f"Heads within {_NEARLY_FRONTAL_DEG}° of frontal, rotated by a warp", columns, rows)
     return figures
 

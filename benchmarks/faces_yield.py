@@ -25,7 +25,7 @@ FACES_PX = (40, 60, 80, 100, 120, 160, 240, 400)
 _FRAMES_PX = ((1280, 720), (1920, 1080))
 _CONFIG = BuildConfig(source="folder", frames=1)
 _RIGHT, _TIGHT = 0.3, 0.5  # IoU with the face's box at which a box is that face, and at which it has about its size
-_GOAL, _SHOWN = 0.95, 12
+_GOAL, _MAX_EXAMPLES = 0.95, 12
 _REASONS = ("face_too_small", "no_face")
 
 Boxes = NDArray[np.floating[Any]]
@@ -33,7 +33,7 @@ Something = TypeVar("Something")
 
 
 @dataclass(frozen=True)
-class Look:
+class Detection:
     """What each side finds in a scene.
 
     overlap: largest IoU of a box with the face's box, 0 if nothing is found
@@ -55,22 +55,22 @@ class Look:
 def find_by_size(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
     """Report the shares of detected faces, and the time of the detector."""
     images = [image for kind in textures(corpus.elsewhere).values() for image in kind]
-    looks, ms = defaultdict[int, list[Look]](list), defaultdict[tuple[int, int], list[Look]](list)
+    detections, ms = defaultdict[int, list[Detection]](list), defaultdict[tuple[int, int], list[Detection]](list)
     shown = 0
     for face_px in FACES_PX:
         for number, frame_px in enumerate(_FRAMES_PX):
             for scene in scenes(corpus.found, images, face_px, frame_px, max(3, corpus.frames // (number + 1))):
-                look = look_at(scene, corpus.work / "scene.mp4")
-                looks[face_px].append(look)
-                ms[frame_px].append(look)
-                if look.finds("source") and look.overlap["build"] < _TIGHT and shown < _SHOWN:
-                    words = f"{face_px} px: {look.reason or 'overlap {:.2f}'.format(look.overlap['build'])}"
-                    sheet.add(scene.rgb, words, np.concatenate([look.found_px, scene.box_px[None]]))
+                detection = detect(scene, corpus.work / "scene.mp4")
+                detections[face_px].append(detection)
+                ms[frame_px].append(detection)
+                if detection.finds("source") and detection.overlap["build"] < _TIGHT and shown < _MAX_EXAMPLES:
+                    caption = f"{face_px} px: {detection.reason or 'overlap {:.2f}'.format(detection.overlap['build'])}"
+                    sheet.add(scene.rgb, caption, np.concatenate([detection.found_px, scene.box_px[None]]))
                     shown += 1
-    return _tables(report, looks, ms)
+    return _tables(report, detections, ms)
 
 
-def look_at(scene: Scene, path: Path) -> Look:
+def detect(scene: Scene, path: Path) -> Detection:
     """Run a build with the recipe `resize` on a video of the scene, and its detector at the stored and the source's size."""
     spec = ClipSpec("a/b/c", "folder", "train", "a", "b", (Span(write_video(path, scene.rgb[None].repeat(2, axis=0)).name),), 1.0)
     (read,) = read_clip(spec, path.parent, model(), _CONFIG)
@@ -89,7 +89,7 @@ def look_at(scene: Scene, path: Path) -> Look:
     reason = done.reason if isinstance(done, Rejected) else ""
     overlap = {name: float(iou(some, truth[None]).max(initial=0.0)) for name, some in boxes.items()}
     times = dict(zip(boxes, (build_ms, stored_ms, source_ms), strict=True))
-    return Look(overlap, times, reason, _in_scene(boxes["build"], read))
+    return Detection(overlap, times, reason, _in_scene(boxes["build"], read))
 
 
 def _in_crop(scene: Scene, read: ReadClip) -> Boxes:
@@ -110,27 +110,29 @@ def _timed(run: Callable[[], Something]) -> tuple[Something, float]:
     return result, 1e3 * (time.process_time() - start)
 
 
-def _tables(report: Report, looks: dict[int, list[Look]], ms: dict[tuple[int, int], list[Look]]) -> dict[str, Any]:
+def _tables(report: Report, detections: dict[int, list[Detection]], ms: dict[tuple[int, int], list[Detection]]) -> dict[str, Any]:
     rows, figures = list[list[Any]](), dict[str, Any]()
-    for face_px, some in looks.items():
-        shares = {name: 100 * float(np.mean([look.finds(name) for look in some])) for name in ("stored", "source", "build")}
-        reasons = [look.reason for look in some]
-        loose = sum(_RIGHT < look.overlap["build"] < _TIGHT for look in some)
+    for face_px, some in detections.items():
+        shares = {
+            name: 100 * float(np.mean([detection.finds(name) for detection in some])) for name in ("stored", "source", "build")
+        }
+        reasons = [detection.reason for detection in some]
+        loose = sum(_RIGHT < detection.overlap["build"] < _TIGHT for detection in some)
         rows.append([f"{face_px} px", len(some), *shares.values(), loose, *(reasons.count(name) for name in _REASONS)])
         figures |= {f"yield_{face_px}px": shares["build"] / 100}
     columns = ["face", "scenes", "stored 256 px only %", "source size %", "build %", "box of wrong size"]
     report.table("Detected faces, by the longer side of the box in the source", [*columns, *_REASONS], rows)
-    every = [look for some in looks.values() for look in some]
-    at_source = [look for look in every if look.finds("source")]
-    share = float(np.mean([look.finds("build") for look in at_source]))
-    more = sum(look.finds("build") and not look.finds("source") for look in every)
+    every = [detection for some in detections.values() for detection in some]
+    at_source = [detection for detection in every if detection.finds("source")]
+    share = float(np.mean([detection.finds("build") for detection in at_source]))
+    more = sum(detection.finds("build") and not detection.finds("source") for detection in every)
     report.note(
         f"Of the {len(at_source)} faces that the detector finds at the source's size, a build finds {100 * share:.1f} % "
         f"(goal {100 * _GOAL:g} %), and {more} others. Sizes are those of dlib's boxes, which are quantized in steps of a sixth "
         f"and begin at about 70 px. A box of wrong size has an IoU of {_RIGHT:g} to {_TIGHT:g}."
     )
     means = {
-        size: {name: float(np.mean([look.ms[name] for look in some])) for name in ("stored", "source", "build")}
+        size: {name: float(np.mean([detection.ms[name] for detection in some])) for name in ("stored", "source", "build")}
         for size, some in ms.items()
     }
     times = [[f"{size[0]}x{size[1]}", *row.values(), row["build"] / row["source"]] for size, row in means.items()]

@@ -30,13 +30,13 @@ from tests.support.under_fire import hashes, wait_for
 
 OPTIONS = ("--size", "96", "--clips-per-shard", "6")
 _PATIENCE_S = 180
-_MOST_RERUNS = 3
-_LONGEST_WORD = 120
+_MAX_RERUNS = 3
+_MAX_MESSAGE_CHARS = 120
 # Parts of messages that differ between runs: ports, and names of temporary directories.
-_BY_CHANCE = re.compile(r"(?<=\d:)\d{4,5}\b|(?<=motionshards-)\w{8}\b")
+_VARYING = re.compile(r"(?<=\d:)\d{4,5}\b|(?<=motionshards-)\w{8}\b")
 
 
-class Unable(Exception):
+class CannotInject(Exception):
     """A fault cannot be injected on this machine; the message says why."""
 
 
@@ -77,10 +77,10 @@ class Site(Protocol):
 class Build:
     """A dataset being built: its directory, and the current run of `dataset.build`."""
 
-    def __init__(self, place: Path, out: Path, videos: Path, site: Site) -> None:
-        self.place, self.out = place, out
+    def __init__(self, directory: Path, out: Path, videos: Path, site: Site) -> None:
+        self.directory, self.out = directory, out
         self._videos, self._site, self.runs = videos, site, 0
-        place.mkdir()
+        directory.mkdir()
 
     def start(
         self,
@@ -94,13 +94,13 @@ class Build:
         command = [sys.executable, *build, *OPTIONS, *self._site.options()]
         self.runs += 1
         with self._log.open("w") as log:
-            variables = {**os.environ, "TMPDIR": str(self.place), "PYTHONFAULTHANDLER": "1", **(environment or {})}
+            variables = {**os.environ, "TMPDIR": str(self.directory), "PYTHONFAULTHANDLER": "1", **(environment or {})}
             self.driver = start(command, cwd=ROOT, env=variables, stdout=log, stderr=log, preexec_fn=before)
         return self
 
     @property
     def _log(self) -> Path:
-        return self.place / f"run-{self.runs}.log"
+        return self.directory / f"run-{self.runs}.log"
 
     def is_over(self) -> bool:
         """Whether the driver has ended."""
@@ -124,17 +124,17 @@ class Build:
         self.driver.wait()
         return None
 
-    def stood_at(self) -> str:
+    def hung_at(self) -> str:
         """The innermost line of the pipeline in the stack of a hung driver."""
         lines = self._log.read_text(errors="replace").splitlines()
         return next((line.strip() for line in lines if f"{ROOT}/pipeline/" in line), "an unknown place").replace(f"{ROOT}/", "")
 
-    def last_words(self) -> str:
+    def last_message(self) -> str:
         """The last line that the driver printed, without the paths of this machine."""
         lines = self._log.read_text(errors="replace").strip().splitlines() or [""]
-        message = lines[-1].replace(str(self.out), "OUT").replace(str(self.place), "TMP").removeprefix("error: ")
-        message = _BY_CHANCE.sub("…", message)
-        return message.removesuffix(f". {RESUME}")[:_LONGEST_WORD]
+        message = lines[-1].replace(str(self.out), "OUT").replace(str(self.directory), "TMP").removeprefix("error: ")
+        message = _VARYING.sub("…", message)
+        return message.removesuffix(f". {RESUME}")[:_MAX_MESSAGE_CHARS]
 
 
 class Bench:
@@ -142,16 +142,16 @@ class Bench:
 
     check: returns the differences of an output from the undisturbed build
     clips, shards, seconds: planned clips, written shards and duration of the undisturbed build
-    chance: random generator of the moments
+    rng: random generator of the moments
     """
 
     def __init__(self, work: Path, copies: int, site: Site, seed: int) -> None:
-        self.work, self.chance, self._number = work, random.Random(seed), 0
-        self.videos = _many(work, copies)
+        self.work, self.rng, self._number = work, random.Random(seed), 0
+        self.videos = _many_clips(work, copies)
         start = time.monotonic()
         self.undisturbed = self.build(site).start()
         if self.undisturbed.end() != 0:
-            raise SystemExit(f"the undisturbed build failed: {self.undisturbed.last_words()}")
+            raise SystemExit(f"the undisturbed build failed: {self.undisturbed.last_message()}")
         self.seconds = time.monotonic() - start
         self.check = partial(differences, expected=hashes(self.undisturbed.out))
         self.shards = len(list(self.undisturbed.out.glob("t*/*.parquet")))
@@ -160,8 +160,8 @@ class Bench:
     def build(self, site: Site, out: Path | None = None) -> Build:
         """A new build; its output is beside its log and scratch files unless `out` is given."""
         self._number += 1
-        place = self.work / f"build-{self._number}"
-        self._latest = Build(place, out or place / "out", self.videos, site)
+        directory = self.work / f"build-{self._number}"
+        self._latest = Build(directory, out or directory / "out", self.videos, site)
         return self._latest
 
     def end(self) -> None:
@@ -170,36 +170,40 @@ class Bench:
             self._latest.driver.kill()
             self._latest.driver.wait()
 
-    def settle(
+    def finish(
         self,
         row: Row,
         build: Build,
-        mend: Callable[[], object] = lambda: None,
-        how: str | None = None,
+        repair: Callable[[], object] = lambda: None,
+        outcome: str | None = None,
         again: Callable[[Build], Build] = Build.start,
         check: Callable[[Path], list[str]] | None = None,
     ) -> None:
         """Wait for a disturbed run to end and record how; undo the fault, repeat the command until it completes, and check.
 
-        how: how the run ended, if the status does not tell; again: repeats the command
+        outcome: how the run ended, if its status does not show it; again: repeats the command
         """
         status = build.end()
-        row.ended[how or _told(status, build)] += 1
-        mend()
-        while status != 0 and build.runs <= _MOST_RERUNS:
+        row.ended[outcome or _outcome(status, build)] += 1
+        repair()
+        while status != 0 and build.runs <= _MAX_RERUNS:
             row.reruns += 1
             status = again(build).end()
-        wrong = (check or self.check)(build.out) if status == 0 else [f"{build.place.name} never completes: {build.last_words()}"]
+        wrong = (
+            (check or self.check)(build.out)
+            if status == 0
+            else [f"{build.directory.name} never completes: {build.last_message()}"]
+        )
         row.equal &= not wrong
         row.remarks += wrong
         if not wrong:
-            row.remarks += leftovers(build.place, build.out)
-            shutil.rmtree(build.place)
+            row.remarks += leftovers(build.directory, build.out)
+            shutil.rmtree(build.directory)
 
-    def missed(self, build: Build) -> None:
+    def finish_without_fault(self, build: Build) -> None:
         """Check a build that completed before the fault was injected. It is not counted, but must be correct."""
         row = Row()
-        self.settle(row, build)
+        self.finish(row, build)
         if not row.equal:
             raise SystemExit(f"an undisturbed build is wrong: {row.remarks}")
 
@@ -216,39 +220,39 @@ class Here:
         found: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
             for process in psutil.Process(build.driver.pid).children(recursive=True):
-                ours = process.name() == NAME
-                if ours and process.ppid() not in {worker.pid for worker in found}:
+                is_worker = process.name() == NAME
+                if is_worker and process.ppid() not in {worker.pid for worker in found}:
                     found.append(process)
             return found
         return []
 
     def journals(self, build: Build) -> tuple[str, Path]:
         """In the scratch directory of the run."""
-        return "motionshards-*", build.place
+        return "motionshards-*", build.directory
 
     def restart(self) -> None:
         """Do nothing: each run starts its own workers."""
 
 
-def _told(status: int | None, build: Build) -> str:
+def _outcome(status: int | None, build: Build) -> str:
     if status == 0:
         return "continued"
     if status is None:
-        return f"HUNG for {_PATIENCE_S} s at {build.stood_at()}"
+        return f"HUNG for {_PATIENCE_S} s at {build.hung_at()}"
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
-    return f"ended with {status}: {build.last_words()}"
+    return f"ended with {status}: {build.last_message()}"
 
 
-def _many(work: Path, copies: int) -> Path:
+def _many_clips(work: Path, copies: int) -> Path:
     """Copy each of the demo's eight clips under several names, so that a build takes several seconds."""
-    once, root = work / "demo", work / "videos"
-    SOURCES["demo"].prepare(once)
-    for identity in once.glob("*/mp4/*"):
+    demo, root = work / "demo", work / "videos"
+    SOURCES["demo"].prepare(demo)
+    for identity in demo.glob("*/mp4/*"):
         for copy in range(copies):
             half = identity.parents[1].name
             shutil.copytree(identity, root / half / "mp4" / f"id{copy}-{identity.name[2:]}")
-    shutil.rmtree(once)
+    shutil.rmtree(demo)
     return root
 
 

@@ -12,14 +12,14 @@ from motionshards.schemas.manifest import Manifest
 from tests.support.under_fire import hashes
 
 
-def differences(out: Path, expected: Mapping[str, str], besides: str = "") -> list[str]:
+def differences(out: Path, expected: Mapping[str, str], except_shard: str = "") -> list[str]:
     """Differences from the undisturbed build.
 
-    expected: SHA-256 of every shard and marker; besides: a shard that is checked elsewhere
+    expected: SHA-256 of every shard and marker; except_shard: a shard that is checked elsewhere
     """
     written = hashes(out)
     names = sorted(name for name in written.keys() | expected.keys() if written.get(name) != expected.get(name))
-    return [f"{name} differs" for name in names if Path(name).stem != besides] + _ledger_faults(out)
+    return [f"{name} differs" for name in names if Path(name).stem != except_shard] + _ledger_faults(out)
 
 
 def differences_without(out: Path, undisturbed: Path, key: str) -> list[str]:
@@ -31,13 +31,13 @@ def differences_without(out: Path, undisturbed: Path, key: str) -> list[str]:
     before, found = _samples(undisturbed, touched), _samples(out, touched)
     kept = {name: content for name, content in before.items() if not name.startswith(f"{key}.")}
     wrong = [] if len(before) > len(kept) and found == kept else [f"{touched} differs in more than {key}"]
-    return wrong + differences(out, hashes(undisturbed), besides=touched)
+    return wrong + differences(out, hashes(undisturbed), except_shard=touched)
 
 
-def leftovers(place: Path, out: Path) -> list[str]:
-    """Temporary files that a finished build left in its output and in `place`, which has its logs and was its TMPDIR."""
+def leftovers(directory: Path, out: Path) -> list[str]:
+    """Temporary files that a finished build left in its output and in `directory`, which has its logs and was its TMPDIR."""
     work = out / WORK_DIR
-    temporary = [path.name for path in place.iterdir() if path != out and path.suffix != ".log"]
+    temporary = [path.name for path in directory.iterdir() if path != out and path.suffix != ".log"]
     left = [f"in {WORK_DIR}: {path.name}" for path in work.glob("*")] or ([WORK_DIR] if work.exists() else [])
     return [f"left behind: {name}" for name in [*left, *(name.partition("-")[0] for name in temporary)]]
 

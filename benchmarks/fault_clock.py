@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.fault_build import Bench, Here, Row, Site, Unable
+from benchmarks.fault_build import Bench, CannotInject, Here, Row, Site
 from benchmarks.fault_cluster import Cluster
 
 _TRIAL_S = 100_000
@@ -68,9 +68,9 @@ def _jump(bench: Bench, site: Site, row: Row, file: Path, clock: dict[str, str])
     if build.until(build.has_committed):
         file.touch()
         row.times += 1
-        bench.settle(row, build, again=lambda b: b.start(clock))
+        bench.finish(row, build, again=lambda b: b.start(clock))
     else:
-        bench.missed(build)
+        bench.finish_without_fault(build)
 
 
 def _variables(library: Path, file: Path, seconds: int) -> dict[str, str]:
@@ -82,13 +82,13 @@ def _library(bench: Bench) -> Path:
     library, source, there = bench.work / "clock.so", bench.work / "clock.c", bench.work / "there"
     compiler = shutil.which("cc")
     if compiler is None:
-        raise Unable("there is no C compiler")
+        raise CannotInject("there is no C compiler")
     source.write_text(_CLOCK)
     there.touch()
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    ask = [sys.executable, "-c", "import datetime, time; print(min(time.time(), datetime.datetime.now().timestamp()))"]
+    command = [sys.executable, "-c", "import datetime, time; print(min(time.time(), datetime.datetime.now().timestamp()))"]
     variables = {**os.environ, **_variables(library, there, _TRIAL_S)}
-    told = subprocess.run(ask, env=variables, capture_output=True, text=True, check=True)
-    if abs(float(told.stdout) - _TRIAL_S - time.time()) > _TRIAL_S / 2:
-        raise Unable("Python does not get the time from the C library")
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    if abs(float(done.stdout) - _TRIAL_S - time.time()) > _TRIAL_S / 2:
+        raise CannotInject("Python does not get the time from the C library")
     return library

@@ -31,23 +31,23 @@ class Cluster:
     Each `with` block starts a new cluster.
     """
 
-    def __init__(self, place: Path, network: Network | None = None, environment: Mapping[str, str] | None = None) -> None:
-        self._place, self._network, self._environment = place, network, dict(environment or {})
+    def __init__(self, directory: Path, network: Network | None = None, environment: Mapping[str, str] | None = None) -> None:
+        self._directory, self._network, self._environment = directory, network, dict(environment or {})
         self._programs: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Self:
-        self._place.mkdir()
+        self._directory.mkdir()
         self._start(SCHEDULER, "dask_scheduler", "--port", "0")
         wait_for(self._file.exists, _START_S)
         for host in WORKERS:
-            one = ["--nthreads", "1", "--memory-limit", "0", "--local-directory", str(self._place)]
+            one = ["--nthreads", "1", "--memory-limit", "0", "--local-directory", str(self._directory)]
             self._start(host, "dask_worker", *one)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for host in list(self._programs):
             self.kill(host)
-        shutil.rmtree(self._place)
+        shutil.rmtree(self._directory)
 
     def options(self) -> list[str]:
         """The scheduler's file."""
@@ -86,13 +86,13 @@ class Cluster:
 
     @property
     def _file(self) -> Path:
-        return self._place / "scheduler.json"
+        return self._directory / "scheduler.json"
 
-    def _start(self, host: str, program: str, *words: str) -> None:
+    def _start(self, host: str, program: str, *arguments: str) -> None:
         where = ["--scheduler-file", str(self._file), "--no-dashboard"]
-        command = [sys.executable, "-m", f"distributed.cli.{program}", *where, *words, "--host", self._address(host)]
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *where, *arguments, "--host", self._address(host)]
         options: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, **self._environment}}
-        with (self._place / f"{host}.log").open("a") as log:
+        with (self._directory / f"{host}.log").open("a") as log:
             options |= {"stdout": log, "stderr": log}
             start = partial(self._network.start, host) if self._network else subprocess.Popen
             self._programs[host] = start(command, **options)
@@ -115,11 +115,11 @@ def _cut_off_once(
 ) -> None:
     start = partial(network.start, DRIVER)
     build = bench.build(cluster).start(start=start)
-    begun = host if host in WORKERS else WORKERS[0]
-    if not build.until(lambda: cluster.is_at_work(build, begun)):
-        bench.missed(build)
+    busy_host = host if host in WORKERS else WORKERS[0]
+    if not build.until(lambda: cluster.is_at_work(build, busy_host)):
+        bench.finish_without_fault(build)
         return
-    time.sleep(bench.chance.uniform(0, 1))
+    time.sleep(bench.rng.uniform(0, 1))
     network.cut(host)
     row.times += 1
     if power:
@@ -128,12 +128,12 @@ def _cut_off_once(
         time.sleep(seconds)
         network.mend(host)
 
-    def mend() -> None:
+    def repair() -> None:
         network.mend(host)
         if host == SCHEDULER:
             cluster.restart()
 
-    bench.settle(row, build, mend=mend, again=lambda b: b.start(start=start))
+    bench.finish(row, build, repair=repair, again=lambda b: b.start(start=start))
 
 
 def kill_scheduler(bench: Bench, cluster: Cluster, row: Row, times: int) -> None:
@@ -141,9 +141,9 @@ def kill_scheduler(bench: Bench, cluster: Cluster, row: Row, times: int) -> None
     for _ in range(times):
         build = bench.build(cluster).start()
         if not build.until(partial(cluster.is_at_work, build, "any")):
-            bench.missed(build)
+            bench.finish_without_fault(build)
             continue
-        time.sleep(bench.chance.uniform(0, 2))
+        time.sleep(bench.rng.uniform(0, 2))
         cluster.kill(SCHEDULER)
         row.times += 1
-        bench.settle(row, build, mend=cluster.restart)
+        bench.finish(row, build, repair=cluster.restart)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.fault_build import Bench, Row, Site, Unable
+from benchmarks.fault_build import Bench, CannotInject, Row, Site
 
 _LARGEST_FILE = 100_000
 
@@ -19,7 +19,7 @@ def fill_disk(bench: Bench, site: Site, row: Row, times: int) -> None:
         with _mounted(bench.work / "disk", "-t", "tmpfs", "-o", f"size={needed // 2}", "tmpfs") as disk:
             build = bench.build(site, disk / "out").start()
             row.times += 1
-            bench.settle(row, build, mend=partial(_mount, "-o", f"remount,size={needed * 4}", str(disk)))
+            bench.finish(row, build, repair=partial(_mount, "-o", f"remount,size={needed * 4}", str(disk)))
 
 
 def limit_files(bench: Bench, site: Site, row: Row, times: int) -> None:
@@ -27,7 +27,7 @@ def limit_files(bench: Bench, site: Site, row: Row, times: int) -> None:
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
     for _ in range(times):
         row.times += 1
-        bench.settle(row, bench.build(site).start(before=limit))
+        bench.finish(row, bench.build(site).start(before=limit))
 
 
 def seal_disk(bench: Bench, site: Site, row: Row, times: int) -> None:
@@ -35,28 +35,28 @@ def seal_disk(bench: Bench, site: Site, row: Row, times: int) -> None:
     for _ in range(times):
         build = bench.build(site).start()
         if not build.until(build.has_committed):
-            bench.missed(build)
+            bench.finish_without_fault(build)
             continue
         _mount("--bind", str(build.out), str(build.out))
         _mount("-o", "remount,bind,ro", str(build.out))
         row.times += 1
         try:
-            bench.settle(row, build, mend=partial(subprocess.run, ["umount", build.out], check=True))
+            bench.finish(row, build, repair=partial(subprocess.run, ["umount", build.out], check=True))
         finally:  # if interrupted before the fault was undone
             subprocess.run(["umount", "-l", build.out], stderr=subprocess.DEVNULL, check=False)
 
 
 @contextmanager
-def _mounted(place: Path, *words: str) -> Iterator[Path]:
-    place.mkdir(exist_ok=True)
-    _mount(*words, str(place))
+def _mounted(directory: Path, *arguments: str) -> Iterator[Path]:
+    directory.mkdir(exist_ok=True)
+    _mount(*arguments, str(directory))
     try:
-        yield place
+        yield directory
     finally:
-        subprocess.run(["umount", "-l", place], check=True)  # lazy: an interrupted build may still use it
+        subprocess.run(["umount", "-l", directory], check=True)  # lazy: an interrupted build may still use it
 
 
-def _mount(*words: str) -> None:
-    done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+def _mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unable(f"not permitted to mount ({done.stderr.strip()})")
+        raise CannotInject(f"not permitted to mount ({done.stderr.strip()})")

@@ -18,7 +18,7 @@ _DEATH_S = 5.0
 # Limit of waiting for a process that neither continues nor dies.
 _DEATH_OF_HUNGER_S = 60.0
 # A local build gives up after more than twelve deaths without a shard in between.
-_MOST_A_BUILD = 10
+_MAX_A_BUILD = 10
 # Builds per worker out of memory: some complete before the worker allocates more.
 _TRIES = 5
 
@@ -27,17 +27,17 @@ def kill_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
     """SIGKILL `times` workers one after another, several per build, in as many builds as needed."""
     while row.times < times:
         build = bench.build(site).start()
-        before, enough = row.times, min(times, row.times + _MOST_A_BUILD)
+        before, enough = row.times, min(times, row.times + _MAX_A_BUILD)
         while row.times < enough and build.until(partial(site.workers, build)):
-            time.sleep(bench.chance.uniform(0, _LONGEST_WAIT_S))
+            time.sleep(bench.rng.uniform(0, _LONGEST_WAIT_S))
             if victim := _one_of(bench, site, build):
                 victim.kill()
                 row.times += 1
                 time.sleep(0.3)
         if row.times > before:
-            bench.settle(row, build)
+            bench.finish(row, build)
         else:
-            bench.missed(build)
+            bench.finish_without_fault(build)
 
 
 def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
@@ -51,13 +51,13 @@ def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
             return
         build = bench.build(site).start()
         build.until(partial(site.workers, build))
-        time.sleep(bench.chance.uniform(0, bench.seconds / 4))
+        time.sleep(bench.rng.uniform(0, bench.seconds / 4))
         victim = _one_of(bench, site, build)
         if victim and _starves(victim, build, bench.shards):
             row.times += 1
-            bench.settle(row, build, mend=site.restart)
+            bench.finish(row, build, repair=site.restart)
         else:
-            bench.missed(build)
+            bench.finish_without_fault(build)
             site.restart()
 
 
@@ -65,16 +65,16 @@ def kill_drivers(bench: Bench, site: Site, row: Row, times: int) -> None:
     """SIGKILL the driver of each of `times` builds, at a moment between its start and its usual end."""
     while row.times < times:
         build = bench.build(site).start()
-        time.sleep(bench.chance.uniform(0.3, bench.seconds))
+        time.sleep(bench.rng.uniform(0.3, bench.seconds))
         if build.is_over():
-            bench.missed(build)
+            bench.finish_without_fault(build)
             continue
         below = _descendants(build.driver.pid)
         build.driver.kill()
         row.times += 1
         _, alive = psutil.wait_procs(below, timeout=_DEATH_S)
         survived = f"{len(alive) or 'none'} of its processes survived" if below else "it had no child processes"
-        bench.settle(row, build, how=f"killed; {survived}")
+        bench.finish(row, build, outcome=f"killed; {survived}")
 
 
 def poison(bench: Bench, site: Site, row: Row, times: int) -> None:
@@ -82,7 +82,7 @@ def poison(bench: Bench, site: Site, row: Row, times: int) -> None:
 
     That is first a worker, then the process that builds the clip in isolation.
     """
-    for key in bench.chance.sample(keys(bench), times):
+    for key in bench.rng.sample(keys(bench), times):
         build = bench.build(site).start()
         deaths: list[str] = []
         killer = threading.Thread(target=kill_whoever_holds, args=(key, build.is_over, site.journals(build), deaths))
@@ -90,14 +90,14 @@ def poison(bench: Bench, site: Site, row: Row, times: int) -> None:
         status = build.end()
         killer.join()
         row.times += 1
-        row.remarks += [] if deaths == ["worker", "alone"] else [f"{build.place.name}: {key} killed {deaths}"]
+        row.remarks += [] if deaths == ["worker", "alone"] else [f"{build.directory.name}: {key} killed {deaths}"]
         ending = "continued, one clip rejected" if status == 0 else None
-        bench.settle(row, build, how=ending, check=partial(differences_without, undisturbed=bench.undisturbed.out, key=key))
+        bench.finish(row, build, outcome=ending, check=partial(differences_without, undisturbed=bench.undisturbed.out, key=key))
 
 
 def _one_of(bench: Bench, site: Site, build: Build) -> psutil.Process | None:
     alive = sorted(site.workers(build), key=lambda process: process.pid)
-    return bench.chance.choice(alive) if alive and not build.is_over() else None
+    return bench.rng.choice(alive) if alive and not build.is_over() else None
 
 
 def _starves(process: psutil.Process, build: Build, shards: int) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 
 from cyclopts.types import PositiveInt
 
-from benchmarks.fault_build import OPTIONS, Bench, Here, Row, Unable
+from benchmarks.fault_build import OPTIONS, Bench, CannotInject, Here, Row
 from benchmarks.fault_clock import jump
 from benchmarks.fault_cluster import DRIVER, HOSTS, SCHEDULER, WORKERS, Cluster, cut_off, kill_scheduler
 from benchmarks.fault_disks import fill_disk, limit_files, seal_disk
@@ -63,10 +63,10 @@ class Sites:
         return self._dask
 
     def network(self) -> Network:
-        """Hosts for a multi-host cluster. Raises Unable if they cannot be created."""
+        """Hosts for a multi-host cluster. Raises CannotInject if they cannot be created."""
         if self._network is None:
             if why := why_none():
-                raise Unable(why)
+                raise CannotInject(why)
             self._network = self._stack.enter_context(Network(HOSTS))
         return self._network
 
@@ -79,7 +79,7 @@ class Fault:
     """A fault: its name, how it is injected, the function that injects it, and how often in a full and in a quick run."""
 
     name: str
-    how: str
+    injected_by: str
     strike: Strike
     times: int
     quick: int = 0
@@ -98,20 +98,20 @@ def faults(kills: int) -> list[Fault]:
         Fault("clip that kills its process, local", "SIGKILL to the process that builds it", _here(poison), 2),
         Fault("clip that kills its process, Dask", "SIGKILL to the process that builds it", _dask(poison), 2),
         Fault("disk full", "tmpfs of half the size, then a larger one", _here(fill_disk), 2, 1),
-        Fault("files refused above a size", "RLIMIT_FSIZE, then none", _here(limit_files), 2),
-        Fault("output turns read-only", "a read-only mount over it, then none", _here(seal_disk), 2, 1),
+        Fault("file size limit", "RLIMIT_FSIZE, then none", _here(limit_files), 2),
+        Fault("output becomes read-only", "a read-only mount, then unmounted", _here(seal_disk), 2, 1),
         Fault("clock jumps a year ahead, local", "LD_PRELOAD", partial(_jump, 365 * _DAY_S, False), 2, 1),
         Fault("clock jumps a day back, local", "LD_PRELOAD", partial(_jump, -_DAY_S, False), 2),
         Fault("clock jumps a year ahead, Dask", "LD_PRELOAD, scheduler too", partial(_jump, 365 * _DAY_S, True), 2),
         Fault("clock jumps a day back, Dask", "LD_PRELOAD, scheduler too", partial(_jump, -_DAY_S, True), 2),
         Fault("scheduler killed", "SIGKILL", _dask(kill_scheduler), 2),
         Fault("worker's host cut off for 10 s", "link of a namespace down", _cut(WORKERS[1], 10), 1),
-        Fault("worker's host cut off for good", "link of a namespace down", _cut(WORKERS[1]), 2),
+        Fault("worker's host cut off permanently", "link of a namespace down", _cut(WORKERS[1]), 2),
         Fault("worker's host loses power", "link down, then SIGKILL to all", _cut(WORKERS[1], power=True), 2),
         Fault("scheduler's host cut off for 10 s", "link of a namespace down", _cut(SCHEDULER, 10), 1),
         Fault("scheduler's host cut off for 60 s", "link of a namespace down", _cut(SCHEDULER, 60), 1),
         Fault("driver's host cut off for 10 s", "link of a namespace down", _cut(DRIVER, 10), 1),
-        Fault("driver's host cut off for good", "link of a namespace down", _cut(DRIVER), 1),
+        Fault("driver's host cut off permanently", "link of a namespace down", _cut(DRIVER), 1),
     ]
 
 
@@ -126,7 +126,7 @@ def main(options: FaultsOptions) -> None:
         stack.callback(bench.end)
         sites = Sites(bench.work, stack)
         chosen = [fault for fault in faults(options.kills) if options.only in fault.name and (fault.quick or not options.quick)]
-        found = [(fault, _struck(fault, sites, bench, fault.quick if options.quick else fault.times)) for fault in chosen]
+        found = [(fault, _injected(fault, sites, bench, fault.quick if options.quick else fault.times)) for fault in chosen]
     report.note(
         f"Input: {bench.clips} rendered clips, `{' '.join(OPTIONS)}`; undisturbed {bench.seconds:.0f} s with two workers."
     )
@@ -137,23 +137,23 @@ def main(options: FaultsOptions) -> None:
     report.finish(_figures([(fault, row) for fault, row in found if isinstance(row, Row)], len(found), time.monotonic() - start))
 
 
-def _struck(fault: Fault, sites: Sites, bench: Bench, times: int) -> Row | str:
+def _injected(fault: Fault, sites: Sites, bench: Bench, times: int) -> Row | str:
     """The results, or why the fault cannot be injected here."""
     row, start = Row(), time.monotonic()
     try:
         fault.strike(sites, bench, row, times)
-    except Unable as error:
+    except CannotInject as error:
         return str(error)
     print(f"{time.monotonic() - start:.0f} s: {' | '.join(map(str, _cells(fault, row)))}", flush=True)
     return row
 
 
 def _cells(fault: Fault, row: Row) -> tuple[Any, ...]:
-    did = "; ".join(f"{count}× {how}" for how, count in row.ended.most_common())
-    return fault.name, fault.how, row.times, did, row.reruns, "yes" if row.equal else "NO"
+    did = "; ".join(f"{count}× {outcome}" for outcome, count in row.ended.most_common())
+    return fault.name, fault.injected_by, row.times, did, row.reruns, "yes" if row.equal else "NO"
 
 
-def _figures(found: list[tuple[Fault, Row]], asked: int, seconds: float) -> dict[str, Any]:
+def _figures(found: list[tuple[Fault, Row]], selected: int, seconds: float) -> dict[str, Any]:
     """The figures of the last line. A fault that was never injected does not count as equal."""
     rows = [row for _, row in found]
     return {
@@ -162,7 +162,7 @@ def _figures(found: list[tuple[Fault, Row]], asked: int, seconds: float) -> dict
         "kills": sum(row.times for fault, row in found if fault.name.startswith("worker killed")),
         "strikes": sum(row.times for row in rows),
         "runs": sum(row.ended.total() + row.reruns for row in rows),
-        "not_made": asked - len(rows),
+        "not_made": selected - len(rows),
         "seconds": seconds,
     }
 

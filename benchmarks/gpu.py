@@ -33,7 +33,7 @@ from motionshards.dataset.commandline import DeviceOption
 from motionshards.schemas.errors import ConfigError
 
 _RESULTS = ROOT / "benchmarks" / "results" / "gpu.md"
-_LEAST_S = 5.0
+_MIN_S = 5.0
 _SUMMARY = re.compile(r"^(?:FAILED|ERROR|SKIPPED) .*|^.*\b(?:passed|failed|skipped|errors?|collected)\b.*$", re.MULTILINE)
 # Rows are forked from a process that has imported everything and has not used CUDA.
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -94,7 +94,7 @@ def _report(report: Report, done: Done) -> Done:
 def _run(row: Row, work: Path, until: float) -> Done:
     """Run a row in a separate process, which is killed with all its children at the time limit."""
     limit_s = min(row.limit_s, until - time.monotonic())
-    if limit_s < _LEAST_S:
+    if limit_s < _MIN_S:
         return Done(row, 0.0, "", {}, "skipped: no time left")
     place = work / row.name
     place.mkdir()
@@ -119,10 +119,10 @@ def _child(row: Row, place: Path) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         with (place / name).open("wb") as file:
             os.dup2(file.fileno(), number)
-    module, words = row.module, list(row.words)
+    module, arguments = row.module, list(row.arguments)
     if module != "pytest":
-        module, words = f"benchmarks.{module}", [*words, "--results", str(place / "results.md")]
-    sys.exit(int(importlib.import_module(module).main(words)))
+        module, arguments = f"benchmarks.{module}", [*arguments, "--results", str(place / "results.md")]
+    sys.exit(int(importlib.import_module(module).main(arguments)))
 
 
 def _section(row: Row, place: Path) -> tuple[str, dict[str, Any]]:
@@ -142,10 +142,10 @@ def _failure(status: int | None, place: Path, limit_s: float) -> str:
     """Why a row failed, with the last line of its output; empty if it succeeded."""
     if status == 0:
         return ""
-    words = [line for line in (place / "stderr").read_text(errors="replace").splitlines() if line.strip()]
-    print(*words[-20:], sep="\n", file=sys.stderr)
-    how = f"timed out after {limit_s:.0f} s" if status is None else f"status {status}"
-    return f"{how}{f': {words[-1]}' if words else ''}"
+    lines = [line for line in (place / "stderr").read_text(errors="replace").splitlines() if line.strip()]
+    print(*lines[-20:], sep="\n", file=sys.stderr)
+    outcome = f"timed out after {limit_s:.0f} s" if status is None else f"status {status}"
+    return f"{outcome}{f': {lines[-1]}' if lines else ''}"
 
 
 def _goals(done: Done) -> list[tuple[Any, ...]]:

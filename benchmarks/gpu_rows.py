@@ -38,7 +38,7 @@ class Row:
     """A benchmark to run.
 
     module: in benchmarks/, or `pytest`
-    words: arguments of its command line
+    arguments: arguments of its command line
     limit_s: seconds after which it is killed
     threads: number of torch's CPU threads; None leaves it to torch
     """
@@ -46,7 +46,7 @@ class Row:
     name: str
     heading: str
     module: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     limit_s: float
     threads: int | None
     goals: tuple[Goal, ...] = ()
@@ -56,14 +56,14 @@ class Row:
 class _Plan:
     """A row before its input exists.
 
-    words: may contain {data}, {vgg}, {tests}
-    dry: its words on a CPU, which may also contain a model's narrow config as {MODEL}; empty if another row covers it
+    arguments: may contain {data}, {vgg}, {tests}
+    dry: its arguments on a CPU, which may also contain a model's narrow config as {MODEL}; empty if another row covers it
     """
 
     heading: str
     module: str
     limit_s: float
-    words: str
+    arguments: str
     dry: str
     goals: tuple[Goal, ...] = ()
 
@@ -136,13 +136,13 @@ def prepare(work: Path, device: str) -> list[Row]:
     given["tests"] = " ".join(tests())
     rows = []
     for name, plan in _PLANS.items():
-        words = (plan.dry if dry else plan.words).format_map(given).split()
+        arguments = (plan.dry if dry else plan.arguments).format_map(given).split()
         if plan.module != "pytest":
-            words += ["--device", device]
+            arguments += ["--device", device]
         if plan.dry or not dry:
             # Waiting OpenMP threads spin, which takes minutes if other processes use the cores.
             limit_s, threads = (inf, 1) if dry else (plan.limit_s, None)
-            rows.append(Row(name, plan.heading, plan.module, tuple(words), limit_s, threads, plan.goals))
+            rows.append(Row(name, plan.heading, plan.module, tuple(arguments), limit_s, threads, plan.goals))
     return rows
 
 

@@ -96,22 +96,22 @@ def make_dataset(out: Path, clips: int, stills: int, size_px: int) -> Path:
     separately, so a loader reads and decodes all of them.
     """
     people = [encode_jpegs(rendered(person, stills, size_px), 95) for person in range(min(_PEOPLE, clips))]
-    made = [_clip(number, people[number % len(people)], size_px) for number in range(clips)]
+    samples = [_clip(number, people[number % len(people)], size_px) for number in range(clips)]
     parts = range(0, clips, _PER_SHARD)
-    written = [write_shard(out, made[start : start + _PER_SHARD], "train", f"made-{start:06d}") for start in parts]
+    written = [write_shard(out, samples[start : start + _PER_SHARD], "train", f"made-{start:06d}") for start in parts]
     pq.write_table(pa.concat_tables([rows for _, rows in written]).select(INDEX_SCHEMA.names), out / INDEX)
     config = BuildConfig(source="demo", size=size_px, frames=stills, aus="csv", landmarks="dlib")
     Manifest(config=config, provenance={}, input="", complete=True, shards=tuple(entry for entry, _ in written)).write(out)
     return out
 
 
-def write_shard(out: Path, made: Sequence[Clip], split: str, name: str) -> tuple[ShardEntry, pa.Table]:
+def write_shard(out: Path, clips: Sequence[Clip], split: str, name: str) -> tuple[ShardEntry, pa.Table]:
     """Write a tar and its marker; returns the shard's entry in dataset.json, and its rows."""
     path = tar_path(out, split, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with ShardWriter(path) as writer:
-        rows = table([clip_row(clip, name, writer.add(clip.spec.key, encode_sample(clip))) for clip in made], MARKER)
-    entry = ShardEntry(name, split, len(made), 0, *size_and_hash(path))
+        rows = table([clip_row(clip, name, writer.add(clip.spec.key, encode_sample(clip))) for clip in clips], MARKER)
+    entry = ShardEntry(name, split, len(clips), 0, *size_and_hash(path))
     write_marker(marker_path(out, split, name), entry, rows)
     return entry, rows
 

@@ -65,45 +65,45 @@ def main(options: LandmarksOptions) -> None:
         rgb = options.take(options.frames or _FRAMES[kind], options.size)
         boxes = np.tile(np.array([[0.22, 0.2, 0.78, 0.85]], np.float32) * options.size, (len(rgb), 1))
         report.note(f"{name}; {len(rgb)} frames of {options.size} px, one face each; {whose}.")
-        sides = {f"face-alignment, fp32{'' if options.eager else ', compiled'}": _theirs(home, device, rgb, boxes, options)}
+        sides = {f"face-alignment, fp32{'' if options.eager else ', compiled'}": _library(home, device, rgb, boxes, options)}
         for precision, compiled in product(("fp32", "bf16"), (False,) if options.eager else (False, True)):
-            side = f"ours, {precision}{', compiled' if compiled else ''}"
+            side = f"motionshards, {precision}{', compiled' if compiled else ''}"
             run = ModelOptions("sfd", precision, home / "hub" / "checkpoints", device, compiled)
-            sides[side] = _ours(run, rgb, boxes, options.rounds)
+            sides[side] = _motionshards(run, rgb, boxes, options.rounds)
     report.finish({"device": device, **_compare(report, sides, kind, len(rgb), options)})
 
 
 def _compare(
     report: Report, sides: dict[str, dict[str, Any]], kind: str, count: int, options: LandmarksOptions
 ) -> dict[str, Any]:
-    theirs, exact = next(iter(sides.values())), sides["ours, fp32"]
-    inside = (theirs["points"] > 0).all(axis=2)
+    library, exact = next(iter(sides.values())), sides["motionshards, fp32"]
+    inside = (library["points"] > 0).all(axis=2)
     rows, figures = [], dict[str, Any]()
     for side, found in sides.items():
         each_ms = [found[step] * 1e3 / count for step in ("detect", "landmarks")]
-        times = (theirs["detect"] + theirs["landmarks"]) / (found["detect"] + found["landmarks"])
-        off_px = float(np.percentile(np.abs(found["points"] - theirs["points"])[inside], 99))
+        times = (library["detect"] + library["landmarks"]) / (found["detect"] + found["landmarks"])
+        off_px = float(np.percentile(np.abs(found["points"] - library["points"])[inside], 99))
         nme = float(np.linalg.norm(found["points"] - exact["points"], axis=2).mean() / options.size)
         rows.append([side, found["first"], *each_ms, 1e3 / sum(each_ms), times, found["busy"], off_px, 100 * nme])
-        if found is not theirs:
-            name = side.removeprefix("ours, ").replace(", ", "_")
+        if found is not library:
+            name = side.removeprefix("motionshards, ").replace(", ", "_")
             figures |= {f"times_{name}": times, f"nme_{name}": nme, f"busy_{name}": found["busy"]}
     columns = ["side", "first call, s", "detection ms/frame", "landmarks ms/frame", "frames/s", "speedup", "GPU busy %"]
-    columns += ["p99 difference from the library, px", "mean difference from ours in fp32, % of the frame"]
+    columns += ["p99 difference from the library, px", "mean difference from motionshards in fp32, % of the frame"]
     report.table(f"Best of {options.rounds} rounds", columns, rows)
-    report.note("The library truncates points to whole pixels, which differs by up to 0.5 px from ours.")
+    report.note("The library truncates points to whole pixels, which differs by up to 0.5 px from the fractional points here.")
     fast = "times_bf16" if kind == "cuda" else "times_fp32"
     best = max(value for name, value in figures.items() if name.startswith(fast))
-    figures |= {"times": best, "frames_s": best * count / (theirs["detect"] + theirs["landmarks"])}
-    return {**figures, "busy_library": theirs["busy"], "goal": _GOALS[kind], "goal_met": best >= _GOALS[kind]}
+    figures |= {"times": best, "frames_s": best * count / (library["detect"] + library["landmarks"])}
+    return {**figures, "busy_library": library["busy"], "goal": _GOALS[kind], "goal_met": best >= _GOALS[kind]}
 
 
-def _ours(run: ModelOptions, rgb: Images, boxes: NDArray[np.float32], rounds: int) -> dict[str, Any]:
+def _motionshards(run: ModelOptions, rgb: Images, boxes: NDArray[np.float32], rounds: int) -> dict[str, Any]:
     model = Fan(run)
     return _timed(run.device, rounds, lambda: model.detect(rgb), lambda: model.landmarks(rgb, boxes - np.float32(0.5)).points_px)
 
 
-def _theirs(home: Path, device: str, rgb: Images, boxes: NDArray[np.float32], options: LandmarksOptions) -> dict[str, Any]:
+def _library(home: Path, device: str, rgb: Images, boxes: NDArray[np.float32], options: LandmarksOptions) -> dict[str, Any]:
     import face_alignment
 
     os.environ["TORCH_HOME"] = str(home)

@@ -31,14 +31,14 @@ from motionshards.dataset.commandline import choice
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
-from motionshards.trainers.checkpoint import LAST, Place, save
+from motionshards.trainers.checkpoint import LAST, Progress, save
 from motionshards.trainers.evaluation.evaluate import evaluate
 from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
 from motionshards.trainers.evaluation.reconstruction import Reconstructor
-from motionshards.trainers.evaluation.scores import METRICS, Scores, shown
+from motionshards.trainers.evaluation.scores import METRICS, Scores, format_value
 from motionshards.trainers.log import METRICS as LOG
 from motionshards.trainers.models import MODELS, plan
-from motionshards.trainers.task import Means, Plan, Task
+from motionshards.trainers.task import Plan, Runtime, Task
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.weight_file import read
 
@@ -114,7 +114,7 @@ def _strip(learned: Mapping[str, Learned]) -> Image.Image:
         pen.text((_LABEL_PX + (column + 0.5) * side, _LABEL_PX / 2), label, "black", anchor="mm")
     for row, (model, before, after) in enumerate(rows):
         top = _LABEL_PX + row * side
-        for column, image in enumerate((before.given, before.real, before.made, after.made)):
+        for column, image in enumerate((before.given, before.real, before.reconstructed, after.reconstructed)):
             enlarged = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
             page.paste(enlarged, (_LABEL_PX + column * side, top))
         page.paste(_upright(model, side), (0, top))
@@ -136,13 +136,13 @@ def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned
         (work / f"{stage.name}.yaml").write_text(yaml.safe_dump(dict(stage.settings)))
     model_plan = plan(model, str(work / f"{course.stages[-1].name}.yaml"))
     task, checkpoint = _untrained(model_plan, data), work / "untrained.pt"
-    save(checkpoint, task, Place(0, 0, {}))
+    save(checkpoint, task, Progress(0, 0, {}))
     before = _evaluate(course.reconstructor(task.networks, model_plan.config), data, options.clips)
     stages = []
     for stage in course.stages:
         stages.append(_train(model, stage, data, work, checkpoint, options.steps or stage.steps))
         checkpoint = work / stage.name / LAST
-    task.begin(read(checkpoint), checkpoint)
+    task.load_weights(read(checkpoint), checkpoint)
     return Learned(tuple(stages), before, _evaluate(course.reconstructor(task.networks, model_plan.config), data, options.clips))
 
 
@@ -151,7 +151,7 @@ def _untrained(model_plan: Plan[Any], data: Path) -> Task:
     training, size_px = model_plan.config.training, model_plan.config.architecture.size
     batch, repeats = training.global_batch_size, training.repeats
     stream = ClipStream(data, model_plan.view, global_batch_size=batch, repeats=repeats, size=size_px)
-    return model_plan.task(Means(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
+    return model_plan.task(Runtime(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
 
 
 def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, steps: int) -> Trained:
@@ -172,9 +172,9 @@ def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, s
         "--workers": 1,
         "--seed": _SEED,
     }
-    words = [str(word) for option in options.items() for word in option]
-    if motionshards.jobs.train.main([*words, "--quiet"]) != 0:
-        raise RuntimeError(f"motionshards train {' '.join(words)} failed")
+    arguments = [str(word) for option in options.items() for word in option]
+    if motionshards.jobs.train.main([*arguments, "--quiet"]) != 0:
+        raise RuntimeError(f"motionshards train {' '.join(arguments)} failed")
     lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
     losses = [line[stage.loss] for line in lines if stage.loss in line]
     return Trained(stage, steps, time.perf_counter() - began, losses)
@@ -211,7 +211,7 @@ def _tables(report: Report, name: str, learned: Mapping[str, Learned]) -> None:
 def _compared(each: Learned, metric: str) -> tuple[str, ...]:
     values = [scores[metric].mean for scores in (each.after.copy, each.before.model, each.after.model)]
     ratios = [_times(values[2], other) for other in values[:2]]
-    return (*(shown(value, metric) for value in values), *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios))
+    return (*(format_value(value, metric) for value in values), *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios))
 
 
 def _times(value: float | None, other: float | None) -> float | None:
@@ -223,9 +223,9 @@ def _figures(learned: Mapping[str, Learned]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for model, each in learned.items():
         for metric in _MEASURED[:-1]:
-            made = each.after.model[metric].mean
-            figures[f"{model}_{metric}_times_copy"] = _times(made, each.after.copy[metric].mean)
-            figures[f"{model}_{metric}_times_step0"] = _times(made, each.before.model[metric].mean)
+            trained = each.after.model[metric].mean
+            figures[f"{model}_{metric}_times_copy"] = _times(trained, each.after.copy[metric].mean)
+            figures[f"{model}_{metric}_times_step0"] = _times(trained, each.before.model[metric].mean)
         figures[f"{model}_missing"] = each.after.model["missing"].mean
     worst = max(figures[f"{model}_l1_times_step0"] for model in learned)
     return {**figures, "goal_l1_times_step0": _GOAL, "goal_met": worst < _GOAL}

@@ -35,10 +35,10 @@ def build_dataset(videos: Path, work: Path, size_px: int) -> Path:
     return data
 
 
-def _build(words: list[str]) -> None:
+def _build(arguments: list[str]) -> None:
     """Run `motionshards build`. Raises RuntimeError: it failed."""
-    if motionshards.dataset.build.main([*words, "--quiet"]) != 0:
-        raise RuntimeError(f"motionshards build {' '.join(words)} failed")
+    if motionshards.dataset.build.main([*arguments, "--quiet"]) != 0:
+        raise RuntimeError(f"motionshards build {' '.join(arguments)} failed")
 
 
 def write_csvs(data: Path, folder: Path) -> None:

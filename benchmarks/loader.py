@@ -4,7 +4,7 @@
 
 All sides read the same frames on the same cores, each in its own process, in interleaved rounds. `make peers` installs
 the peers into a separate environment, whose interpreter is PYTHON. Peers that are not installed are skipped.
-Quick look: --clips 40 --rounds 1 --seconds 1 --only ours.
+Quick look: --clips 40 --rounds 1 --seconds 1 --only motionshards.
 """
 
 import os
@@ -81,7 +81,7 @@ class Side:
 
 
 LIMIT = Side("limit: frames decoded from memory, nothing else", "loader_ours:limit")
-OURS = Side("ours, make_loader", "loader_ours:as_it_is")
+MOTIONSHARDS = Side("motionshards, make_loader", "loader_ours:as_it_is")
 MOSAIC = Side("mosaicml-streaming, JPEG bytes, lazy decode", "loader_peers:mosaicml_streaming", form="mds")
 LITDATA = Side("litdata, JPEG bytes, lazy decode", "loader_peers:litdata", form="litdata")
 SPDL = Side("SPDL, folders of JPEG files, one task per batch", "loader_peers:spdl", form="folders")
@@ -89,24 +89,24 @@ ENERGON = Side("Megatron-Energon, crude samples, lazy decode", "loader_peers:ene
 WEBDATASET = Side("webdataset, hand-tuned: decode chosen frames only", "loader_peers:webdataset_tuned")
 PNG = Side("FOMM's loader: PNG folders, augmented by skimage", "loader_old:png_augmented", form="png", slow=True)
 MP4 = Side("FOMM's loader: mp4, augmented by skimage", "loader_old:mp4_augmented", form="mp4", slow=True)
-UNDRAWN = Side("ours, frames and landmarks, nothing drawn", "loader_ours:k_plus_one", "k_plus_one")
-DRAWN = Side("ours, drawn by transforms.augment on the CPU", "loader_ours:k_plus_one_drawn", "k_plus_one")
-OPENCV = Side("ours, drawn by OpenCV", "loader_ours:k_plus_one_opencv", "k_plus_one")
+UNDRAWN = Side("motionshards, frames and landmarks, nothing drawn", "loader_ours:k_plus_one", "k_plus_one")
+DRAWN = Side("motionshards, drawn by transforms.augment on the CPU", "loader_ours:k_plus_one_drawn", "k_plus_one")
+OPENCV = Side("motionshards, drawn by OpenCV", "loader_ours:k_plus_one_opencv", "k_plus_one")
 PICKLES = Side("pickles, drawn by matplotlib", "loader_old:pickled", "k_plus_one", form="pickles", slow=True)
-STEPS = Side("ours, make_loader", "loader_ours:as_it_is", "steps", step_ms=_STEP_MS)
-LARGER = Side("ours, frames of the dataset's size", "loader_ours:as_it_is", "sizes")
-SMALLER = Side("ours, frames of half that size", "loader_ours:as_it_is", "sizes", smaller=True)
+STEPS = Side("motionshards, make_loader", "loader_ours:as_it_is", "steps", step_ms=_STEP_MS)
+LARGER = Side("motionshards, frames of the dataset's size", "loader_ours:as_it_is", "sizes")
+SMALLER = Side("motionshards, frames of half that size", "loader_ours:as_it_is", "sizes", smaller=True)
 LIMIT_OF_COPIES = replace(LIMIT, group="device")
-TO_DEVICE = Side("ours, make_loader to the device", "loader_ours:to_device", "device")
-PINNED = Side("ours, ordinary DataLoader, pinned and copied", "loader_ours:data_loader_to_device", "device")
+TO_DEVICE = Side("motionshards, make_loader to the device", "loader_ours:to_device", "device")
+PINNED = Side("motionshards, ordinary DataLoader, pinned and copied", "loader_ours:data_loader_to_device", "device")
 SIDES = (
     LIMIT_OF_COPIES,
     TO_DEVICE,
     PINNED,
     LIMIT,
-    OURS,
-    Side("ours, make_loader, one process of 8 threads", "loader_ours:one_process"),
-    Side("ours, ordinary DataLoader", "loader_ours:data_loader"),
+    MOTIONSHARDS,
+    Side("motionshards, make_loader, one process of 8 threads", "loader_ours:one_process"),
+    Side("motionshards, ordinary DataLoader", "loader_ours:data_loader"),
     Side("webdataset, hand-tuned, 4 pairs per read", "loader_peers:webdataset_pairs"),
     MOSAIC,
     LITDATA,
@@ -122,13 +122,13 @@ SIDES = (
     DRAWN,
     PICKLES,
     STEPS,
-    Side("ours, ordinary DataLoader", "loader_ours:data_loader", "steps", step_ms=_STEP_MS),
+    Side("motionshards, ordinary DataLoader", "loader_ours:data_loader", "steps", step_ms=_STEP_MS),
     Side("webdataset, hand-tuned: decode chosen frames only", "loader_peers:webdataset_tuned", "steps", step_ms=_STEP_MS),
     LARGER,
     SMALLER,
 )
 GROUPS = {
-    "pairs": ("Two frames per clip", OURS),
+    "pairs": ("Two frames per clip", MOTIONSHARDS),
     "k_plus_one": ("K + 1 = 9 frames per clip and their landmark images", OPENCV),
     "steps": (f"Two frames per clip, {_STEP_MS:g} ms of pure Python between batches, like a training step", STEPS),
     "device": ("Two frames per clip, on the device", TO_DEVICE),
@@ -136,14 +136,14 @@ GROUPS = {
 }
 # Name of a ratio, numerator, denominator, goal.
 GOALS = (
-    ("share_of_limit", OURS, LIMIT, 0.9),
-    ("times_mosaicml_streaming", OURS, MOSAIC, 3.0),
-    ("times_litdata", OURS, LITDATA, 3.0),
-    ("times_webdataset", OURS, WEBDATASET, 4.0),
-    ("times_spdl", OURS, SPDL, 1.0),
-    ("times_energon", OURS, ENERGON, 3.0),
-    ("times_fomm_png", OURS, PNG, 20.0),
-    ("times_fomm_mp4", OURS, MP4, 50.0),
+    ("share_of_limit", MOTIONSHARDS, LIMIT, 0.9),
+    ("times_mosaicml_streaming", MOTIONSHARDS, MOSAIC, 3.0),
+    ("times_litdata", MOTIONSHARDS, LITDATA, 3.0),
+    ("times_webdataset", MOTIONSHARDS, WEBDATASET, 4.0),
+    ("times_spdl", MOTIONSHARDS, SPDL, 1.0),
+    ("times_energon", MOTIONSHARDS, ENERGON, 3.0),
+    ("times_fomm_png", MOTIONSHARDS, PNG, 20.0),
+    ("times_fomm_mp4", MOTIONSHARDS, MP4, 50.0),
     ("times_matplotlib_undrawn", UNDRAWN, PICKLES, 40.0),  # the CPU's share of the work if a GPU draws
     ("times_matplotlib_opencv", OPENCV, PICKLES, 40.0),
     ("times_matplotlib_cpu", DRAWN, PICKLES, 40.0),
@@ -252,13 +252,13 @@ def _median(rounds: list[Figures]) -> Figures:
 def _report(report: Report, found: dict[Side, Figures], missing: dict[str, str]) -> dict[str, Any]:
     for side, why in missing.items():
         report.note(f"Skipped {side}: {why}")
-    for group, (heading, ours) in GROUPS.items():
-        _table(report, heading, {side: figures for side, figures in found.items() if side.group == group}, found.get(ours))
+    for group, (heading, reference) in GROUPS.items():
+        _table(report, heading, {side: figures for side, figures in found.items() if side.group == group}, found.get(reference))
     results: dict[str, Any] = {}
-    for name, ours, other, goal in GOALS:
-        if ours in found and other in found:
-            times = found[ours]["clips_per_s"] / found[other]["clips_per_s"]
-            by_cpu = found[other]["cpu_ms"] / found[ours]["cpu_ms"]
+    for name, numerator, other, goal in GOALS:
+        if numerator in found and other in found:
+            times = found[numerator]["clips_per_s"] / found[other]["clips_per_s"]
+            by_cpu = found[other]["cpu_ms"] / found[numerator]["cpu_ms"]
             results |= {name: times, f"{name}_by_cpu": by_cpu, f"{name}_goal": goal, f"{name}_goal_met": times >= goal}
     if TO_DEVICE in found:
         results["clips_s_on_device"] = found[TO_DEVICE]["clips_per_s"]
@@ -273,16 +273,16 @@ def _goals(results: dict[str, Any]) -> list[tuple[Any, ...]]:
     return [(name.replace("_", " "), results[name], results[f"{name}_by_cpu"], results[f"{name}_goal"]) for name in names]
 
 
-def _table(report: Report, heading: str, sides: dict[Side, Figures], ours: Figures | None) -> None:
+def _table(report: Report, heading: str, sides: dict[Side, Figures], reference: Figures | None) -> None:
     columns = ["side", "clips/s", "min–max", "CPU ms per clip", "ms waited per batch"]
     rows: list[list[Any]] = []
     for side, figures in sides.items():
         spread = f"{figures['least']:,.0f}–{figures['most']:,.0f}"
         rows.append([side.name, figures["clips_per_s"], spread, figures["cpu_ms"], figures["waited_ms"]])
-        if ours:
-            rows[-1] += [ours["clips_per_s"] / figures["clips_per_s"], figures["cpu_ms"] / ours["cpu_ms"]]
+        if reference:
+            rows[-1] += [reference["clips_per_s"] / figures["clips_per_s"], figures["cpu_ms"] / reference["cpu_ms"]]
     if rows:
-        report.table(heading, [*columns, *(["speedup of ours", "by CPU time"] if ours else [])], rows)
+        report.table(heading, [*columns, *(["speedup of motionshards", "by CPU time"] if reference else [])], rows)
 
 
 def _input(name: str, data: Path, options: LoaderOptions) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-_LEAST_BATCHES = 2
+_MIN_BATCHES = 2
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -87,7 +87,7 @@ def measure(batches: Iterator[Any], order: Order) -> dict[str, float]:
     for _ in range(2 * order.cores + 1):
         _check(next(batches), order)
     start, cpu_start_s, count, waited_s = time.perf_counter(), _cpu_s(), 0, 0.0
-    while count < order.batches and (count < _LEAST_BATCHES or time.perf_counter() - start < order.seconds):
+    while count < order.batches and (count < _MIN_BATCHES or time.perf_counter() - start < order.seconds):
         requested = time.perf_counter()
         next(batches)
         waited_s += time.perf_counter() - requested

@@ -30,7 +30,7 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.trainers.evaluation.reconstruction import Choice, Reconstructor
 from motionshards.trainers.models import MODELS, plan
 from motionshards.trainers.talking_heads.generator import Generator
-from motionshards.trainers.task import Means, Plan, Task
+from motionshards.trainers.task import Plan, Runtime, Task
 
 _SMALL_PX = 128
 _REFERENCE = "fomm"
@@ -101,8 +101,8 @@ def _run(report: Report, plans: Mapping[str, Plan[Any]], data: Path, rounds: int
     """Compare the networks that reconstruct frames."""
     parameters, sides = {}, {}
     for label, (setting, names) in _RUNNING.items():
-        made = _task(plans[setting], data)[0].networks
-        networks = {name: made[name] for name in names}
+        available = _task(plans[setting], data)[0].networks
+        networks = {name: available[name] for name in names}
         parameters[label] = _to_run(networks)
         reconstructor = COURSES[_SETTINGS[setting][0]].reconstructor(networks, plans[setting].config)
         sides[label] = _side(reconstructor, Dataset.open(data))
@@ -150,7 +150,7 @@ def _task(model_plan: Plan[Any], data: Path) -> tuple[Task, ClipStream]:
     config = model_plan.config
     size_px, repeats = config.architecture.size, config.training.repeats
     stream = ClipStream(data, model_plan.view, global_batch_size=1, repeats=repeats, size=size_px)
-    return model_plan.task(Means(world=World(), device=torch.device("cpu"), vgg="none", vggface="none"), stream), stream
+    return model_plan.task(Runtime(world=World(), device=torch.device("cpu"), vgg="none", vggface="none"), stream), stream
 
 
 @torch.inference_mode()
@@ -160,7 +160,7 @@ def _side(reconstructor: Reconstructor, data: Dataset) -> Callable[[], object]:
         sample = data.read(row, reconstructor.size_px)
         choice = reconstructor.choose(sample)
         if isinstance(choice, Choice):
-            return partial(reconstructor.begin(sample, choice.given), choice.targets[:1])
+            return partial(reconstructor.prepare(sample, choice.given), choice.targets[:1])
     raise RuntimeError(f"no clip of {data.out} is suitable for {reconstructor.name}")
 
 

@@ -40,12 +40,12 @@ def cpu_of_parts(root: Path, config: BuildConfig, clips: int, processes: int) ->
     order = json.dumps({"root": str(root), "config": config.to_json(), "clips": clips})
     running = [_start() for _ in range(processes)]
     for process in running:
-        _tell(process, order)
+        _send(process, order)
     for process in running:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     for process in running:
-        _tell(process, "start")
+        _send(process, "start")
     found = [json.loads(process.communicate()[0]) for process in running]
     return {step: sum(one[step] for one in found) / processes for step in STEPS}
 
@@ -61,7 +61,7 @@ def _start() -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def _tell(process: subprocess.Popen[str], line: str) -> None:
+def _send(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdin is not None
     process.stdin.write(line + "\n")
     process.stdin.flush()

@@ -83,12 +83,12 @@ def _names(count: int) -> Iterator[tuple[str, str, str, str]]:
 
 def make_tree(root: Path, count: int) -> None:
     """Create `count` tiny files in VoxCeleb2's layout."""
-    made = ""
+    created = ""
     for half, identity, video, name in _names(count):
         directory = os.path.join(root, half, "mp4", identity, video)
-        if directory != made:
+        if directory != created:
             Path(directory).mkdir(parents=True)
-            made = directory
+            created = directory
         with open(os.path.join(directory, f"{name}.mp4"), "wb") as stream:
             stream.write(_TINY)
 

@@ -109,7 +109,9 @@ def _report_growth(report: Report, source: Path, work: Path, options: ScaleOptio
     figures: dict[str, Any] = {}
     for runner in options.runner:
         more = ("--landmarks", "none", "--clips-per-shard", str(_CLIPS_A_UNIT), "--runner", runner)
-        grown = [_beside_one(root, work / f"{runner}-{factor}", 64, options.workers, *more) for factor, root in roots.items()]
+        grown = [
+            _run_with_single(root, work / f"{runner}-{factor}", 64, options.workers, *more) for factor, root in roots.items()
+        ]
         rows += [[runner, one.job.clips, one.job.clips // _CLIPS_A_UNIT, *one.cells()] for one in grown]
         least, most = grown[0], grown[-1]
         figures |= {
@@ -157,7 +159,7 @@ class _Grown:
         return [seconds, self.wall_s_a_clip * 1e3, self.cpu_s_a_clip * 1e3, others, *memory]
 
 
-def _beside_one(root: Path, out: Path, size_px: int, workers: int, *more: str) -> _Grown:
+def _run_with_single(root: Path, out: Path, size_px: int, workers: int, *more: str) -> _Grown:
     one = run_job(root, out.with_name(f"{out.name}-one"), size_px, workers, _WATCH_S, *more, "--limit", "1")
     return _Grown(run_job(root, out, size_px, workers, _WATCH_S, *more), one)
 
@@ -172,7 +174,7 @@ def _report_rates(report: Report, source: Path, work: Path, options: ScaleOption
     for model, frames, store in _RATES:
         name = f"{model}-{frames}" if store == "stills" else store
         settings = ("--landmarks", model, "--frames", str(frames), "--store", store)
-        grown = _beside_one(root, work / name, 256, options.workers, *settings)
+        grown = _run_with_single(root, work / name, 256, options.workers, *settings)
         kept = grown.job.ledger["kept"]
         kb = grown.job.ledger["bytes"] / kept / 1e3, (work / name / INDEX).stat().st_size / kept / 1e3
         rows.append([store, model, frames, grown.job.clips, kept, grown.wall_s_a_clip * 1e3, grown.cpu_s_a_clip * 1e3, *kb])

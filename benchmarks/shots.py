@@ -66,7 +66,7 @@ class Run:
     """Boundaries that a side finds in a video, and its cost."""
 
     shots: Shots
-    judged: int
+    evaluated: int
     cpu_s: float
 
 
@@ -82,22 +82,22 @@ def main(options: ShotsOptions) -> None:
         clips = _clips(source)
     report.note(f"{len(clips)} clips of {len({clip.person for clip in clips})} people: {name}.")
     reels = [_reel(clips, 2 * number + 1) for number in range(options.reels)]
-    ours(reels[0][0])  # warm-up: loads the network
+    gated(reels[0][0])  # warm-up: loads the network
     report.finish({**_boundaries(report, reels), **_one_shot(report, clips), "goal": _GOAL})
 
 
-def ours(frames: Clip) -> Run:
+def gated(frames: Clip) -> Run:
     """Boundaries as a build finds them."""
     start, found = time.process_time(), ShotFinder()
     for frame in frames:
         found.add(frame)
     shots = found.finish()
-    return Run(shots, min(len(frames), found.windows_judged * STEP), time.process_time() - start)
+    return Run(shots, min(len(frames), found.windows_evaluated * STEP), time.process_time() - start)
 
 
 def _ungated(frames: Clip) -> Run:
     with patch.object(finder, "may_change", return_value=True):
-        return ours(frames)
+        return gated(frames)
 
 
 def _difference(frames: Clip) -> Run:
@@ -109,7 +109,7 @@ def _difference(frames: Clip) -> Run:
     return Run(Shots(starts, np.zeros(len(frames), np.bool_)), 0, time.process_time() - start)
 
 
-_SIDES: dict[str, Side] = {"TransNetV2, gated": ours, "TransNetV2 everywhere": _ungated, "frame difference": _difference}
+_SIDES: dict[str, Side] = {"TransNetV2, gated": gated, "TransNetV2 everywhere": _ungated, "frame difference": _difference}
 
 
 def _clips(source: Path) -> list[Thumbnails]:
@@ -161,8 +161,8 @@ def _boundaries(report: Report, reels: Sequence[tuple[Clip, list[Transition]]]) 
             matched, wrong = match(result.shots, truth)
             found[side].update(matched.keys())
             false[side] += wrong
-            if run is ours:
-                share.append(result.judged / len(frames))
+            if run is gated:
+                share.append(result.evaluated / len(frames))
                 exact.update(known.kind for known in truth if known.kind in matched and matched[known.kind].start == known.start)
                 for known in truth:
                     covered[known.kind] += [float(flag) for flag in result.shots.blended[known.first : known.start]]
@@ -206,7 +206,7 @@ def _one_shot(report: Report, clips: Sequence[Thumbnails]) -> dict[str, Any]:
         runs = {side: [run(video) for video in videos] for side, run in _SIDES.items()}
         frames = sum(map(len, videos))
         false = [sum(len(one.shots.starts) > 1 or bool(one.shots.blended.any()) for one in runs[side]) for side in _SIDES]
-        share = sum(one.judged for one in runs["TransNetV2, gated"]) / frames
+        share = sum(one.evaluated for one in runs["TransNetV2, gated"]) / frames
         times = [1e3 * sum(one.cpu_s for one in runs[side]) / frames for side in _SIDES]
         rows.append([effect, len(videos), *false, f"{share:.0%}", *times])
         if not figures:

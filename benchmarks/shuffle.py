@@ -34,7 +34,7 @@ class ShuffleOptions(ReportOptions):
     """Number of clips of the corpus."""
 
 
-def ours(shuffle: str, clips: int, window: int = 8) -> Draw:
+def motionshards(shuffle: str, clips: int, window: int = 8) -> Draw:
     """The order of a stream."""
     order = Order(np.arange(clips) // CLIPS_PER_SHARD, 0, shuffle, 1, window)
     return lambda epoch: order.slots(epoch, np.arange(clips)).unit
@@ -79,13 +79,13 @@ def main(options: ShuffleOptions) -> None:
     grouped = np.arange(clips) // CLIPS_PER_VIDEO
     planned = np.random.default_rng(0).permutation(grouped)
     draws = {
-        "ours, global": ours("global", clips),
-        "ours, shard, window 8": ours("shard", clips),
-        "ours, shard, window 2": ours("shard", clips, 2),
+        "ours, global": motionshards("global", clips),
+        "ours, shard, window 8": motionshards("shard", clips),
+        "ours, shard, window 2": motionshards("shard", clips, 2),
         "webdataset, buffer 1,000": webdatasets(clips, 1000),
         "webdataset, buffer 10,000": webdatasets(clips, 10_000),
     }
-    report = Report("How well orders mix", options)
+    report = Report("benchmarks/shuffle.py: mixing of shuffled orders", options)
     report.note(f"{clips:,} clips, shards of {CLIPS_PER_SHARD}, {CLIPS_PER_VIDEO} clips per video, batches of {BATCH}.")
     report.note((__doc__ or "").rpartition("\n\n")[2].strip())
     figures = {}

@@ -3,9 +3,9 @@
     python -m benchmarks.train --data OUT [--model fomm] [--config vox-256] [--batch 16] [--device cuda] [--eager]
 
 All use batches from the same shards: `plain` has them on the device already, eager and in fp32 with PyTorch's defaults, which
-convolve in TF32; `ours` reads them with `make_loader`, compiled, in bf16 and channels_last (on a CPU: eager and in fp32).
-`ours, without the loader` has the batches of `plain`: its rate relative to `ours` is the cost of the data, whereas time spent in
-the loader may overlap with GPU work. The sides alternate. Without VGG weights, all drop the losses that need them.
+convolve in TF32; `motionshards` reads them with `make_loader`, compiled, in bf16 and channels_last (on a CPU: eager and in fp32).
+`motionshards, without the loader` has the batches of `plain`: its rate relative to `motionshards` is the cost of the data, while
+time spent in the loader may overlap with GPU work. The sides alternate. Without VGG weights, all drop the losses that need them.
 """
 
 import statistics
@@ -28,9 +28,9 @@ from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.trainers.models import MODELS, plan
-from motionshards.trainers.task import Means, Plan, Task
+from motionshards.trainers.task import Plan, Runtime, Task
 
-_UNFED = "ours, without the loader"
+_WITHOUT_LOADER = "motionshards, without the loader"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +71,20 @@ def main(options: TrainOptions) -> None:
         repeats=1000,
         size=model_plan.config.architecture.size,
     )
-    ours = {"precision": "bf16" if fast else "fp32", "compiled": fast and not options.eager, "channels_last": fast}
+    settings = {"precision": "bf16" if fast else "fp32", "compiled": fast and not options.eager, "channels_last": fast}
     tasks = {
         "plain": _task(model_plan, stream, device, options.vgg),
-        "ours": _task(model_plan, stream, device, options.vgg, **ours),
+        "motionshards": _task(model_plan, stream, device, options.vgg, **settings),
     }
     with make_loader(stream, device=device, augment=model_plan.config.training.augment()) as loader:
         batches = iter(loader)
-        held = cycle([next(batches) for _ in range(2)])
-        sides = {"plain": (tasks["plain"], held), "ours": (tasks["ours"], batches), _UNFED: (tasks["ours"], held)}
-        warm_s = {side: _steps(task, held, options.warm)[0] for side, (task, _) in sides.items()}
+        preloaded = cycle([next(batches) for _ in range(2)])
+        sides = {
+            "plain": (tasks["plain"], preloaded),
+            "motionshards": (tasks["motionshards"], batches),
+            _WITHOUT_LOADER: (tasks["motionshards"], preloaded),
+        }
+        warm_s = {side: _steps(task, preloaded, options.warm)[0] for side, (task, _) in sides.items()}
         found: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
         for _ in range(options.rounds):
             for side, (task, source) in sides.items():
@@ -89,27 +93,27 @@ def main(options: TrainOptions) -> None:
     report = Report("benchmarks/train.py: a training step", options)
     report.note(
         f"{name}; {options.model}, batches of {samples} samples of {size_px} px, VGG: {Path(options.vgg).name}; "
-        f"ours: {_named(ours)}. Medians of {options.rounds} alternating rounds of {options.steps} steps."
+        f"motionshards: {_named(settings)}. Medians of {options.rounds} alternating rounds of {options.steps} steps."
     )
     report.finish({"device": option, **_compare(report, options.steps * samples, warm_s, found)})
 
 
-def _named(how: Mapping[str, Any]) -> str:
-    return ", ".join(str(value) if isinstance(value, str) else name for name, value in how.items() if value)
+def _named(settings: Mapping[str, Any]) -> str:
+    return ", ".join(str(value) if isinstance(value, str) else name for name, value in settings.items() if value)
 
 
-def _task(model_plan: Plan[Any], stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
+def _task(model_plan: Plan[Any], stream: ClipStream, device: torch.device, vgg: str, **settings: object) -> Task:
     torch.manual_seed(0)
-    return model_plan.task(Means(world=World(), device=device, vgg=vgg, vggface="none", **how), stream)  # type: ignore[arg-type]
+    return model_plan.task(Runtime(world=World(), device=device, vgg=vgg, vggface="none", **settings), stream)  # type: ignore[arg-type]
 
 
 def _steps(task: Task, batches: Iterator[Batch], count: int) -> tuple[float, float]:
     """Seconds of `count` steps, and how many of them were spent waiting for data."""
     waited, began = 0.0, time.perf_counter()
     for number in range(count):
-        asked = time.perf_counter()
+        before = time.perf_counter()
         batch = next(batches)
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - before
         losses = task.step(batch, torch.Generator().manual_seed(number), number)
     total = float(torch.stack(list(losses.values())).sum())  # waits for the device
     assert total == total, "a loss is NaN"
@@ -124,10 +128,10 @@ def _compare(
     rows = [(side, warm_s[side], rate[side], rate[side] / rate["plain"], f"{share[side]:.1%}") for side in found]
     report.table("Steps", ("side", "first steps, s", "samples/s", "speedup", "waiting for data"), rows)
     return {
-        "times_plain": rate["ours"] / rate["plain"],
-        "samples_s": rate["ours"],
-        "waiting": share["ours"],
-        "times_without_loader": rate[_UNFED] / rate["ours"],
+        "times_plain": rate["motionshards"] / rate["plain"],
+        "samples_s": rate["motionshards"],
+        "waiting": share["motionshards"],
+        "times_without_loader": rate[_WITHOUT_LOADER] / rate["motionshards"],
     }
 
 

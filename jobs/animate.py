@@ -31,7 +31,7 @@ from motionshards.dataset.commandline import OutputOptions, command, read_by
 from motionshards.jobs.options import BACKGROUND_HELP, AlignCornersOption, BatchOption, check_output, named_in
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement, Networks
-from motionshards.trainers.fomm.best_frame import Best, find_best_frame
+from motionshards.trainers.fomm.best_frame import BestFrame, find_best_frame
 from motionshards.trainers.fomm.config import CONFIGS
 from motionshards.trainers.fomm.exported.networks import ExportedNetworks
 from motionshards.trainers.fomm.fold import FoldedNetworks
@@ -172,8 +172,8 @@ def _networks(options: AnimateOptions, device: torch.device) -> tuple[int, Netwo
     return size, networks
 
 
-def _best(options: AnimateOptions, driving: Driving) -> Best:
-    """Search whole images: scaled to the networks' square, a face may be too small to be found."""
+def _best(options: AnimateOptions, driving: Driving) -> BestFrame:
+    """Search whole images: in the networks' square a face may be too small to be found."""
     model = models.load("dlib")
     assert model is not None
     with options.bar("frame", len(driving), desc="best frame") as bar:

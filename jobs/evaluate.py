@@ -40,7 +40,7 @@ from motionshards.trainers.evaluation.fid import Inception
 from motionshards.trainers.evaluation.lpips import LpipsMeasure
 from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
 from motionshards.trainers.evaluation.reconstruction import Reconstructor
-from motionshards.trainers.evaluation.scores import METRICS, Scores, shown, text_table
+from motionshards.trainers.evaluation.scores import METRICS, Scores, format_value, text_table
 from motionshards.trainers.evaluation.sheet import sheet
 from motionshards.trainers.face_rotator.evaluate import FRONTAL_DEG, FaceRotatorReconstructor
 from motionshards.trainers.fomm.evaluate import FommReconstructor
@@ -140,7 +140,9 @@ class Evaluation:
         rows = [("", self.model, "copy", "better is", "")]
         for name, value in self.model_scores.items():
             about = METRICS[name]
-            rows.append((about.label, shown(value, name), shown(self.copy_scores[name], name), about.better, about.note))
+            rows.append(
+                (about.label, format_value(value, name), format_value(self.copy_scores[name], name), about.better, about.note)
+            )
         heading = f"{self.output}: {self.frames} frames of {self.clips} clips of --split {self.split}{skipped}"
         return f"{heading}\n{text_table(rows, 2)}"
 

@@ -29,8 +29,8 @@ from motionshards.schemas.errors import TrainingFailed
 from motionshards.trainers.images import BACKGROUND
 from motionshards.trainers.parallel import choose_device
 from motionshards.trainers.talking_heads.config import CONFIGS
-from motionshards.trainers.talking_heads.finetune import Trained, acquaint, finetune, restore
-from motionshards.trainers.talking_heads.person import Acquainted, Person, save_person
+from motionshards.trainers.talking_heads.finetune import Trained, create_person, finetune, restore
+from motionshards.trainers.talking_heads.person import Person, SavedPerson, save_person
 from motionshards.trainers.talking_heads.portraits import CROPS, LANDMARKS, Portraits, face_model, of_images, of_video
 from motionshards.trainers.talking_heads.training import image_loss
 from motionshards.trainers.video import Driving
@@ -101,7 +101,7 @@ def _finetune(options: FinetuneOptions) -> Done:
     person, losses = _trained(options, trained, portraits, device)
     landmarks = torch.from_numpy(portraits.landmarks_px)
     how = {"frames": len(landmarks), "steps": options.steps, "batch": options.batch, "seed": options.seed, "crop": options.crop}
-    save_person(options.output, Acquainted(config=trained.config, person=person.cpu(), landmarks_px=landmarks), how)
+    save_person(options.output, SavedPerson(config=trained.config, person=person.cpu(), landmarks_px=landmarks), how)
     first, last = (losses[0], losses[-1]) if losses else ({}, {})
     return Done(str(options.output), len(landmarks), options.steps, first, last, round(time.monotonic() - start, 3))
 
@@ -116,9 +116,9 @@ def _portraits(options: FinetuneOptions, size_px: int) -> Portraits:
 def _trained(
     options: FinetuneOptions, trained: Trained, portraits: Portraits, device: torch.device
 ) -> tuple[Person, list[dict[str, float]]]:
-    """Train the person; returns it with the losses of each step. Raises TrainingFailed: a loss became NaN or infinite."""
-    goals = portraits.goals(device)
-    person = acquaint(trained, goals)
+    """Train the person, and collect the losses of each step. Raises TrainingFailed: one became NaN or infinite."""
+    goals = portraits.targets(device)
+    person = create_person(trained, goals)
     if options.steps == 0:
         return person, []
     loss = image_loss(trained.config, options.vgg, options.vggface).to(device)

@@ -25,7 +25,7 @@ from PIL import Image
 from motionshards.dataset.commandline import DeviceOption, OutputOptions, command, read_by
 from motionshards.jobs.options import check_output
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.face_rotator.pose import DEFAULT_EXPRESSION, MOST_DEG, expression
+from motionshards.trainers.face_rotator.pose import DEFAULT_EXPRESSION, MAX_DEG, expression
 from motionshards.trainers.face_rotator.puppet import Pose, Puppet
 from motionshards.trainers.face_rotator.restore import Restored, restore
 from motionshards.trainers.faces import face_window, find_landmarks, to_window
@@ -34,10 +34,10 @@ from motionshards.trainers.parallel import choose_device
 from motionshards.trainers.video import Rgb, cut_window, write_image
 from motionshards.transforms.extract.landmarks import models
 
-_SHEET_DEG = tuple(np.linspace(-MOST_DEG, MOST_DEG, 5).tolist())
+_SHEET_DEG = tuple(np.linspace(-MAX_DEG, MAX_DEG, 5).tolist())
 _ANGLES = ("yaw", "pitch", "roll")
 _UNCHANGED = Pose()
-_POSE_HELP = f"Degrees of up to {MOST_DEG:g}, such as yaw=10,pitch=-5,roll=0."
+_POSE_HELP = f"Degrees of up to {MAX_DEG:g}, such as yaw=10,pitch=-5,roll=0."
 
 
 @dataclass(frozen=True, slots=True)

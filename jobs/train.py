@@ -29,12 +29,12 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.jobs.options import TRAINING, PerceptualLossOptions
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_foreign_files
-from motionshards.trainers.checkpoint import LAST, Place, resume
+from motionshards.trainers.checkpoint import LAST, Progress, resume
 from motionshards.trainers.log import METRICS, last_scalars
 from motionshards.trainers.loop import Run, train
 from motionshards.trainers.models import MODELS, plan
 from motionshards.trainers.parallel import start
-from motionshards.trainers.task import PRECISIONS, Means, Plan, Task
+from motionshards.trainers.task import PRECISIONS, Plan, Runtime, Task
 from motionshards.transforms.weight_file import read
 
 _CONFIG = "config.json"
@@ -135,7 +135,7 @@ def _train(options: TrainOptions) -> Done | None:
     model_plan = plan(options.model, options.config, options.epochs, options.batch)
     world, device = start(options.device)
     stream = _stream(options, model_plan, world)
-    task = model_plan.task(_means(options, world, device), stream)
+    task = model_plan.task(_runtime(options, world, device), stream)
     options.output.mkdir(parents=True, exist_ok=True)
     if world.rank:
         _run(options, model_plan, stream, task, device)
@@ -167,8 +167,8 @@ def _stream(options: TrainOptions, model_plan: Plan[Any], world: World) -> ClipS
     )
 
 
-def _means(options: TrainOptions, world: World, device: torch.device) -> Means:
-    return Means(
+def _runtime(options: TrainOptions, world: World, device: torch.device) -> Runtime:
+    return Runtime(
         world=world,
         device=device,
         precision=options.precision,
@@ -180,7 +180,7 @@ def _means(options: TrainOptions, world: World, device: torch.device) -> Means:
     )
 
 
-def _run(options: TrainOptions, model_plan: Plan[Any], stream: ClipStream, task: Task, device: torch.device) -> Place:
+def _run(options: TrainOptions, model_plan: Plan[Any], stream: ClipStream, task: Task, device: torch.device) -> Progress:
     with make_loader(stream, device=device, processes=options.workers, augment=model_plan.config.training.augment()) as loader:
         place = _place(options, task, device, loader.state_dict())
         loader.load_state_dict(place.loader)
@@ -190,14 +190,14 @@ def _run(options: TrainOptions, model_plan: Plan[Any], stream: ClipStream, task:
         return train(task, loader, _how(options, model_plan), place)
 
 
-def _place(options: TrainOptions, task: Task, device: torch.device, initial_state: dict[str, object]) -> Place:
+def _place(options: TrainOptions, task: Task, device: torch.device, initial_state: dict[str, object]) -> Progress:
     """The position of the run: its last checkpoint, or the start, with the weights of --init or random ones."""
     last = options.output / LAST
     if last.exists():
         return resume(last, task, device)
     if options.init is not None:
-        task.begin(read(options.init, device), options.init)
-    return Place(0, 0, initial_state)
+        task.load_weights(read(options.init, device), options.init)
+    return Progress(0, 0, initial_state)
 
 
 def _how(options: TrainOptions, model_plan: Plan[Any]) -> Run:

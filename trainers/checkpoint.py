@@ -21,13 +21,13 @@ from motionshards.trainers.task import Task
 from motionshards.trainers.weights import networks_of, plain_state
 from motionshards.transforms.weight_file import read, stored_bytes
 
-OURS = "motionshards"
+METADATA_KEY = "motionshards"
 LAST = "last.pt"
 _VERSION = 1
-_SHOWN = 4
+_MAX_NAMES = 4
 
 # Half precision is converted to float32, and networks may have small buffers that are not stored.
-_MOST_WIDENING = 4
+_MAX_WIDENING = 4
 _SLACK_BYTES = 1 << 20
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ M = TypeVar("M", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Progress:
     """Progress of a training.
 
     epoch: number of the current epoch, from 0
@@ -48,18 +48,18 @@ class Place:
     loader: dict[str, Any]
 
 
-def save(path: Path, task: Task, place: Place) -> None:
+def save(path: Path, task: Task, progress: Progress) -> None:
     """Write a checkpoint atomically: a crash leaves the previous one. Raises OSError."""
     content: dict[str, Any] = {name: network.state_dict() for name, network in task.networks.items()}
     content |= {name: optimizer.state_dict() for name, optimizer in task.optimizers.items()}
-    content["epoch"] = place.epoch
-    content[OURS] = {
+    content["epoch"] = progress.epoch
+    content[METADATA_KEY] = {
         "version": _VERSION,
         "model": task.name,
         "config": task.config,
         "names": {kind: list(names) for kind, names in task.names.items()},
-        "step": place.step,
-        "loader": place.loader,
+        "step": progress.step,
+        "loader": progress.loader,
         "schedulers": {name: scheduler.state_dict() for name, scheduler in task.schedulers.items()},
         "torch_rng": torch.get_rng_state(),
     }
@@ -86,10 +86,10 @@ def restored(content: Mapping[str, Any], make: Callable[[], Mapping[str, M]], pa
         ConfigError: as `load_networks`
     """
     with torch.device("meta"), _WithoutNormals():
-        outlines = make()
-    states = _states(content, outlines, path)
-    needed = sum(value.nbytes for one in outlines.values() for value in one.state_dict().values())
-    if needed > _MOST_WIDENING * stored_bytes(states) + _SLACK_BYTES:  # views of few bytes can have any shape
+        skeletons = make()
+    states = _states(content, skeletons, path)
+    needed = sum(value.nbytes for network in skeletons.values() for value in network.state_dict().values())
+    if needed > _MAX_WIDENING * stored_bytes(states) + _SLACK_BYTES:  # views of few bytes can have any shape
         raise ConfigError(f"{path}: weights are views of {stored_bytes(states):,} bytes, but the networks need {needed:,}")
     networks = dict(make())
     load_networks(content, networks, path)
@@ -109,7 +109,7 @@ def _states(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Module],
     content, states = networks_of(content, networks), {}
     for name, network in networks.items():
         if name not in content:
-            raise ConfigError(f"{path} has no {name}; it has {_some(sorted(content))}")
+            raise ConfigError(f"{path} has no {name}; it has {_listed(sorted(content))}")
         expected = network.state_dict()
         states[name] = plain_state(content[name], expected)
         if difference := _difference(expected, states[name]):
@@ -123,44 +123,44 @@ def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type
     Raises:
         ConfigError: the checkpoint is the authors', which has no settings, or of another model or version
     """
-    ours = content.get(OURS)
-    if not isinstance(ours, dict):
+    metadata = content.get(METADATA_KEY)
+    if not isinstance(metadata, dict):
         raise ConfigError(f"{path} does not contain its settings; pass --config with the name of a published one or a YAML file")
-    if ours.get("model") != model:
-        raise ConfigError(f"{path} is a checkpoint of {ours.get('model')}, not of {model}")
+    if metadata.get("model") != model:
+        raise ConfigError(f"{path} is a checkpoint of {metadata.get('model')}, not of {model}")
     try:
-        return settings.from_json(kind, ours["config"])
+        return settings.from_json(kind, metadata["config"])
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: its settings are of another version: {one_line(error)}") from error
 
 
-def resume(path: Path, task: Task, device: torch.device) -> Place:
-    """Restore a task from its checkpoint and return the place that the checkpoint was written at.
+def resume(path: Path, task: Task, device: torch.device) -> Progress:
+    """Restore a task from its checkpoint and return the progress recorded in it.
 
     Raises:
         ConfigError: the checkpoint is of another model or config; the message names the differences
     """
     content = read(path, device)
-    ours = content.get(OURS)
-    if not isinstance(ours, dict) or ours.get("version") != _VERSION:
+    metadata = content.get(METADATA_KEY)
+    if not isinstance(metadata, dict) or metadata.get("version") != _VERSION:
         raise ConfigError(f"{path} contains weights but no training state to resume; use --init to start from its weights")
-    if ours.get("model") != task.name:
-        raise ConfigError(f"{path} is a checkpoint of {ours.get('model')}, not of {task.name}")
-    if other := _other_settings(ours.get("config"), task.config):
+    if metadata.get("model") != task.name:
+        raise ConfigError(f"{path} is a checkpoint of {metadata.get('model')}, not of {task.name}")
+    if other := _other_settings(metadata.get("config"), task.config):
         raise ConfigError(f"{path} was trained with different settings ({'; '.join(other)})")
     for kind, names in task.names.items():
-        if isinstance(ours.get("names"), dict) and kind not in ours["names"]:
+        if isinstance(metadata.get("names"), dict) and kind not in metadata["names"]:
             continue  # written by a version that did not record them
-        if difference := _other_names(names_in(ours, kind), names):
+        if difference := _other_names(stored_names(metadata, kind), names):
             raise ConfigError(f"{path} was trained on other {kind}: {difference}. Use --init to start a new run from its weights")
     load_networks(content, task.networks, path)
     try:
         for name, optimizer in task.optimizers.items():
             optimizer.load_state_dict(content[name])
         for name, scheduler in task.schedulers.items():
-            scheduler.load_state_dict(ours["schedulers"][name])
-        torch.set_rng_state(ours["torch_rng"].cpu())
-        return Place(content["epoch"], ours["step"], ours["loader"])
+            scheduler.load_state_dict(metadata["schedulers"][name])
+        torch.set_rng_state(metadata["torch_rng"].cpu())
+        return Progress(content["epoch"], metadata["step"], metadata["loader"])
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ConfigError(f"{path} cannot be resumed from: {one_line(error)}") from error
 
@@ -169,19 +169,19 @@ def _difference(expected: Mapping[str, torch.Tensor], found: Any) -> str:
     """Describe missing keys, unknown keys and different shapes; empty if there are none."""
     if not isinstance(found, Mapping):
         return f"it is a {type(found).__name__}"
-    missing, more = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     shapes = [
         f"{name} is {list(getattr(found[name], 'shape', ()))}, not {list(expected[name].shape)}"
         for name in expected.keys() & found.keys()
         if getattr(found[name], "shape", None) != expected[name].shape
     ]
-    parts = [("missing", missing), ("unknown", more), ("shapes", sorted(shapes))]
-    return "; ".join(f"{word}: {_some(names)}" for word, names in parts if names)
+    parts = [("missing", missing), ("unknown", unknown), ("shapes", sorted(shapes))]
+    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in parts if names)
 
 
-def names_in(ours: Mapping[str, Any], kind: str) -> list[str]:
+def stored_names(metadata: Mapping[str, Any], kind: str) -> list[str]:
     """Return the names in a checkpoint of this project; none if it is damaged or has no such names."""
-    listed = ours["names"].get(kind) if isinstance(ours.get("names"), dict) else None
+    listed = metadata["names"].get(kind) if isinstance(metadata.get("names"), dict) else None
     return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
 
@@ -189,14 +189,14 @@ def _other_names(stored: Sequence[str], expected: Sequence[str]) -> str:
     """Describe how two lists of names differ; empty if they are equal."""
     if list(stored) == list(expected):
         return ""
-    gone, new = sorted({*stored} - {*expected}), sorted({*expected} - {*stored})
-    parts = [("missing", gone), ("new", new)]
-    return "; ".join(f"{len(names):,} {word}: {_some(names)}" for word, names in parts if names) or "their order differs"
+    missing, new = sorted({*stored} - {*expected}), sorted({*expected} - {*stored})
+    parts = [("missing", missing), ("new", new)]
+    return "; ".join(f"{len(names):,} {kind}: {_listed(names)}" for kind, names in parts if names) or "their order differs"
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
 def _other_settings(stored: Any, expected: Any, name: str = "") -> list[str]:

@@ -20,7 +20,7 @@ from motionshards.transforms.extract.landmarks.models import FaceModel
 # as fractions of the frame's side.
 _EXTENT = 0.616
 _MIDDLE = 0.578
-MOST_SEARCHED_PX = 4_000_000  # largest image searched for small faces; dlib takes about 0.3 s per million
+MAX_SEARCHED_PX = 4_000_000  # largest image searched for small faces; dlib takes about 0.3 s per million
 _FEATHER = 0.08  # fraction of the window over which a face is blended with the image
 
 
@@ -41,10 +41,10 @@ class Face:
 def find_boxes(image: Rgb, model: FaceModel) -> NDArray[np.float32]:
     """Detect faces in an image uint8 [H,W,3]: boxes float32 [n,4] in descending order of confidence.
 
-    Images with more than MOST_SEARCHED_PX are halved until they are smaller.
+    Images with more than MAX_SEARCHED_PX are halved until they are smaller.
     """
     step = 1
-    while image.shape[0] * image.shape[1] > MOST_SEARCHED_PX * step**2:
+    while image.shape[0] * image.shape[1] > MAX_SEARCHED_PX * step**2:
         step *= 2
     height, width = (max(1, side // step) for side in image.shape[:2])
     small = image if step == 1 else np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
@@ -102,7 +102,7 @@ def to_window(points_px: NDArray[np.float32], window: Window, size_px: int) -> N
     return scaled
 
 
-def lay_back(image: Rgb, face: Rgb, window: Window) -> Rgb:
+def paste_face(image: Rgb, face: Rgb, window: Window) -> Rgb:
     """Paste a changed face [size,size,3] into its window of an image uint8 [H,W,3], blended along the window's border.
 
     Parts of the window outside the image are ignored. Borders on the edge of the image are not blended.

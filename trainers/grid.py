@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
 """[..., H,W,3], RGB."""
-LEAST_PX = 192
+MIN_PX = 192
 """Smaller images are enlarged by an integer factor to at least this side, so that labels fit."""
 HEADER_PX, CAPTION_PX, GAP_PX = 24, 18, 4
 
@@ -20,7 +20,7 @@ def grid(columns: Mapping[str, Sequence[Pixels] | Pixels], title: str = "", capt
     captions: line above each row
     """
     images = [*columns.values()]
-    scale = -(-LEAST_PX // len(images[0][0]))
+    scale = -(-MIN_PX // len(images[0][0]))
     side = scale * len(images[0][0])
     above, caption_px = HEADER_PX if title else 0, CAPTION_PX if captions else 0
     top, pitch = above + HEADER_PX, side + (caption_px or GAP_PX)

@@ -1,6 +1,6 @@
 """Reads image files for all commands: upright, 8 bits per channel, transparency composited on a color.
 
-MOST_PX: images with more pixels are refused before they are decoded
+MAX_PX: images with more pixels are refused before they are decoded
 """
 
 import logging
@@ -17,7 +17,7 @@ from motionshards.trainers.video import Rgb, cut_window
 
 logger = logging.getLogger("motionshards")
 
-MOST_PX = 64_000_000
+MAX_PX = 64_000_000
 BACKGROUND = "white"
 # A subset of Pillow's formats: to read PostScript, for example, it would execute a program.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -33,7 +33,7 @@ def read_image(path: Path, background: str = BACKGROUND) -> Rgb:
     background: color behind transparent pixels, a name or #rrggbb
 
     Raises:
-        ConfigError: the file cannot be read, is larger than MOST_PX, or has floats outside [0, 1]; or there is no such color
+        ConfigError: the file cannot be read, is larger than MAX_PX, or has floats outside [0, 1]; or there is no such color
     """
     rgba = Image.fromarray(read_rgba(path))
     try:
@@ -62,13 +62,13 @@ def read_rgba(path: Path) -> Rgb:
     except ConfigError:
         raise
     except Exception as error:  # Pillow's plugins raise any exception for damaged files
-        what = "it is not an image of a supported format" if isinstance(error, UnidentifiedImageError) else one_line(error)
-        raise ConfigError(f"{path} cannot be read as an image: {what}") from error
+        reason = "it is not an image of a supported format" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        raise ConfigError(f"{path} cannot be read as an image: {reason}") from error
 
 
 def _rgba(opened: Image.Image, path: Path) -> Rgb:
-    if opened.width * opened.height > MOST_PX:
-        raise ConfigError(f"{path} has {opened.width}x{opened.height} px, more than {MOST_PX:,}")
+    if opened.width * opened.height > MAX_PX:
+        raise ConfigError(f"{path} has {opened.width}x{opened.height} px, more than {MAX_PX:,}")
     if getattr(opened, "is_animated", False) and opened.format != "MPO":  # photos with a preview
         logger.warning("%s is an animation; only its first frame is used", path)
     upright = ImageOps.exif_transpose(opened)

@@ -37,8 +37,8 @@ class Log:
     def __init__(self, run: Path, step: int) -> None:
         self._metrics = run / METRICS
         self._images = run / "images"
-        kept = [line for line in _lines(self._metrics) if json.loads(line)["step"] <= step]
-        self._metrics.write_text("".join(f"{line}\n" for line in kept))
+        lines = [line for line in _lines(self._metrics) if json.loads(line)["step"] <= step]
+        self._metrics.write_text("".join(f"{line}\n" for line in lines))
         self._board = _board(run, step)
         self.board = self._board is not None
 

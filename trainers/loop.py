@@ -23,13 +23,13 @@ from motionshards.dataset.loader import Loader
 from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.order import hashed
 from motionshards.schemas.errors import TrainingFailed
-from motionshards.trainers.checkpoint import LAST, Place, save
+from motionshards.trainers.checkpoint import LAST, Progress, save
 from motionshards.trainers.log import RATE, Log, tag
 from motionshards.trainers.parallel import any_process, mean_over_processes
 from motionshards.trainers.task import Task
 
 # Ranks must stop at the same step, and the collective that agrees on it waits for the GPU.
-_ASK_EVERY = 10
+_CHECK_STOP_EVERY = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,28 +56,28 @@ class Run:
     quiet: bool = False
 
 
-def train(task: Task, loader: Loader, run: Run, place: Place) -> Place:
-    """Train from `place` to the end, and return the place that was reached.
+def train(task: Task, loader: Loader, run: Run, progress: Progress) -> Progress:
+    """Train from `progress` to the end, and return the progress reached.
 
     Raises:
         TrainingFailed: a loss or a weight became NaN or infinite; the last checkpoint is unchanged
         KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint was written
     """
-    return _Training(task, loader, run, place).run()
+    return _Training(task, loader, run, progress).run()
 
 
 class _Training:
-    def __init__(self, task: Task, loader: Loader, run: Run, place: Place) -> None:
+    def __init__(self, task: Task, loader: Loader, run: Run, progress: Progress) -> None:
         self._task, self._loader, self._options = task, loader, run
-        self._epoch, self._step, self._saved = place.epoch, place.step, place.step
+        self._epoch, self._step, self._saved = progress.epoch, progress.step, progress.step
         self._first = loader.stream.world.rank == 0
-        self._log = Log(run.directory, place.step) if self._first else None
+        self._log = Log(run.directory, progress.step) if self._first else None
         self._meter = _Meter()
         self._device = next(next(iter(task.networks.values())).parameters()).device
         if self._is_epoch_over():  # checkpoints of 0.1 that were written after the last step of an epoch
             self._end_epoch()
 
-    def run(self) -> Place:
+    def run(self) -> Progress:
         steps = len(self._loader) * self._options.epochs
         quiet = self._options.quiet or not self._first
         with _Stop() as stop, tqdm(total=steps, initial=self._step, disable=quiet, unit="step") as bar:
@@ -94,7 +94,7 @@ class _Training:
                         self._save(keep=False)
                     if over:
                         return self._end(stop)
-        return self._place()
+        return self._progress()
 
     def _is_epoch_over(self) -> bool:
         """Return whether the last batch of the epoch was trained on: the loader is then at the next epoch."""
@@ -106,8 +106,8 @@ class _Training:
         self._epoch += 1
 
     def _train_on(self, batch: Batch) -> None:
-        chance = torch.Generator().manual_seed(int(hashed(self._options.seed, self._step, -6)[0] >> 1))
-        losses = self._task.step(batch, chance, self._step)
+        rng = torch.Generator().manual_seed(int(hashed(self._options.seed, self._step, -6)[0] >> 1))
+        losses = self._task.step(batch, rng, self._step)
         self._step += 1
         self._meter.add(losses, len(batch) * self._loader.stream.world.size)
 
@@ -136,7 +136,7 @@ class _Training:
         values = self._meter.means()
         if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
             raise TrainingFailed(
-                f"loss {', '.join(map(repr, wrong))} became NaN or infinite by step {self._step}; {self._kept()}"
+                f"loss {', '.join(map(repr, wrong))} became NaN or infinite by step {self._step}; {self._last_saved()}"
             )
         return values
 
@@ -144,30 +144,30 @@ class _Training:
         """Write a checkpoint, unless a loss or weight is NaN or infinite. All ranks check, the first writes."""
         self._checked()
         if broken := [name for name, network in self._task.networks.items() if not _is_finite(network)]:
-            raise TrainingFailed(f"weights of {', '.join(broken)} are NaN or infinite at step {self._step}; {self._kept()}")
+            raise TrainingFailed(f"weights of {', '.join(broken)} are NaN or infinite at step {self._step}; {self._last_saved()}")
         if self._first:
-            save(self._options.directory / LAST, self._task, self._place())
+            save(self._options.directory / LAST, self._task, self._progress())
             if keep:
-                save(self._options.directory / f"epoch-{self._epoch:04d}.pt", self._task, self._place())
+                save(self._options.directory / f"epoch-{self._epoch:04d}.pt", self._task, self._progress())
         self._saved = self._step
 
-    def _kept(self) -> str:
+    def _last_saved(self) -> str:
         return f"{LAST} has step {self._saved}" if self._saved else "no checkpoint has been saved yet"
 
-    def _place(self) -> Place:
-        return Place(self._epoch, self._step, self._loader.state_dict())
+    def _progress(self) -> Progress:
+        return Progress(self._epoch, self._step, self._loader.state_dict())
 
     def _is_over(self, stop: "_Stop") -> bool:
         if self._step == self._options.stop_after:
             return True
         if self._loader.stream.world.size == 1:
-            return stop.asked
-        return self._step % _ASK_EVERY == 0 and any_process(stop.asked, self._device)
+            return stop.requested
+        return self._step % _CHECK_STOP_EVERY == 0 and any_process(stop.requested, self._device)
 
-    def _end(self, stop: "_Stop") -> Place:
-        if stop.asked:
+    def _end(self, stop: "_Stop") -> Progress:
+        if stop.requested:
             raise KeyboardInterrupt
-        return self._place()
+        return self._progress()
 
 
 class _Meter:
@@ -180,15 +180,15 @@ class _Meter:
 
     def restart(self) -> None:
         self._sums, self._counts, self._images, self._waited_s = {}, {}, 0, 0.0
-        self._began = time.perf_counter()
+        self._started = time.perf_counter()
 
     def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches, and add up the time spent waiting for them."""
         iterator = iter(batches)
         while True:
-            began = time.perf_counter()
+            start = time.perf_counter()
             batch = next(iterator, None)
-            self._waited_s += time.perf_counter() - began
+            self._waited_s += time.perf_counter() - start
             if batch is None:
                 return
             yield batch
@@ -207,11 +207,11 @@ class _Meter:
         if not names:
             return {}
         values = mean_over_processes(torch.stack([self._sums[name].float() / self._counts[name] for name in names])).tolist()
-        passed = max(time.perf_counter() - self._began, 1e-9)
+        elapsed_s = max(time.perf_counter() - self._started, 1e-9)
         return {
             **dict(zip(names, values, strict=True)),
-            "images_per_s": self._images / passed,
-            "waiting": self._waited_s / passed,
+            "images_per_s": self._images / elapsed_s,
+            "waiting": self._waited_s / elapsed_s,
         }
 
 
@@ -219,22 +219,22 @@ class _Stop:
     """Records SIGINT and SIGTERM, so that the current step is finished first. A second SIGINT stops at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Stop":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
 
 
 def _is_finite(network: torch.nn.Module) -> bool:

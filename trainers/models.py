@@ -47,7 +47,7 @@ def plan(model: str, config: str, epochs: int | None = None, batch: int | None =
         raise ConfigError(f"--model is {model!r}, must be {' or '.join(MODELS)}")
     given = {name: value for name, value in (("epochs", epochs), ("global_batch_size", batch)) if value is not None}
     try:
-        whole = settings.load(config, MODELS[model].configs)
-        return MODELS[model].plan(replace(whole, training=replace(whole.training, **given)))
+        loaded = settings.load(config, MODELS[model].configs)
+        return MODELS[model].plan(replace(loaded, training=replace(loaded.training, **given)))
     except ValueError as error:
         raise ConfigError(f"--model {model} --config {config}: {error}") from error

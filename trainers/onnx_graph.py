@@ -30,9 +30,9 @@ class OnnxGraph:
             raise ConfigError(f"onnxruntime cannot run on {device!r} here: pip install onnxruntime-gpu, or use cpu")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
-        how = [{"device_id": number} if number and name == requested[0] else {} for name in requested]
+        provider_options = [{"device_id": number} if number and name == requested[0] else {} for name in requested]
         try:
-            self._session = runtime.InferenceSession(path, options, providers=requested, provider_options=how)
+            self._session = runtime.InferenceSession(path, options, providers=requested, provider_options=provider_options)
         except Exception as error:  # the errors of its C++ module have no common base class
             raise ConfigError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
         self._inputs = [(each.name, _DTYPES[each.type]) for each in self._session.get_inputs()]

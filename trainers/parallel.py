@@ -50,7 +50,7 @@ def start(device: str) -> tuple[World, torch.device]:
     return world, chosen
 
 
-def same_everywhere(networks: Iterable[nn.Module]) -> None:
+def broadcast_weights(networks: Iterable[nn.Module]) -> None:
     """Broadcast the weights and statistics of rank 0 to all processes."""
     if dist.is_initialized():
         for network in networks:

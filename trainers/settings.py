@@ -20,10 +20,10 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.augment.augment import Augment
 
 # Checkpoints are untrusted, and networks are built from their settings. Published values are far below these limits.
-MOST_PX = 4096
-MOST_CHANNELS = 16_384
-MOST_LAYERS = 64
-MOST_HALVINGS = 12
+MAX_PX = 4096
+MAX_CHANNELS = 16_384
+MAX_LAYERS = 64
+MAX_HALVINGS = 12
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Stored")
@@ -86,19 +86,19 @@ class AugmentedTraining(TrainingSettings):
         return Augment(**{name: getattr(self, name) for name in ("flip", "brightness", "contrast", "saturation", "hue")})
 
 
-def require(rule: str, kept: bool) -> None:
+def require(rule: str, satisfied: bool) -> None:
     """Raise ValueError with the rule if it is violated."""
-    if not kept:
+    if not satisfied:
         raise ValueError(rule)
 
 
 def require_buildable(*, px: int = 0, channels: int = 0, layers: int = 0, halvings: int = 0) -> None:
     """Raise ValueError for sizes that no network should be built with."""
     for name, value, most in (
-        ("side of images", px, MOST_PX),
-        ("number of channels", channels, MOST_CHANNELS),
-        ("number of layers", layers, MOST_LAYERS),
-        ("number of halvings", halvings, MOST_HALVINGS),
+        ("side of images", px, MAX_PX),
+        ("number of channels", channels, MAX_CHANNELS),
+        ("number of layers", layers, MAX_LAYERS),
+        ("number of halvings", halvings, MAX_HALVINGS),
     ):
         require(f"the {name} must be at most {most}", value <= most)
 

@@ -48,13 +48,13 @@ class Task(Protocol):
     @property
     def names(self) -> Mapping[str, Sequence[str]]: ...
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """Load the weights of a checkpoint read from `path`, our own or the authors'. Raises ConfigError: they do not fit."""
 
-    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+    def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:
         """Train on a batch. Returns the losses by name, detached scalars; a step may omit some.
 
-        chance: generator for everything random in this step, seeded with (seed, step)
+        rng: generator for everything random in this step, seeded with (seed, step)
         number: number of the step, from 0
         """
 
@@ -66,7 +66,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Means:
+class Runtime:
     """Settings of the computation. Except for the perceptual losses and batch statistics they change only rounding.
 
     precision: `fp32`, or `bf16` by autocast
@@ -132,5 +132,5 @@ class Plan(ABC, Generic[C]):
         """The view that defines a sample."""
 
     @abstractmethod
-    def task(self, means: Means, stream: ClipStream) -> Task:
+    def task(self, runtime: Runtime, stream: ClipStream) -> Task:
         """Build the task that trains on the clips of `stream`. Raises ConfigError: required weights or data are missing."""

@@ -180,14 +180,14 @@ def _arguments(target: Path, size_px: tuple[int, int], rate: Fraction, sound: Dr
     if sound is None or not sound.tracks:
         return _with_target(ffmpeg.output(*streams, _OUTPUT, **options).overwrite_output().get_args(), target)
     # The first frame is at time 0 in the output, so the sound is shifted by its time in the driving video.
-    heard = ffmpeg.input(INPUT, itsoffset=f"{-sound.first_s:.6f}", **safe_input_options())
+    sound_input = ffmpeg.input(INPUT, itsoffset=f"{-sound.first_s:.6f}", **safe_input_options())
     for place, track in enumerate(sound.tracks):
-        streams.append(heard[f"a:{track.number}"])
+        streams.append(sound_input[f"a:{track.number}"])
         options[f"c:a:{place}"] = "copy" if track.codec in _IN_MP4 else "aac"
-    made = ffmpeg.output(*streams, _OUTPUT, **options)
+    output = ffmpeg.output(*streams, _OUTPUT, **options)
     # Frames are also read and discarded, so that times have the same origin as when `first_s` was measured.
-    clock = heard["V:0"].output("pipe:1", format="null", c="copy")
-    return _with_target(arguments_for(sound.path, ffmpeg.merge_outputs(made, clock).overwrite_output()), target)
+    clock = sound_input["V:0"].output("pipe:1", format="null", c="copy")
+    return _with_target(arguments_for(sound.path, ffmpeg.merge_outputs(output, clock).overwrite_output()), target)
 
 
 def _with_target(arguments: list[str], target: Path) -> list[str]:
@@ -216,5 +216,5 @@ def _as_config_error(path: Path) -> Iterator[None]:
     """Convert a rejection of the file at `path` to ConfigError."""
     try:
         yield
-    except ClipRejected as lost:
-        raise ConfigError(f"{path}: {lost.reason}{f': {lost.detail}' if lost.detail else ''}") from lost
+    except ClipRejected as rejection:
+        raise ConfigError(f"{path}: {rejection.reason}{f': {rejection.detail}' if rejection.detail else ''}") from rejection

@@ -16,7 +16,7 @@ import torch
 from motionshards.schemas.errors import ConfigError, one_line
 from motionshards.schemas.regular_file import open_regular
 
-MOST_BEYOND_BYTES = 1 << 28
+MAX_BEYOND_BYTES = 1 << 28
 """How much larger than the file its unpacked content may be; torch itself does not compress."""
 _SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 # A file can make torch's unpickler call `bytearray(10**12)`; no state of a network contains a bytearray.
@@ -62,8 +62,8 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about unusual protocols, whose failures are reported anyway
                 content = torch.load(stream, map_location=device, weights_only=True)
-            if (held := stored_bytes(content)) > size + MOST_BEYOND_BYTES:
-                raise ValueError(f"its tensors declare {held:,} bytes, but the file has {size:,}")
+            if (stored := stored_bytes(content)) > size + MAX_BEYOND_BYTES:
+                raise ValueError(f"its tensors declare {stored:,} bytes, but the file has {size:,}")
     except FileNotFoundError as error:
         raise ConfigError(f"checkpoint not found: {path}") from error
     except Exception as error:  # torch's unpickler can raise anything for bytes that are not a pickle
@@ -87,7 +87,7 @@ def _check_parts(stream: BinaryIO, size: int) -> None:
     else:
         with zipfile.ZipFile(stream) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-            if unpacked > size + MOST_BEYOND_BYTES:
+            if unpacked > size + MAX_BEYOND_BYTES:
                 raise ValueError(f"it unpacks to {unpacked:,} bytes, but the file has {size:,}")
             allocates = any(_ALLOCATES in archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
     if allocates:

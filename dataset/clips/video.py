@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.layout import SOUND, VIDEO, VIDEO_FRAMES
 from motionshards.schemas.moving import size_of
-from motionshards.transforms.extract.encode import MOST_DECODED_BYTES
+from motionshards.transforms.extract.encode import MAX_DECODED_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Video:
             ValueError: the file is damaged, or the frames would take too much memory
         """
         requested = np.arange(len(self)) if numbers is None else np.fromiter(numbers, np.int64)
-        if max(len(requested), 1) * self.size_px**2 * 3 > MOST_DECODED_BYTES:
-            raise ValueError(f"{len(requested)} frames of {self.size_px} px exceed the limit of {MOST_DECODED_BYTES:,} bytes")
+        if max(len(requested), 1) * self.size_px**2 * 3 > MAX_DECODED_BYTES:
+            raise ValueError(f"{len(requested)} frames of {self.size_px} px exceed the limit of {MAX_DECODED_BYTES:,} bytes")
         from motionshards.transforms.extract.stored_video import FrameReader
 
         frames = np.empty((len(requested), self.size_px, self.size_px, 3), np.uint8)
@@ -101,7 +101,7 @@ class Sound:
             ValueError: the file is damaged, or the samples would take too much memory
         """
         count = self.samples - start if count is None else count
-        if not 0 <= count * 4 <= MOST_DECODED_BYTES:
+        if not 0 <= count * 4 <= MAX_DECODED_BYTES:
             raise ValueError(f"cannot read {count:,} samples from sample {start:,} on: there are {self.samples:,}")
         from motionshards.transforms.extract.stored_video import read_stored_sound
 

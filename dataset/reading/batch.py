@@ -17,7 +17,7 @@ from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.view import View
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import IDENTITY_NUMBERS
-from motionshards.transforms.augment.clips import Clips, shown
+from motionshards.transforms.augment.clips import Clips, dtype_and_shape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +101,7 @@ class Batch(Clips):
         )
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name} {shown(tensor)}" for name, tensor in self.tensors().items())
+        parts = ", ".join(f"{name} {dtype_and_shape(tensor)}" for name, tensor in self.tensors().items())
         return f"Batch({len(self)} clips on {self.frames.device}: {parts})"
 
     def _repr_html_(self) -> str:

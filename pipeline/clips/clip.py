@@ -27,7 +27,7 @@ from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.measure import face_size_px, measure
-from motionshards.transforms.extract.search import MOST_ENLARGED_PX, SEARCHED_FINELY, search_around
+from motionshards.transforms.extract.search import MAX_ENLARGED_PX, MAX_ENLARGED_SEARCHES, search_around
 from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
 from motionshards.transforms.extract.track import centered_box, track
 
@@ -206,9 +206,9 @@ def _finish(read: ReadClip, faces: Faces, rows: Faces, model: FaceModel | None, 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
     """Why a clip has no face. Searches a few frames at a higher resolution, to distinguish small faces from none."""
     images, affines = _search_images(read.crop), read.crop.placement.source_to_crop
-    for place in range(0, len(images), -(-len(images) // SEARCHED_FINELY)):
+    for place in range(0, len(images), -(-len(images) // MAX_ENLARGED_SEARCHES)):
         image = images[place]
-        if image.pixels.shape[0] * image.pixels.shape[1] <= MOST_ENLARGED_PX:
+        if image.pixels.shape[0] * image.pixels.shape[1] <= MAX_ENLARGED_PX:
             (found,) = model.detect([image.pixels], enlarged=True)
             if len(found):
                 size_px = face_size_px(image.stored(found.boxes_px[:1]), affines[place : place + 1])[0]

@@ -20,8 +20,8 @@ from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.output_images import OutputImage
 from motionshards.transforms.extract.search import (
-    MOST_ENLARGED_PX,
-    SEARCHED_FINELY,
+    MAX_ENLARGED_PX,
+    MAX_ENLARGED_SEARCHES,
     Detect,
     Pixels,
     search_around,
@@ -199,10 +199,10 @@ def _without_face(footage: Footage, model: FaceModel, config: BuildConfig, *, se
     """Why a clip has no tube. Searches a few frames at a higher resolution, to distinguish small faces from none."""
     line, count = footage.timeline, footage.stop - footage.start
     small_px = _small_px(line, model, config.detect_min_px)
-    places = sorted({count * (2 * number + 1) // (2 * SEARCHED_FINELY) for number in range(SEARCHED_FINELY)})
+    places = sorted({count * (2 * number + 1) // (2 * MAX_ENLARGED_SEARCHES) for number in range(MAX_ENLARGED_SEARCHES)})
     finer = OutputImage(_filters(small_px, model), only=tuple(places))
     limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
-    detect = _detect(model, enlarged=small_px[0] * small_px[1] <= MOST_ENLARGED_PX)
+    detect = _detect(model, enlarged=small_px[0] * small_px[1] <= MAX_ENLARGED_PX)
     read = decode_images(footage.media, line, *span, (finer,), limit_s, hdr=config.hdr, seek=seek)
     boxes = [
         _in_source(detect([_searchable(image)])[0], small_px, line.size_px).boxes_px for (image,) in read if image is not None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from motionshards.schemas.errors import BuildFailed, ClipRejected
 from motionshards.schemas.layout import planned_key
 from motionshards.transforms.extract.action_units.png import png
-from motionshards.transforms.extract.action_units.source import MOST_IMAGE_PX, AuSource
+from motionshards.transforms.extract.action_units.source import MAX_IMAGE_PX, AuSource
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.output_images import AllFrames
 from motionshards.transforms.extract.timeline import Timeline
@@ -101,7 +101,7 @@ def image_size_px(window: Window | None, line: Timeline, frames: int) -> tuple[i
     """
     x0, y0, x1, y1 = window or (0, 0, *line.size_px)
     width, height = (x1 - x0) * float(line.pixel_aspect), y1 - y0
-    scale = min(1.0, MOST_IMAGE_PX / max(width, height))
+    scale = min(1.0, MAX_IMAGE_PX / max(width, height))
     size_px = max(_MIN_PX, round(width * scale)), max(_MIN_PX, round(height * scale))
     if (needed := frames * size_px[0] * size_px[1] * _BYTES_PER_PIXEL) > MAX_IMAGES_BYTES:
         limit = f"more than {MAX_IMAGES_BYTES / 1e9:g} GB"

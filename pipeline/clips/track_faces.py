@@ -25,12 +25,12 @@ from motionshards.schemas.records import ClipSpec, FaceTrack, Rejected
 from motionshards.transforms.extract.constant_rate import rate_of
 from motionshards.transforms.extract.crop import longer_side_px, tube_window
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.identity.compare import part, spread
+from motionshards.transforms.extract.identity.compare import has_two_people, spread
 from motionshards.transforms.extract.identity.descriptor import descriptors
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.output_images import Search
-from motionshards.transforms.extract.portrait import moved_to_hold, portrait_square
+from motionshards.transforms.extract.portrait import moved_to_contain, portrait_square
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import Box, Tube, TubeRule
@@ -165,7 +165,7 @@ def _check_one_person(frames: Frames, points: NDArray[np.float32]) -> None:
     seen = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))[::_COMPARED]
     with MODEL_LOCK:
         found = descriptors(frames.rgb[seen], points[seen])
-    if part(found):
+    if has_two_people(found):
         raise ClipRejected("two_people", f"descriptors of {len(seen)} frames are up to {spread(found):.2f} apart")
 
 
@@ -175,7 +175,7 @@ def _portrait(footage: Footage, tube: Tube, frames: Frames, points: NDArray[np.f
     scale, offset = affine[:, [0, 1], [0, 1]], affine[:, :, 2]
     in_source = (points - offset[:, None]) / scale[:, None] + 0.5
     square = portrait_square(in_source, footage.timeline.pixel_aspect, config.face_scale)
-    return moved_to_hold(square, tube.union)
+    return moved_to_contain(square, tube.union)
 
 
 def _look_closely(footage: Footage, tube: Tube, model: FaceModel, config: BuildConfig) -> tuple[Frames, NDArray[np.float32]]:

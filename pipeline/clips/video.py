@@ -15,7 +15,7 @@ from motionshards.schemas.moving import Encoded, point_scale, quantized, quantiz
 from motionshards.schemas.records import FaceTrack, Landmarks, Measured, StoredVideo
 from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.crop import as_crop
-from motionshards.transforms.extract.output_images import AllFrames, Besides, Resized, Search, ToVideo
+from motionshards.transforms.extract.output_images import AllFrames, ExtraOutputs, Resized, Search, ToVideo
 from motionshards.transforms.extract.quality.measure import measure
 from motionshards.transforms.extract.stored_frames import joined
 from motionshards.transforms.extract.timeline import Timeline
@@ -58,9 +58,9 @@ class Stretch:
         """Number of video frames."""
         return 0 if self.video is None else len(self.video.frames)
 
-    def besides(self, config: BuildConfig, search: Search | None, every: AllFrames | None) -> Besides:
+    def besides(self, config: BuildConfig, search: Search | None, every: AllFrames | None) -> ExtraOutputs:
         """Additional outputs of the decoding pass: search images, all frames as images, the video, and smaller sizes."""
-        return Besides(search, every, self.video, Resized(config.smaller_sizes, self.stills))
+        return ExtraOutputs(search, every, self.video, Resized(config.smaller_sizes, self.stills))
 
     @property
     def indices(self) -> NDArray[np.int64]:

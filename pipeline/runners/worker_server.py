@@ -19,7 +19,7 @@ from apache_beam.runners.worker import sdk_worker_main
 from motionshards.pipeline.runners import worker_client
 from motionshards.pipeline.shards.build import BuildJob
 from motionshards.transforms.extract.decoder.client import start_server
-from motionshards.transforms.extract.decoder.forks import Over, Request, serve_forks
+from motionshards.transforms.extract.decoder.forks import NoMoreRequests, Request, serve_forks
 from motionshards.transforms.extract.landmarks import models
 
 _SOCKET = "workers"
@@ -68,7 +68,7 @@ def _serve(job: BuildJob, listener: socket.socket, alive: int) -> None:
     gc.freeze()
 
     def over() -> None:
-        raise Over
+        raise NoMoreRequests
 
     serve_forks({listener.fileno(): lambda: _requested(listener), alive: over})
 

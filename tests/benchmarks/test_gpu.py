@@ -10,7 +10,7 @@ import pytest
 from benchmarks import gpu, gpu_rows
 from benchmarks.gpu_rows import Goal, Row
 
-WORDS = ("--images", "2", "--size", "32", "--rounds", "1", "--device", "cpu")
+ARGUMENTS = ("--images", "2", "--size", "32", "--rounds", "1", "--device", "cpu")
 
 
 def figures(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
@@ -22,11 +22,11 @@ def test_rows_that_fail_or_hang_are_reported_and_the_others_run(
 ) -> None:
     rows = [
         Row("bad", "Bad", "augment", ("--no-such-option",), inf, 1),
-        Row("hangs", "Hangs", "augment", (*WORDS, "--rounds", "1000000000"), 1, 1),
-        Row("good", "Good", "augment", WORDS, inf, 1, (Goal("copies", most=0), Goal("times_plain", least=0))),
+        Row("hangs", "Hangs", "augment", (*ARGUMENTS, "--rounds", "1000000000"), 1, 1),
+        Row("good", "Good", "augment", ARGUMENTS, inf, 1, (Goal("copies", most=0), Goal("times_plain", least=0))),
     ]
     monkeypatch.setattr(gpu, "prepare", lambda work, device: rows)
-    monkeypatch.setattr(gpu, "_LEAST_S", 0.5)
+    monkeypatch.setattr(gpu, "_MIN_S", 0.5)
     results = tmp_path / "gpu.md"
     assert gpu.main(["--device", "cpu", "--minutes", "10", "--results", str(results)]) == 1
     found = figures(capsys)
@@ -41,7 +41,7 @@ def test_rows_that_fail_or_hang_are_reported_and_the_others_run(
 def test_rows_that_do_not_fit_into_the_time_limit_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gpu, "prepare", lambda work, device: [Row("late", "Late", "augment", WORDS, inf, 1)])
+    monkeypatch.setattr(gpu, "prepare", lambda work, device: [Row("late", "Late", "augment", ARGUMENTS, inf, 1)])
     assert gpu.main(["--device", "cpu", "--minutes", "0.01"]) == 1
     assert "**Failed:** skipped" in capsys.readouterr().out
 
@@ -62,9 +62,9 @@ def test_gpu_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [row.name for row in rows] == list(gpu_rows.names())
     for row in rows:
         if row.module != "pytest":
-            options = importlib.import_module(f"benchmarks.{row.module}").main.parse(list(row.words))
+            options = importlib.import_module(f"benchmarks.{row.module}").main.parse(list(row.arguments))
             assert options.device == "cuda", row.name
-    assert {"tests/dataset/test_loader.py", "tests/transforms/augment/test_tps.py"} < set(rows[0].words)
+    assert {"tests/dataset/test_loader.py", "tests/transforms/augment/test_tps.py"} < set(rows[0].arguments)
 
 
 def test_an_unknown_row_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

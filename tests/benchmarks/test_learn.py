@@ -28,15 +28,15 @@ def test_the_last_clip_of_each_person_with_several_is_held_out(tmp_path: Path) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(clip)
     hold_out(tmp_path / "videos", tmp_path / "out")
-    held = {path.relative_to(tmp_path / "out").as_posix(): path.read_text() for path in (tmp_path / "out").rglob("*.mp4")}
-    assert held == {f"{half}/mp4/{clip}.mp4": clip for half, clip in zip(("dev", "dev", "test", "dev"), clips, strict=True)}
+    files = {path.relative_to(tmp_path / "out").as_posix(): path.read_text() for path in (tmp_path / "out").rglob("*.mp4")}
+    assert files == {f"{half}/mp4/{clip}.mp4": clip for half, clip in zip(("dev", "dev", "test", "dev"), clips, strict=True)}
 
 
 @pytest.mark.slow
 def test_every_model_is_trained_and_measured(demo_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two steps each, on rendered videos."""
-    words = ["--input", str(demo_videos), "--steps", "2", "--clips", "2", "--work", str(tmp_path)]
-    assert learn.main([*words, "--results", str(tmp_path / "learn.md")]) == 0
+    arguments = ["--input", str(demo_videos), "--steps", "2", "--clips", "2", "--work", str(tmp_path)]
+    assert learn.main([*arguments, "--results", str(tmp_path / "learn.md")]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     for model in MODELS:
         assert figures[f"{model}_l1_times_copy"] > 0

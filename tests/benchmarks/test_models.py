@@ -30,8 +30,8 @@ def test_narrow_networks_are_measured(
     }
     monkeypatch.setattr(models, "_SETTINGS", settings)
     monkeypatch.setattr(models, "_SMALL_PX", SIZE_PX)
-    words = ["--input", str(demo_videos), "--work", str(tmp_path), "--rounds", "1", "--steps", "1"]
-    assert models.main([*words, "--results", str(tmp_path / "models.md")]) == 0
+    arguments = ["--input", str(demo_videos), "--work", str(tmp_path), "--rounds", "1", "--steps", "1"]
+    assert models.main([*arguments, "--results", str(tmp_path / "models.md")]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["fomm_times_fomm"] == figures["fomm_step_times_fomm"] == 1
     assert figures["face_rotator_times_fomm"] > figures["face_rotator_known_expression_times_fomm"] > 0

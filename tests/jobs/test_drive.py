@@ -20,7 +20,7 @@ from motionshards.trainers.talking_heads.adapt import Adaptation
 from motionshards.trainers.talking_heads.architecture import Architecture
 from motionshards.trainers.talking_heads.config import Config
 from motionshards.trainers.talking_heads.generator import Generator
-from motionshards.trainers.talking_heads.person import Acquainted, Person, load_person, save_person
+from motionshards.trainers.talking_heads.person import Person, SavedPerson, load_person, save_person
 from motionshards.trainers.talking_heads.portraits import Poses, face_model
 from motionshards.trainers.video import Driving, Rgb, write
 
@@ -58,7 +58,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(5):
             person(torch.rand(2, 3, SIZE, SIZE))
     points = 20 + 20 * torch.rand(3, 68, 2)
-    save_person(home / "person.pt", Acquainted(config=CONFIG, person=person, landmarks_px=points), {"steps": 0})
+    save_person(home / "person.pt", SavedPerson(config=CONFIG, person=person, landmarks_px=points), {"steps": 0})
     write(home / "silent.mp4", FRAMES, 160, RATE)
     tone = ["-f", "lavfi", "-i", "sine=frequency=440:duration=0.2"]
     ffmpeg("-i", home / "silent.mp4", *tone, "-c:v", "copy", "-c:a", "aac", home / "driving.mp4")

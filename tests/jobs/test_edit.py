@@ -16,7 +16,7 @@ from motionshards.jobs.edit import main
 from motionshards.schemas.action_units import INTENSITIES
 from motionshards.trainers.ganimation.architecture import Architecture
 from motionshards.trainers.ganimation.config import Config
-from motionshards.trainers.ganimation.edit import Editor, au_name, lay_over
+from motionshards.trainers.ganimation.edit import Editor, apply_painting, au_name
 from motionshards.trainers.ganimation.networks import Generator, Painting
 from motionshards.trainers.images import read_image
 from motionshards.trainers.video import Rgb
@@ -152,8 +152,8 @@ def test_csvs_of_single_images_have_no_success_column(edit: Edit, tmp_path: Path
 def test_kept_regions_are_bit_identical(window: tuple[int, int, int, int]) -> None:
     image: Rgb = np.random.default_rng(1).integers(0, 256, (80, 100, 3), np.uint8)
     color = torch.full((1, 3, 32, 32), -0.5)
-    np.testing.assert_array_equal(lay_over(image, Painting(color, torch.ones(1, 1, 32, 32)), window), image)
-    painted = lay_over(image, Painting(color, torch.zeros(1, 1, 32, 32)), window)
+    np.testing.assert_array_equal(apply_painting(image, Painting(color, torch.ones(1, 1, 32, 32)), window), image)
+    painted = apply_painting(image, Painting(color, torch.zeros(1, 1, 32, 32)), window)
     y, x = (max(window[1], 0) + min(window[3], 80)) // 2, (max(window[0], 0) + min(window[2], 100)) // 2
     assert painted[y, x].tolist() == [64, 64, 64]
 

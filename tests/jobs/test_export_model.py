@@ -12,14 +12,14 @@ import motionshards.trainers.fomm.export
 from motionshards.dataset.reading.world import World
 from motionshards.schemas.output import only_writer
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import Place, save
+from motionshards.trainers.checkpoint import Progress, save
 from motionshards.trainers.fomm.config import CONFIGS, Config
 from motionshards.trainers.fomm.export import Check
 from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, ExportedModel, read_export
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.training import FommTask
-from motionshards.trainers.task import Means
+from motionshards.trainers.task import Runtime
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
     """A checkpoint of a run, with random weights."""
     torch.manual_seed(5)
     path = tmp_path_factory.mktemp("run") / "last.pt"
-    means = Means(world=World(0, 1), device=torch.device("cpu"), vgg="none")
-    save(path, FommTask(settings.load(str(config), CONFIGS), means), Place(0, 0, {}))
+    runtime = Runtime(world=World(0, 1), device=torch.device("cpu"), vgg="none")
+    save(path, FommTask(settings.load(str(config), CONFIGS), runtime), Progress(0, 0, {}))
     return path
 
 

@@ -20,11 +20,11 @@ from motionshards.trainers.talking_heads.architecture import Architecture
 from motionshards.trainers.talking_heads.config import Config, LossWeights, TrainingConfig
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder
-from motionshards.trainers.talking_heads.finetune import acquaint, finetune, restore
+from motionshards.trainers.talking_heads.finetune import create_person, finetune, restore
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import ImageLoss
 from motionshards.trainers.talking_heads.person import load_person
-from motionshards.trainers.talking_heads.portraits import face_model, of_images, of_video, spread
+from motionshards.trainers.talking_heads.portraits import evenly_spaced_frames, face_model, of_images, of_video
 from motionshards.trainers.video import Driving, Rgb, write
 
 SIZE = 64
@@ -91,7 +91,7 @@ def test_frames_are_spread_evenly_over_a_video(inputs: Path) -> None:
     video = Driving.at(inputs / "me.mp4")
     frames = list(video.whole_frames())
     for count, expected in ((1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (5, [0, 1, 2, 3, 4]), (99, [0, 1, 2, 3, 4])):
-        found = list(spread(video, count))
+        found = list(evenly_spaced_frames(video, count))
         assert len(found) == len(expected)
         assert all(np.array_equal(one, frames[number]) for one, number in zip(found, expected, strict=True))
 
@@ -138,7 +138,7 @@ def test_the_same_seed_gives_the_same_person(run: Run, tmp_path: Path, inputs: P
 def test_without_steps_the_person_is_the_embedding(run: Run, tmp_path: Path, inputs: Path) -> None:
     assert run("--images", inputs / "a.png", inputs / "b.png", "--steps", 0)[0] == 0
     trained = restore(inputs / "last.pt", None, CPU)
-    goals = of_images([inputs / "a.png", inputs / "b.png"], face_model("dlib"), SIZE, "face").goals(CPU)
+    goals = of_images([inputs / "a.png", inputs / "b.png"], face_model("dlib"), SIZE, "face").targets(CPU)
     trained.embedder.eval()
     trained.generator.eval()
     with torch.no_grad():
@@ -151,8 +151,8 @@ def test_without_steps_the_person_is_the_embedding(run: Run, tmp_path: Path, inp
 def test_the_discriminators_vector_starts_at_the_embedding_and_is_trained_alone(inputs: Path) -> None:
     trained = restore(inputs / "last.pt", None, CPU)
     stored = torch.load(inputs / "last.pt", weights_only=True)["D_state_dict"]
-    goals = of_images([inputs / "a.png"], face_model("dlib"), SIZE, "face").goals(CPU)
-    person, judge = acquaint(trained, goals), trained.discriminator
+    goals = of_images([inputs / "a.png"], face_model("dlib"), SIZE, "face").targets(CPU)
+    person, judge = create_person(trained, goals), trained.discriminator
     with torch.no_grad():
         torch.testing.assert_close(judge.W.T, trained.embedder(goals.frames, goals.landmarks))
     assert torch.equal(judge.w_0, stored["w_0"])
@@ -165,9 +165,9 @@ def test_the_discriminators_vector_starts_at_the_embedding_and_is_trained_alone(
 @pytest.mark.slow
 def test_a_person_is_learned(inputs: Path) -> None:
     trained = restore(inputs / "last.pt", None, CPU)
-    goals = of_images([inputs / "a.png", inputs / "b.png"], face_model("dlib"), SIZE, "face").goals(CPU)
+    goals = of_images([inputs / "a.png", inputs / "b.png"], face_model("dlib"), SIZE, "face").targets(CPU)
     settings = replace(CONFIG.training, learning_rate=1e-2)
-    person, loss = acquaint(trained, goals), ImageLoss(settings.losses, None, None)
+    person, loss = create_person(trained, goals), ImageLoss(settings.losses, None, None)
     losses = list(finetune(person, trained.discriminator, goals, loss, settings, steps=40, batch=2, seed=0))
     assert losses[-1]["pixel"] < 0.7 * losses[0]["pixel"]
     assert not person.training

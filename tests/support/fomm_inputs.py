@@ -34,10 +34,10 @@ def small(**changes: object) -> Architecture:
     return replace(architecture, **changes)
 
 
-def chance(seed: int = 0) -> torch.Generator:
+def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     """float64 in [0, 1]."""
-    return torch.rand(*shape, generator=chance(seed), dtype=torch.float64)
+    return torch.rand(*shape, generator=rng(seed), dtype=torch.float64)

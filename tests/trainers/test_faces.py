@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.faces import face_window, find_face, find_landmarks, lay_back, shared_window, to_window
+from motionshards.trainers.faces import face_window, find_face, find_landmarks, paste_face, shared_window, to_window
 from motionshards.trainers.video import Driving, Rgb, cut_window
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.models import FaceModel
@@ -62,12 +62,12 @@ def test_points_follow_the_pixels() -> None:
     np.testing.assert_allclose(to_window(np.array([150, 100], np.float32), window, 64), found, atol=0.1)
 
 
-def test_real_landmarks_are_those_of_the_cut_face(frames: list[Rgb], model: FaceModel) -> None:
+def test_landmarks_are_those_detected_in_the_cropped_face(frames: list[Rgb], model: FaceModel) -> None:
     found = find_face(frames[0], model, 128)
     assert found is not None and found.image.shape == (128, 128, 3)
-    again = find_landmarks(found.image, model)
-    assert again is not None
-    assert np.abs(again - found.landmarks_px).mean() < 3, "found anew in the cut face"
+    detected = find_landmarks(found.image, model)
+    assert detected is not None
+    assert np.abs(detected - found.landmarks_px).mean() < 3, "detected detected in the cropped face"
 
 
 @pytest.mark.parametrize("side", [300, 220])
@@ -106,15 +106,15 @@ def test_pasting_an_unchanged_face_does_not_change_the_image(window: tuple[int, 
     y, x = np.mgrid[:100, :120]
     image = np.stack([x * 2, y * 2, x + y], axis=-1).astype(np.uint8)
     side = window[2] - window[0]
-    again = lay_back(image, cut_window(image, window, side), window)
-    assert np.abs(again.astype(int) - image).max() <= 2
+    pasted = paste_face(image, cut_window(image, window, side), window)
+    assert np.abs(pasted.astype(int) - image).max() <= 2
 
 
 def test_a_changed_face_is_blended_at_its_border(frames: list[Rgb]) -> None:
     image, white = np.zeros((100, 100, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)
-    made = lay_back(image, white, (30, 40, 80, 90))
-    assert made[65, 55].min() == 255 and not made[:40].any() and not made[:, 80:].any()
-    row = made[65, 30:40, 0].astype(int)
+    pasted = paste_face(image, white, (30, 40, 80, 90))
+    assert pasted[65, 55].min() == 255 and not pasted[:40].any() and not pasted[:, 80:].any()
+    row = pasted[65, 30:40, 0].astype(int)
     assert (np.diff(row) >= 0).all() and 0 < row[0] < 255
-    edge = lay_back(image, white, (-10, 0, 40, 50))
+    edge = paste_face(image, white, (-10, 0, 40, 50))
     assert edge[20, 0].min() == 255, "nothing is faded at the image's own edge"

@@ -13,7 +13,7 @@ import torch
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import OURS
+from motionshards.trainers.checkpoint import METADATA_KEY
 from motionshards.trainers.face_rotator import config as rotator
 from motionshards.trainers.face_rotator.restore import restore as restore_rotator
 from motionshards.trainers.fomm import config as fomm
@@ -61,15 +61,17 @@ def test_gigantic_architectures_are_refused(tmp_path: Path, model: str, number: 
     stored = settings.to_json(next(iter(configs.values())))
     stored = merged(stored, {"architecture": LARGE[model][number]})
     content = {name: {"a": torch.zeros(1)} for name in names}
-    torch.save({**content, OURS: {"version": 1, "model": model, "config": stored}}, tmp_path / "a.pt")
+    torch.save({**content, METADATA_KEY: {"version": 1, "model": model, "config": stored}}, tmp_path / "a.pt")
     with pytest.raises(ConfigError, match=r"another (architecture|version)"):
         restore(tmp_path / "a.pt")
 
 
 def test_gigantic_persons_are_refused(tmp_path: Path) -> None:
     stored = merged(settings.to_json(next(iter(heads.CONFIGS.values()))), {"architecture": {"width": 16_384}})
-    ours = {"version": 1, "model": "talking_heads", "config": stored}
-    torch.save({"person": {"style": torch.zeros(1)}, "landmarks": torch.zeros(1, 68, 2), OURS: ours}, tmp_path / "a.pt")
+    metadata = {"version": 1, "model": "talking_heads", "config": stored}
+    torch.save(
+        {"person": {"style": torch.zeros(1)}, "landmarks": torch.zeros(1, 68, 2), METADATA_KEY: metadata}, tmp_path / "a.pt"
+    )
     with pytest.raises(ConfigError, match="another architecture"):
         load_person(tmp_path / "a.pt")
 
@@ -82,7 +84,7 @@ def test_weights_that_are_views_of_one_value_are_refused(tmp_path: Path) -> None
     with torch.device("meta"):
         state = ganimation_generator(architecture).state_dict()
     views = {name: torch.zeros(1).expand(value.shape) for name, value in state.items()}
-    torch.save({"G": views, OURS: {"version": 1, "model": "ganimation", "config": stored}}, tmp_path / "a.pt")
+    torch.save({"G": views, METADATA_KEY: {"version": 1, "model": "ganimation", "config": stored}}, tmp_path / "a.pt")
     assert (tmp_path / "a.pt").stat().st_size < 1 << 20
     with pytest.raises(ConfigError, match="views of"):
         restore_ganimation(tmp_path / "a.pt")

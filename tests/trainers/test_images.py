@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.images import MOST_PX, read_image, read_rgba
+from motionshards.trainers.images import MAX_PX, read_image, read_rgba
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
 
@@ -61,7 +61,7 @@ def test_the_first_frame_of_an_animation_is_read_with_a_warning(tmp_path: Path, 
 
 
 def test_huge_images_pipes_and_programs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
-    Image.new("1", (MOST_PX // 1000, 1001)).save(tmp_path / "large.png")
+    Image.new("1", (MAX_PX // 1000, 1001)).save(tmp_path / "large.png")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "program.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
@@ -85,7 +85,7 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path, trials: i
             (tmp_path / "a").write_bytes(content)
             start = time.process_time()
             try:
-                assert read_image(tmp_path / "a").size <= 3 * MOST_PX
+                assert read_image(tmp_path / "a").size <= 3 * MAX_PX
             except ConfigError as error:
                 message = str(error)
                 assert message.isprintable()

@@ -14,7 +14,7 @@ from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.stream import ClipStream, Pairs
 from motionshards.schemas.errors import ConfigError, TrainingFailed
-from motionshards.trainers.checkpoint import LAST, Place, load_networks, resume
+from motionshards.trainers.checkpoint import LAST, Progress, load_networks, resume
 from motionshards.trainers.log import Log
 from motionshards.trainers.loop import Run, train
 from motionshards.transforms.weight_file import read
@@ -39,12 +39,12 @@ class OneNumber:
         self.numbers: list[int] = []
         self.names: Mapping[str, Sequence[str]] = {"videos": names}
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         load_networks(content, self.networks, path)
 
-    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+    def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:
         self.numbers.append(number)
-        self.drawn.append(float(torch.rand(1, generator=chance)))
+        self.drawn.append(float(torch.rand(1, generator=rng)))
         gray = batch.frames.float().mean(dim=(1, 2, 3, 4))[:, None] / 255
         loss = (self._network(torch.ones_like(gray)) - gray).square().mean()
         loss.backward()
@@ -72,14 +72,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("loop"), 20)
 
 
-def run(data: Path, out: Path, task: OneNumber, place: Place | None = None, **options: Any) -> Place:
+def run(data: Path, out: Path, task: OneNumber, progress: Progress | None = None, **options: Any) -> Progress:
     out.mkdir(exist_ok=True)
     stream = ClipStream(data, Pairs(2), global_batch_size=4)
     with make_loader(stream, processes=1) as loader:
-        place = place or Place(0, 0, loader.state_dict())
-        loader.load_state_dict(place.loader)
+        progress = progress or Progress(0, 0, loader.state_dict())
+        loader.load_state_dict(progress.loader)
         settings = {"epochs": 3, "log_every": 2, "save_every": 4, "images_every": 5, "quiet": True, **options}
-        return train(task, loader, Run(directory=out, **settings), place)
+        return train(task, loader, Run(directory=out, **settings), progress)
 
 
 @pytest.mark.parametrize(("where", "step", "message"), [("loss", 7, "gray"), ("weight", 8, "weights of network")])
@@ -106,9 +106,9 @@ def test_randomness_depends_on_the_step_only(data: Path, tmp_path: Path, cut: in
     end = run(data, tmp_path / "whole", whole)
     assert (end.epoch, end.step) == (3, 15)
     run(data, tmp_path / "parts", first, stop_after=cut)
-    place = resume(tmp_path / "parts" / LAST, second, torch.device("cpu"))
-    assert (place.epoch, place.step) == (epoch, cut)
-    run(data, tmp_path / "parts", second, place)
+    progress = resume(tmp_path / "parts" / LAST, second, torch.device("cpu"))
+    assert (progress.epoch, progress.step) == (epoch, cut)
+    run(data, tmp_path / "parts", second, progress)
     assert first.drawn + second.drawn == whole.drawn
     assert first.numbers + second.numbers == whole.numbers == list(range(15))
     assert len(set(whole.drawn)) == 15
@@ -116,25 +116,25 @@ def test_randomness_depends_on_the_step_only(data: Path, tmp_path: Path, cut: in
     assert first.ended + second.ended == whole.ended == 3
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of")  # true of this process, in which no optimizer steps
+@pytest.mark.filterwarnings("ignore:Detected call of")  # no optimizer steps in this process
 def test_checkpoints_of_0_1_at_the_end_of_an_epoch(data: Path, tmp_path: Path) -> None:
     """They have the epoch of the last step; schedulers stepped only when the run was resumed."""
-    place = run(data, tmp_path, OneNumber(), stop_after=5)
+    progress = run(data, tmp_path, OneNumber(), stop_after=5)
     resumed = OneNumber()
-    end = run(data, tmp_path, resumed, Place(0, 5, place.loader), epochs=1)
+    end = run(data, tmp_path, resumed, Progress(0, 5, progress.loader), epochs=1)
     assert (end.epoch, end.step, resumed.ended, resumed.steps) == (1, 5, 1, 0)
     assert resumed.optimizers["optimizer_network"].param_groups[0]["lr"] == 0.005
 
 
 def test_the_bar_shows_the_sum_of_mean_losses(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Known(OneNumber):
-        def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
-            super().step(batch, chance, number)
+        def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:
+            super().step(batch, rng, number)
             return {"one": torch.tensor(float(number)), "other": torch.tensor(2.0), "skipped": torch.tensor(100.0)}
 
     run(data, tmp_path, Known(), log_every=5, quiet=False)
-    shown = capsys.readouterr().err
-    assert all(f"loss={loss}," in shown for loss in (4, 9, 14)) and "100%" in shown and "inf" not in shown
+    output = capsys.readouterr().err
+    assert all(f"loss={loss}," in output for loss in (4, 9, 14)) and "100%" in output and "inf" not in output
 
 
 def test_lines_after_the_checkpoint_are_deleted_when_a_run_resumes(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_a_run_does_not_resume_with_other_names(data: Path, tmp_path: Path) -> N
 
 def test_a_loss_of_some_steps_is_averaged_over_those(data: Path, tmp_path: Path) -> None:
     class Seldom(OneNumber):
-        def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
-            super().step(batch, chance, number)
+        def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:
+            super().step(batch, rng, number)
             always = {"always": torch.tensor(float(number))}
             return always | ({"seldom": torch.tensor(number + 0.5)} if number % 3 == 0 else {})
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import OURS
+from motionshards.trainers.checkpoint import METADATA_KEY
 from motionshards.trainers.face_rotator import config as rotator
 from motionshards.trainers.face_rotator.networks import make_networks
 from motionshards.trainers.face_rotator.restore import restore as restore_rotator
@@ -26,7 +26,7 @@ from motionshards.trainers.talking_heads import config as heads
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder
 from motionshards.trainers.talking_heads.finetune import restore as restore_heads
-from motionshards.trainers.talking_heads.generator import Generator as Painter
+from motionshards.trainers.talking_heads.generator import Generator as ReconstructFrames
 
 NARROW = {"block_expansion": 4, "max_features": 8, "blocks": 2}
 SMALL: dict[str, dict[str, Any]] = {
@@ -62,16 +62,16 @@ def networks(model: str) -> dict[str, nn.Module]:
     if model == "talking_heads":
         return {
             "E_state_dict": Embedder(shape),
-            "G_state_dict": Painter(shape),
+            "G_state_dict": ReconstructFrames(shape),
             "D_state_dict": Discriminator(shape, videos=3),
         }
-    made = make_networks(shape)
-    for network in made.values():  # a network whose norms are as new counts as not trained
+    networks = make_networks(shape)
+    for network in networks.values():  # otherwise `is_trained` would be false, since norms have their initial values
         nn.init.constant_(next(value for name, value in network.named_parameters() if value.ndim == 1), 0.5)
         for module in network.modules():
             if isinstance(module, nn.InstanceNorm2d) and module.bias is not None:
                 nn.init.constant_(module.bias, 0.25)
-    return made
+    return networks
 
 
 def restored(model: str, path: Path) -> dict[str, nn.Module]:
@@ -103,9 +103,9 @@ VARIANTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def test_variants_restore_to_the_same_weights(tmp_path: Path, model: str, variant: str) -> None:
     torch.manual_seed(0)
     saved = networks(model)
-    ours = {"version": 1, "model": model, "config": settings.to_json(config_of(model))}
+    metadata = {"version": 1, "model": model, "config": settings.to_json(config_of(model))}
     content = {name: VARIANTS[variant](network.state_dict()) for name, network in saved.items()}
-    torch.save({**content, OURS: ours, "loss": np.float64(0.5), "step": np.int64(3)}, tmp_path / "a.pt")
+    torch.save({**content, METADATA_KEY: metadata, "loss": np.float64(0.5), "step": np.int64(3)}, tmp_path / "a.pt")
     found = restored(model, tmp_path / "a.pt")
     assert found
     for name, network in found.items():

@@ -45,8 +45,8 @@ def test_files_that_name_convolutions_by_stage_are_read(tmp_path: Path) -> None:
     """Files of VGGFace, whose images are not scaled."""
     stored = fill(Vgg(VGGFACE, (11,)), "vgg16").state_dict()
     names = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
-    theirs = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
-    torch.save({**dict(zip(theirs, stored.values(), strict=True)), "fc6.bias": torch.zeros(1)}, tmp_path / "face.pth")
+    names_by_stage = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
+    torch.save({**dict(zip(names_by_stage, stored.values(), strict=True)), "fc6.bias": torch.zeros(1)}, tmp_path / "face.pth")
     model = vgg.load(str(tmp_path / "face.pth"), VGGFACE, (11,))
     assert model is not None
     assert all(torch.equal(tensor, stored[name]) for name, tensor in model.state_dict().items())
@@ -73,7 +73,7 @@ def test_layers_end_with_the_last_tap() -> None:
 
 
 def test_any_layer_can_be_tapped() -> None:
-    """Convolutions, their ReLUs and poolings: each is what the layer before it becomes, also where a ReLU comes next."""
+    """Convolutions, ReLUs and poolings: each output is its layer applied to the previous output, also before an in-place ReLU."""
     model = fill(Vgg(VGG19, range(11)), "vgg19")
     images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -92,8 +92,8 @@ def test_any_layer_can_be_tapped() -> None:
 
 def test_a_tap_is_the_same_whatever_else_is_tapped() -> None:
     images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    some, one = (fill(Vgg(VGG19, taps), "vgg19")(images) for taps in ((0, 2, 6), (6,)))
-    assert torch.equal(some[2], one[0])
+    several, one = (fill(Vgg(VGG19, taps), "vgg19")(images) for taps in ((0, 2, 6), (6,)))
+    assert torch.equal(several[2], one[0])
 
 
 def test_it_is_frozen_and_stays_in_evaluation_while_gradients_pass() -> None:
@@ -134,7 +134,7 @@ def test_the_message_for_missing_weights_has_the_remedies(tmp_path: Path, monkey
             vgg.load(choice)
         message = str(caught.value)
         assert message.startswith(f"{place} does not exist") and "\n" not in message
-        assert all(way in message for way in ("vgg19-dcbb9e9d.pth", "--vgg PATH", "--vgg none"))
+        assert all(remedy in message for remedy in ("vgg19-dcbb9e9d.pth", "--vgg PATH", "--vgg none"))
 
 
 def test_none_means_no_network() -> None:
@@ -150,7 +150,7 @@ class Evil:
 def test_wrong_files_are_refused(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "weights.pth"
-    held = {
+    contents = {
         "list": [1, 2],
         "too few": {"features.0.weight": torch.zeros(64, 3, 3, 3)},
         "another shape": {**stored(), "features.0.bias": torch.zeros(32)},
@@ -160,7 +160,7 @@ def test_wrong_files_are_refused(content: str, tmp_path: Path, monkeypatch: pyte
     if content == "text":
         path.write_text("<html>not found</html>")
     else:
-        torch.save(held[content], path)
+        torch.save(contents[content], path)
     with pytest.raises(ConfigError) as caught:
         vgg.load(str(path), taps=(1,))
     message = str(caught.value)

@@ -69,10 +69,10 @@ def test_colors_are_preserved(tmp_path: Path) -> None:
 def test_frames_with_uneven_times_stay_in_sync(make_video: MakeVideo) -> None:
     """Ten frames, the fifth of which stays for half a second."""
     slow = "settb=1/1000,setpts='if(lt(N,5),N*40,N*40+500)'"
-    made = make_video(
+    path = make_video(
         "a.mkv", "-vf", slow, "-fps_mode", "vfr", "-c:v", "mpeg4", source="testsrc2=size=96x64:rate=25:duration=0.4"
     )
-    driving = Driving.at(made)
+    driving = Driving.at(path)
     shown = driving.shown(Fraction(25))
     times = np.concatenate([[0], shown.cumsum()[:-1]]) / 25
     assert len(shown) == 10
@@ -118,7 +118,7 @@ def test_sound_stays_in_sync(make_video: MakeVideo, tmp_path: Path, late_s: floa
         """Time from the first frame to the first sound."""
         return packets(path)[0][0] / 1e6 - float(Driving.at(path).timeline.raw_s[0])
 
-    assert lag_s(shifted) == pytest.approx(-late_s, abs=0.08), "the test's video is as it should be"
+    assert lag_s(shifted) == pytest.approx(-late_s, abs=0.08), "the test video has the intended offset"
     assert lag_s(tmp_path / "out.mp4") == pytest.approx(lag_s(shifted), abs=0.005)
 
 
@@ -139,7 +139,7 @@ def test_errors_keep_the_existing_file(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="is cut"):
         write(target, breaking(), 32, Fraction(25))
-    for count in (1, 500):  # H.264 wants even sides: ffmpeg fails after all that was written, or before
+    for count in (1, 500):  # H.264 requires even sides: ffmpeg fails before or after all frames are written
         with pytest.raises(ConfigError, match="cannot be written"):
             write(target, count * grays(1, 33), 33, Fraction(25))
     assert target.read_bytes() == b"before" and [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
@@ -175,7 +175,7 @@ def test_images_are_upright_and_opaque(tmp_path: Path) -> None:
     assert np.abs(read_square(tmp_path / "a.png", 32, "#102030")[4].mean(axis=0) - (16, 32, 48)).max() <= 2
     np.testing.assert_allclose(found[-4].mean(axis=0), (10, 20, 250), atol=2)
     turned = Image.Exif()
-    turned[0x0112] = 6  # to be turned by a quarter, clockwise
+    turned[0x0112] = 6  # rotate 90 degrees clockwise
     Image.fromarray(halves[..., :3]).save(tmp_path / "b.jpg", exif=turned, quality=95, subsampling=0)
     np.testing.assert_allclose(read_square(tmp_path / "b.jpg", 32)[:, -4].mean(axis=0), (250, 10, 20), atol=8)
 

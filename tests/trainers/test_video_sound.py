@@ -45,13 +45,13 @@ def first_above(path: Path, kind: str, filters: str, decoded: tuple[str, ...], s
 
 
 def lag_s(path: Path) -> float:
-    """From the flash to the click."""
+    """Time from the flash to the click."""
     flash = first_above(path, "V", "scale=1:1,format=gray", ("-fps_mode", "passthrough", "-f", "rawvideo"), np.uint8, 128)
     return first_above(path, "a", "aresample=48000", ("-ac", "1", "-f", "s16le"), np.int16, 8000) - flash
 
 
 def written(path: Path) -> Path:
-    """The video once more, as `jobs.animate` writes it."""
+    """Rewrite a video as `jobs.animate` does."""
     driving, target = Driving.at(path), path.with_name("out.mp4")
 
     def shown() -> list[Rgb]:
@@ -68,7 +68,7 @@ def test_sound_keeps_its_offset_in_every_container(tmp_path: Path, kind: str) ->
     plain, apart = tmp_path / f"plain.{suffix}", tmp_path / f"apart.{suffix}"
     ffmpeg("-f", "lavfi", "-i", FLASH, "-f", "lavfi", "-i", CLICK, *codecs, plain)
     ffmpeg("-itsoffset", str(late_s), "-i", plain, "-i", plain, "-map", "0:v", "-map", "1:a", "-c", "copy", apart)
-    assert lag_s(apart) == pytest.approx(-late_s, abs=0.06), "the test's video is not as it should be"
+    assert lag_s(apart) == pytest.approx(-late_s, abs=0.06), "the test video does not have the intended offset"
     assert lag_s(written(apart)) == pytest.approx(lag_s(apart), abs=1e-3)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.checkpoint import load_networks
-from motionshards.transforms.weight_file import MOST_BEYOND_BYTES, read
+from motionshards.transforms.weight_file import MAX_BEYOND_BYTES, read
 
 
 def network() -> nn.Sequential:
@@ -122,7 +122,7 @@ def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, content: byt
 
 def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a/data/0", "w") as entry:
-        for _ in range(MOST_BEYOND_BYTES // (1 << 22) + 1):
+        for _ in range(MAX_BEYOND_BYTES // (1 << 22) + 1):
             entry.write(bytes(1 << 22))
     assert "unpacks to" in refused(tmp_path / "a.pt")
 

@@ -39,9 +39,9 @@ class ActionUnitMeasure:
             return {"intensity": np.full((count, len(INTENSITIES)), np.nan)}
         return {"intensity": found.intensity}
 
-    def compare(self, real: Features, made: Features) -> dict[str, Floats]:
+    def compare(self, real: Features, reconstructed: Features) -> dict[str, Floats]:
         """See Measure."""
-        return {"au_error": np.abs(made["intensity"] - real["intensity"]).mean(axis=1)}
+        return {"au_error": np.abs(reconstructed["intensity"] - real["intensity"]).mean(axis=1)}
 
     def provenance(self) -> dict[str, str]:
         """See AuSource."""

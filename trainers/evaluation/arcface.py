@@ -22,7 +22,7 @@ _POINTS = (range(36, 42), range(42, 48), (30,), (48,), (54,))
 
 
 class ArcFace:
-    """An ArcFace network. See Aligned.
+    """An ArcFace network. See FaceEmbedder.
 
     Raises:
         ConfigError: onnxruntime is not installed, or the file is not such a network
@@ -33,7 +33,7 @@ class ArcFace:
         self._embedding(np.zeros((_SIDE_PX, _SIDE_PX, 3), np.float32))
 
     def embeddings(self, rgb: Pixels, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See Aligned. Faces are processed one by one, as some files have a fixed batch size."""
+        """See FaceEmbedder. Faces are processed one by one, as some files have a fixed batch size."""
         return np.stack([self._embedding(aligned(*face)) for face in zip(rgb, points_px, strict=True)])
 
     def provenance(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.evaluation.scores import METRICS, shown, text_table
+from motionshards.trainers.evaluation.scores import METRICS, format_value, text_table
 
 TABLE = "evaluation.json"
 VERSION = 2
@@ -20,7 +20,7 @@ _SAME = {
 }
 
 
-_MOST_SHOWN = 40  # characters, so that digests are not shown
+_MAX_VALUE_CHARS = 40  # longer values, such as digests, are not printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Comparison:
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [("", "A", "B", "B - A", "copy", "better is")]
         for name, each in self.metrics.items():
-            values = [shown(each.first, name), shown(each.second, name), shown(each.difference, name, "+")]
-            rows.append((METRICS[name].label, *values, shown(each.copy, name), METRICS[name].better))
+            values = [format_value(each.first, name), format_value(each.second, name), format_value(each.difference, name, "+")]
+            rows.append((METRICS[name].label, *values, format_value(each.copy, name), METRICS[name].better))
         heading = f"A: {self.names[0]}\nB: {self.names[1]}\n{self.frames} frames of {self.clips} clips"
         return f"{heading}\n{text_table(rows, 4)}"
 
@@ -83,7 +83,7 @@ def _metric(one: dict[str, Any], other: dict[str, Any], name: str) -> Difference
 
 
 def _values(one: Any, other: Any) -> str:
-    return "" if len(str(one)) > _MOST_SHOWN else f" ({one} and {other})"
+    return "" if len(str(one)) > _MAX_VALUE_CHARS else f" ({one} and {other})"
 
 
 def _read(directory: Path) -> dict[str, Any]:

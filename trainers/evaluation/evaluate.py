@@ -62,7 +62,7 @@ def evaluate(
     rows, short = _rows(data, split, limit)
     skipped: Counter[str] = Counter({_TOO_SHORT: short} if short else {})
     clips: list[ClipScores] = []
-    shown: list[Example] = []
+    chosen: list[Example] = []
     fid = None if inception is None else Fid(inception)
     for number, row in enumerate(progress(rows)):
         sample = data.read(row, model.size_px)
@@ -72,11 +72,11 @@ def evaluate(
             continue
         scores, example = _clip(model, sample, choice, measures, fid, batch)
         clips.append(scores)
-        if len(shown) < examples and number * examples >= len(shown) * len(rows):
-            shown.append(example)
+        if len(chosen) < examples and number * examples >= len(chosen) * len(rows):
+            chosen.append(example)
     if not clips:
         raise ConfigError(f"no clip of --split {split} can be reconstructed: {reasons(skipped)}{_remedy(skipped, data)}")
-    return Scores.of(clips, dict(skipped), shown, None if fid is None else fid.scores())
+    return Scores.of(clips, dict(skipped), chosen, None if fid is None else fid.scores())
 
 
 def reasons(skipped: dict[str, int]) -> str:
@@ -126,10 +126,10 @@ def _clip(
     of_model: list[dict[str, Floats]] = []
     of_copy: list[dict[str, Floats]] = []
     example: Example | None = None
-    for targets, made in _reconstructed(model, sample, choice, batch):
-        pixels = _pixels(made)
+    for targets, reconstructed in _reconstructed(model, sample, choice, batch):
+        pixels = _pixels(reconstructed)
         frames = Frames(
-            np.concatenate([sample.frames[[choice.given[0], *targets]] / np.float32(255), made]),
+            np.concatenate([sample.frames[[choice.given[0], *targets]] / np.float32(255), reconstructed]),
             np.concatenate([sample.frames[[choice.given[0], *targets]], pixels]),
         )
         if fid is not None:
@@ -150,11 +150,11 @@ def _reconstructed(
 ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
     """Yield groups of targets with their reconstructions, float32 [n,H,W,3] in [0, 1]."""
     with torch.inference_mode():
-        paint = model.begin(sample, choice.given)
+        reconstruct = model.prepare(sample, choice.given)
     for start in range(0, len(choice.targets), _MEASURED_AT_ONCE):
         targets = [*choice.targets[start : start + _MEASURED_AT_ONCE]]
         with torch.inference_mode():
-            parts = [paint(targets[first : first + batch]) for first in range(0, len(targets), batch)]
+            parts = [reconstruct(targets[first : first + batch]) for first in range(0, len(targets), batch)]
             yield targets, _values(torch.cat(parts))
 
 
@@ -176,9 +176,9 @@ def _means(parts: Sequence[dict[str, Floats]]) -> dict[str, Score]:
     return {name: Score.of(np.concatenate([part[name] for part in parts]).astype(np.float64)) for name in parts[0]}
 
 
-def _values(made: Tensor) -> NDArray[np.float32]:
+def _values(reconstructed: Tensor) -> NDArray[np.float32]:
     """Convert [B,3,H,W] to [B,H,W,3] on the CPU, clamped to [0, 1]."""
-    return np.ascontiguousarray(made.clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy())
+    return np.ascontiguousarray(reconstructed.clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy())
 
 
 def _pixels(values: NDArray[np.float32]) -> Pixels:

@@ -82,7 +82,7 @@ class Moments:
         if sum(map(len, self._waiting)) >= _ROWS_AT_ONCE:
             self._merge()
 
-    def found(self) -> tuple[int, Rows, Rows]:
+    def result(self) -> tuple[int, Rows, Rows]:
         """Return N, the mean [C] and the covariance [C,C] with divisor N - 1, which is NaN for a single row."""
         self._merge()
         return self._count, self._mean, self._scatter / (self._count - 1 or np.nan)
@@ -112,8 +112,8 @@ def frechet_distance(one: tuple[Rows, Rows], other: tuple[Rows, Rows]) -> float:
 def _root(covariance: Rows) -> Rows:
     """Return A [C,R] of full rank such that A Aᵀ is the covariance."""
     values, vectors = np.linalg.eigh(covariance)
-    kept = values > values[-1] * len(values) * np.finfo(float).eps
-    root: Rows = vectors[:, kept] * np.sqrt(values[kept])
+    significant = values > values[-1] * len(values) * np.finfo(float).eps
+    root: Rows = vectors[:, significant] * np.sqrt(values[significant])
     return root
 
 
@@ -137,12 +137,12 @@ class Fid:
         A warning is logged if there are too few frames for a covariance of full rank. FID is biased for any number of frames
         (Chong and Forsyth, "Effectively unbiased FID and Inception score", CVPR 2020).
         """
-        count, *real = self._real.found()
+        count, *real = self._real.result()
         if count < 2:
             return Score(None, 0), Score(None, 0)
         if count <= (features := len(real[0])):
             warning = "FID of %d frames with %d features is biased upwards, and comparable only between runs on the same frames"
             logger.warning(warning, count, features)
-        distances = (frechet_distance((real[0], real[1]), each.found()[1:]) for each in (self._model, self._copy))
+        distances = (frechet_distance((real[0], real[1]), each.result()[1:]) for each in (self._model, self._copy))
         model, copy = (Score(distance, count) for distance in distances)
         return model, copy

@@ -17,7 +17,7 @@ from motionshards.trainers.evaluation.reconstruction import as_batch
 from motionshards.transforms.weight_file import read
 
 _TAPS = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3
-_LEAST = 1e-10
+_EPSILON = 1e-10
 
 
 class LpipsMeasure:
@@ -44,9 +44,9 @@ class LpipsMeasure:
         return {"values": frames.values}
 
     @torch.inference_mode()
-    def compare(self, real: Features, made: Features) -> dict[str, Floats]:
+    def compare(self, real: Features, reconstructed: Features) -> dict[str, Floats]:
         """See Measure."""
-        pairs = zip(real["values"], made["values"], strict=True)
+        pairs = zip(real["values"], reconstructed["values"], strict=True)
         return {"lpips": np.array([self._distance(as_batch(np.stack(pair), self._device)) for pair in pairs])}
 
     def provenance(self) -> dict[str, str]:
@@ -55,7 +55,7 @@ class LpipsMeasure:
 
     def _distance(self, pair: Tensor) -> float:
         """LPIPS of two images [2,3,H,W]: weighted squared differences of normalized features, averaged over pixels and summed."""
-        units = [maps / (torch.linalg.vector_norm(maps, dim=1, keepdim=True) + _LEAST) for maps in self._network(pair)]
+        units = [maps / (torch.linalg.vector_norm(maps, dim=1, keepdim=True) + _EPSILON) for maps in self._network(pair)]
         squared = [(unit[0] - unit[1]) ** 2 for unit in units]
         weighted = [(weight * square).sum(dim=0).mean() for weight, square in zip(self._linear, squared, strict=True)]
         return float(torch.stack(weighted).sum())

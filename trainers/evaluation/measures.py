@@ -19,7 +19,7 @@ Features = Mapping[str, Floats]
 """Features of N frames by name, arrays [N,...]."""
 
 # Error of rounding to 8 bits, for values in [0, 1]: identical frames have PSNR 58.9 dB, and means over frames stay finite.
-LEAST_SQUARED_ERROR = 1 / 255**2 / 12
+MIN_SQUARED_ERROR = 1 / 255**2 / 12
 _SIGMA_PX = 1.5
 
 
@@ -37,7 +37,7 @@ class Measure(Protocol):
     def features(self, frames: Frames) -> Features:
         """Compute the features of each frame."""
 
-    def compare(self, real: Features, made: Features) -> dict[str, Floats]:
+    def compare(self, real: Features, reconstructed: Features) -> dict[str, Floats]:
         """Compute metrics [N] from the features of N real frames and their reconstructions; NaN if a frame cannot be measured."""
 
 
@@ -52,11 +52,11 @@ class PixelMeasure:
         """See Measure."""
         return {"values": frames.values}
 
-    def compare(self, real: Features, made: Features) -> dict[str, Floats]:
+    def compare(self, real: Features, reconstructed: Features) -> dict[str, Floats]:
         """See Measure."""
-        difference = made["values"].astype(np.float64) - real["values"]
-        squared = np.maximum((difference**2).mean(axis=(1, 2, 3)), LEAST_SQUARED_ERROR)
-        pairs = zip(real["values"], made["values"], strict=True)
+        difference = reconstructed["values"].astype(np.float64) - real["values"]
+        squared = np.maximum((difference**2).mean(axis=(1, 2, 3)), MIN_SQUARED_ERROR)
+        pairs = zip(real["values"], reconstructed["values"], strict=True)
         return {
             "l1": np.abs(difference).mean(axis=(1, 2, 3)),
             "psnr_db": -10 * np.log10(squared),
@@ -64,13 +64,15 @@ class PixelMeasure:
         }
 
 
-def _ssim(real: NDArray[np.float32], made: NDArray[np.float32]) -> float:
-    how = {"gaussian_weights": True, "sigma": _SIGMA_PX, "use_sample_covariance": False}
-    found = structural_similarity(real.astype(np.float64), made.astype(np.float64), channel_axis=-1, data_range=1.0, **how)
+def _ssim(real: NDArray[np.float32], reconstructed: NDArray[np.float32]) -> float:
+    options = {"gaussian_weights": True, "sigma": _SIGMA_PX, "use_sample_covariance": False}
+    found = structural_similarity(
+        real.astype(np.float64), reconstructed.astype(np.float64), channel_axis=-1, data_range=1.0, **options
+    )
     return float(found)
 
 
-class Aligned(Protocol):
+class FaceEmbedder(Protocol):
     """A face recognition network."""
 
     def embeddings(self, rgb: Pixels, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,35 +93,35 @@ class FaceMeasure:
 
     model: FaceModel
     identity: bool = True
-    arcface: Aligned | None = None
+    arcface: FaceEmbedder | None = None
 
     def features(self, frames: Frames) -> Features:
         """See Measure."""
         points = face_points(self.model, frames.pixels)
         found: dict[str, Floats] = {"points": points, "pose": head_pose(points, (frames.pixels.shape[2], frames.pixels.shape[1]))}
-        seen = _found(points)
-        rgb, known = frames.pixels[seen], points[seen]
+        has_face = _found(points)
+        rgb, known = frames.pixels[has_face], points[has_face]
         if self.identity:
-            found["descriptor"] = _spread(descriptor.descriptors(rgb, known), seen)
+            found["descriptor"] = _spread(descriptor.descriptors(rgb, known), has_face)
         if self.arcface is not None:
             embeddings = self.arcface.embeddings(rgb, known) if len(rgb) else np.empty((0, 1), np.float32)
-            found["embedding"] = _spread(embeddings, seen)
+            found["embedding"] = _spread(embeddings, has_face)
         return found
 
-    def compare(self, real: Features, made: Features) -> dict[str, Floats]:
+    def compare(self, real: Features, reconstructed: Features) -> dict[str, Floats]:
         """See Measure."""
-        seen, kept = _found(real["points"]), _found(made["points"])
-        turned = np.abs((made["pose"] - real["pose"] + 180) % 360 - 180)
+        has_face, still_has = _found(real["points"]), _found(reconstructed["points"])
+        angles = np.abs((reconstructed["pose"] - real["pose"] + 180) % 360 - 180)
         found: dict[str, Floats] = {
-            "missing": np.where(seen, ~kept, np.nan),
-            "akd_px": np.linalg.norm(made["points"] - real["points"], axis=-1).mean(axis=-1),
-            "pose_deg": turned.mean(axis=-1),
+            "missing": np.where(has_face, ~still_has, np.nan),
+            "akd_px": np.linalg.norm(reconstructed["points"] - real["points"], axis=-1).mean(axis=-1),
+            "pose_deg": angles.mean(axis=-1),
         }
         if self.identity:
-            found["aed"] = np.linalg.norm(made["descriptor"] - real["descriptor"], axis=-1)
+            found["aed"] = np.linalg.norm(reconstructed["descriptor"] - real["descriptor"], axis=-1)
             found["same_person"] = np.where(np.isfinite(found["aed"]), found["aed"] < TWO_PEOPLE, np.nan)
         if self.arcface is not None:
-            found["csim"] = _cosine(made["embedding"], real["embedding"], seen & kept)
+            found["csim"] = _cosine(reconstructed["embedding"], real["embedding"], has_face & still_has)
         return found
 
 
@@ -128,10 +130,10 @@ def _found(points: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(points).all(axis=(1, 2)))
 
 
-def _spread(rows: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Scatter rows [n,C] of the frames that are `seen` [N] to [N,C], with NaN for the others."""
-    spread = np.full((len(seen), rows.shape[1]), np.nan, np.float32)
-    spread[seen] = rows
+def _spread(rows: NDArray[np.float32], has_face: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Scatter rows [n,C] of the frames with `has_face` [N] to [N,C], with NaN for the others."""
+    spread = np.full((len(has_face), rows.shape[1]), np.nan, np.float32)
+    spread[has_face] = rows
     return spread
 
 

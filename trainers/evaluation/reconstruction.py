@@ -14,7 +14,7 @@ from motionshards.dataset.index import Sample
 NO_LANDMARKS = "no landmarks"
 NO_ACTION_UNITS = "no action units"
 
-Painter = Callable[[Sequence[int]], Tensor]
+ReconstructFrames = Callable[[Sequence[int]], Tensor]
 """Reconstructs frames of a clip by their numbers: float32 [B,3,H,W] in [0, 1]."""
 
 
@@ -46,7 +46,7 @@ class Reconstructor(Protocol):
     def choose(self, sample: Sample) -> Choice | str:
         """Choose the frames of a clip, or return why it is skipped. Depends on the clip only, so that runs are comparable."""
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """Process the given frames of a clip, and return the function that reconstructs others."""
 
 

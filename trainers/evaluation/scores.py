@@ -87,7 +87,7 @@ class Example:
     l1: float
     given: Pixels = field(repr=False)
     real: Pixels = field(repr=False)
-    made: Pixels = field(repr=False)
+    reconstructed: Pixels = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +138,7 @@ class Scores:
         return {**totals, "per_clip": [asdict(clip) for clip in self.per_clip]}
 
 
-def shown(value: float | None, metric: str, sign: str = "") -> str:
+def format_value(value: float | None, metric: str, sign: str = "") -> str:
     """Format a value of a metric; `sign="+"` also prints the sign of positive values."""
     return "-" if value is None else f"{value:{sign}.{METRICS[metric].digits}f}"
 

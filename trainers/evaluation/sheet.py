@@ -13,7 +13,7 @@ def sheet(examples: Sequence[Example], title: str) -> Pixels:
     columns = {
         "source": [each.given for each in examples],
         "real frame": [each.real for each in examples],
-        "reconstruction": [each.made for each in examples],
+        "reconstruction": [each.reconstructed for each in examples],
         "difference": [_difference(each) for each in examples],
     }
     captions = [f"{each.key}   source frame {each.source}, real frame {each.target}   L1 {each.l1:.4f}" for each in examples]
@@ -21,5 +21,5 @@ def sheet(examples: Sequence[Example], title: str) -> Pixels:
 
 
 def _difference(example: Example) -> Pixels:
-    difference: Pixels = np.abs(example.real.astype(np.int16) - example.made).astype(np.uint8)
+    difference: Pixels = np.abs(example.real.astype(np.int16) - example.reconstructed).astype(np.uint8)
     return difference

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from motionshards.dataset.views import PosePairs
 from motionshards.trainers.face_rotator.architecture import Architecture
 from motionshards.trainers.face_rotator.networks import NAMES
-from motionshards.trainers.face_rotator.pose import MOST_DEG
+from motionshards.trainers.face_rotator.pose import MAX_DEG
 from motionshards.trainers.settings import AugmentedTraining, Stored, require
 
 
@@ -45,7 +45,7 @@ class TrainingConfig(AugmentedTraining):
         require(f"stage must be {' or '.join(NAMES)}", self.stage in NAMES)
         AugmentedTraining.__post_init__(self)
         require("pixel_epochs must not be negative", self.pixel_epochs >= 0)
-        require(f"most_deg must be at most {MOST_DEG:g}", self.most_deg <= MOST_DEG)
+        require(f"most_deg must be at most {MAX_DEG:g}", self.most_deg <= MAX_DEG)
         require("alike must be above 0", self.alike > 0)
         self.view()
 
@@ -68,7 +68,7 @@ class Config(Stored):
 
 def _rotation(stage: str, epochs: int) -> Config:
     """Build the config of a stage with sources within a fifth of 15 degrees of frontal, as published."""
-    training = TrainingConfig(stage=stage, epochs=epochs, global_batch_size=8, frontal_deg=3.0, least_deg=1.0, most_deg=MOST_DEG)
+    training = TrainingConfig(stage=stage, epochs=epochs, global_batch_size=8, frontal_deg=3.0, least_deg=1.0, most_deg=MAX_DEG)
     return Config(name=stage, training=training)
 
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from motionshards.dataset.index import Sample
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.evaluation.reconstruction import NO_LANDMARKS, Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import NO_LANDMARKS, Choice, ReconstructFrames, as_images
 from motionshards.trainers.face_rotator.color import to_frames, to_images
 from motionshards.trainers.face_rotator.config import CONFIGS
-from motionshards.trainers.face_rotator.pose import MOST_DEG, expression, rotation
+from motionshards.trainers.face_rotator.pose import MAX_DEG, expression, rotation
 from motionshards.trainers.face_rotator.restore import restore
 
 _NEEDED = ("rotator", "combiner")
@@ -59,17 +59,17 @@ class FaceRotatorReconstructor:
         if not (turned <= self._frontal_deg).any():
             return f"no frame within {self._frontal_deg:g} degrees of frontal"
         source = int(np.nanargmin(turned))
-        near = np.abs(pose - pose[source]).max(axis=1) <= MOST_DEG
+        near = np.abs(pose - pose[source]).max(axis=1) <= MAX_DEG
         near[source] = False
         targets = tuple(np.flatnonzero(near).tolist())
-        return Choice((source,), targets) if targets else f"no other frame within {MOST_DEG:g} degrees"
+        return Choice((source,), targets) if targets else f"no other frame within {MAX_DEG:g} degrees"
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """See Reconstructor."""
         source = to_images(as_images(sample.frames[[*given]], self._device))
         pose = torch.from_numpy(_pose_deg(sample).astype(np.float32)).to(self._device)
 
-        def paint(targets: Sequence[int]) -> Tensor:
+        def reconstruct(targets: Sequence[int]) -> Tensor:
             assert sample.landmarks is not None
             images = source.expand(len(targets), -1, -1, -1)
             if "morpher" in self._networks:
@@ -80,7 +80,7 @@ class FaceRotatorReconstructor:
             rotated = self._networks["rotator"](images, change)
             return to_frames(self._networks["combiner"](rotated.painted, rotated.moved, change).image)
 
-        return paint
+        return reconstruct
 
 
 def _pose_deg(sample: Sample) -> NDArray[np.float64]:

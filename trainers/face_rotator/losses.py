@@ -10,9 +10,9 @@ TAPS = (3, 8, 15)
 """relu1_2, relu2_2 and relu3_3 of VGG16."""
 
 
-def pixel_distance(made: Tensor, target: Tensor) -> Tensor:
+def pixel_distance(generated: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference [B] of linear light of images [B,4,H,W]. Alpha is not compared, since datasets have none."""
-    return _distance(made[:, :3], target[:, :3])
+    return _distance(generated[:, :3], target[:, :3])
 
 
 class PerceptualDistance(nn.Module):
@@ -25,10 +25,10 @@ class PerceptualDistance(nn.Module):
         super().__init__()
         self.vgg = vgg
 
-    def forward(self, made: Tensor, target: Tensor) -> Tensor:
+    def forward(self, generated: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
             expected = self.vgg(to_frames(target))
-        found = self.vgg(to_frames(made))
+        found = self.vgg(to_frames(generated))
         return torch.stack([_distance(*pair) for pair in zip(found, expected, strict=True)]).sum(dim=0)
 
 

@@ -12,7 +12,7 @@ The signs of head_x, head_y and neck_z in the renders that the published weights
 import torch
 from torch import Tensor
 
-MOST_DEG = 15.0
+MAX_DEG = 15.0
 """The angle of the value 1, and the largest rotation, degrees."""
 DEFAULT_EXPRESSION = (0.0, 0.0, 1.0)
 """Default pose of the drawings that the published networks expect: eyes and mouth open."""
@@ -33,7 +33,7 @@ def rotation(pose_deg: Tensor) -> Tensor:
 
     pose_deg: [B,2,3], yaw, pitch and roll of source and target, degrees
     """
-    return (pose_deg[:, 1] - pose_deg[:, 0])[:, [1, 0, 2]] / MOST_DEG
+    return (pose_deg[:, 1] - pose_deg[:, 0])[:, [1, 0, 2]] / MAX_DEG
 
 
 def expression(landmarks_px: Tensor) -> Tensor:

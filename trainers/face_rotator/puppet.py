@@ -13,11 +13,11 @@ from torch import Tensor
 
 from motionshards.trainers.face_rotator.color import light, to_linear, to_srgb, with_alpha
 from motionshards.trainers.face_rotator.networks import warp
-from motionshards.trainers.face_rotator.pose import MOST_DEG
+from motionshards.trainers.face_rotator.pose import MAX_DEG
 from motionshards.trainers.face_rotator.restore import Restored
 from motionshards.trainers.video import Rgb
 
-_LEAST_ALPHA = 0.5 / 255  # smaller values are stored as 0
+_MIN_ALPHA = 0.5 / 255  # smaller values are stored as 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class Pose:
     """A rotation relative to the pose in the image, degrees: yaw to the right of the image, pitch up, roll clockwise.
 
     Raises:
-        ValueError: an angle exceeds MOST_DEG, for which networks are trained
+        ValueError: an angle exceeds MAX_DEG, for which networks are trained
     """
 
     yaw: float = 0.0
@@ -34,8 +34,8 @@ class Pose:
 
     def __post_init__(self) -> None:
         for name in ("yaw", "pitch", "roll"):
-            if not abs(getattr(self, name)) <= MOST_DEG:
-                raise ValueError(f"{name} is {getattr(self, name):g}, must be from -{MOST_DEG:g} to {MOST_DEG:g} degrees")
+            if not abs(getattr(self, name)) <= MAX_DEG:
+                raise ValueError(f"{name} is {getattr(self, name):g}, must be from -{MAX_DEG:g} to {MAX_DEG:g} degrees")
 
 
 class Puppet:
@@ -53,33 +53,33 @@ class Puppet:
         values = torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255
         self._transparent, self._matte = values.shape[1] == 4, restored.matte
         self._alpha = values[:, 3:] if self._transparent else torch.ones_like(values[:, :1])
-        self._seen = self._as_seen(to_linear(values[:, :3]))
+        self._input = self._network_input(to_linear(values[:, :3]))
         if expression is not None:
             morpher = restored.networks["morpher"].to(device)
-            self._seen = morpher(self._seen, torch.tensor([expression], device=device)).image
+            self._input = morpher(self._input, torch.tensor([expression], device=device)).image
 
     @torch.inference_mode()
     def posed(self, pose: Pose) -> Rgb:
         """Rotate the head: uint8, in the shape of the input image."""
-        change = torch.tensor([[pose.pitch, pose.yaw, pose.roll]], device=self._seen.device) / MOST_DEG
-        rotated = self._rotator(self._seen, change)
+        change = torch.tensor([[pose.pitch, pose.yaw, pose.roll]], device=self._input.device) / MAX_DEG
+        rotated = self._rotator(self._input, change)
         combined = self._combiner(rotated.painted, rotated.moved, change).image
         if not self._transparent:
-            return _stored(to_srgb(light(combined)))
+            return _to_uint8(to_srgb(light(combined)))
         if self._matte:
-            return _stored(torch.cat([to_srgb(light(combined)), (combined[:, 3:] + 1) / 2], dim=1))
+            return _to_uint8(torch.cat([to_srgb(light(combined)), (combined[:, 3:] + 1) / 2], dim=1))
         alpha = warp(self._alpha, rotated.flow)
-        colors = (light(combined) / alpha.clamp(min=_LEAST_ALPHA)).clamp(max=1) * (alpha >= _LEAST_ALPHA)
-        return _stored(torch.cat([to_srgb(colors), alpha], dim=1))
+        colors = (light(combined) / alpha.clamp(min=_MIN_ALPHA)).clamp(max=1) * (alpha >= _MIN_ALPHA)
+        return _to_uint8(torch.cat([to_srgb(colors), alpha], dim=1))
 
-    def _as_seen(self, linear: Tensor) -> Tensor:
+    def _network_input(self, linear: Tensor) -> Tensor:
         """Convert linear light [1,3,H,W] to the networks' input [1,4,H,W]; fully transparent pixels are black in both ways."""
         if self._matte:
             return with_alpha(linear * (self._alpha > 0), self._alpha)
         return with_alpha(linear * self._alpha, torch.ones_like(self._alpha))
 
 
-def _stored(values: Tensor) -> Rgb:
+def _to_uint8(values: Tensor) -> Rgb:
     """Convert [1,C,H,W] in [0, 1] to uint8 [H,W,C]."""
     image: Rgb = np.ascontiguousarray((values[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
     return image

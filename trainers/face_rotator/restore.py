@@ -8,19 +8,19 @@ from typing import Any
 from torch import nn
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.checkpoint import OURS, load_networks, restored, stored_config
+from motionshards.trainers.checkpoint import METADATA_KEY, load_networks, restored, stored_config
 from motionshards.trainers.face_rotator.architecture import Architecture
 from motionshards.trainers.face_rotator.config import Config
 from motionshards.trainers.face_rotator.networks import NAMES, is_trained, make_networks
 from motionshards.trainers.weights import networks_of, plain_state
 from motionshards.transforms.weight_file import read
 
-_TELLING = {
+_IDENTIFYING_KEYS = {
     "color_change.0.weight": "morpher",
     "zhou_grid_change.weight": "rotator",
     "combine_alpha_mask.0.weight": "combiner",
 }
-_SHOWN = 3
+_MAX_NAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ def _named(content: Mapping[str, Any], networks: Collection[str], path: Path) ->
     named = {name: content[name] for name in networks if name in content}
     if not named:
         bare = plain_state(content)
-        named = {name: bare for key, name in _TELLING.items() if key in bare and name in networks}
+        named = {name: bare for key, name in _IDENTIFYING_KEYS.items() if key in bare and name in networks}
     if not named:
         keys = sorted(map(str, content))
-        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        raise ConfigError(f"{path} has none of {', '.join(NAMES)}; it has {', '.join(keys[:_SHOWN])}{more}")
+        more = f" and {len(keys) - _MAX_NAMES} more" if len(keys) > _MAX_NAMES else ""
+        raise ConfigError(f"{path} has none of {', '.join(NAMES)}; it has {', '.join(keys[:_MAX_NAMES])}{more}")
     return named
 
 
@@ -67,13 +67,15 @@ def restore(paths: Sequence[Path]) -> Restored:
         ConfigError: a file cannot be read or is of another model, or architectures differ
     """
     contents = {path: read(path) for path in paths}
-    ours = [stored_config(content, path, "face_rotator", Config) for path, content in contents.items() if OURS in content]
-    architecture = ours[0].architecture if ours else Architecture()
+    configs = [
+        stored_config(content, path, "face_rotator", Config) for path, content in contents.items() if METADATA_KEY in content
+    ]
+    architecture = configs[0].architecture if configs else Architecture()
     networks: dict[str, nn.Module] = {}
     for path, content in contents.items():
-        made = _restored(content, architecture, path)
-        networks |= {name: network.eval() for name, network in made.items() if is_trained(network)}
-    return Restored(architecture, networks, matte=not ours)
+        loaded = _restored(content, architecture, path)
+        networks |= {name: network.eval() for name, network in loaded.items() if is_trained(network)}
+    return Restored(architecture, networks, matte=not configs)
 
 
 def _restored(content: Mapping[str, Any], architecture: Architecture, path: Path) -> dict[str, nn.Module]:

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionshards.trainers.fomm.hull import LEAST_AREA
+from motionshards.trainers.fomm.hull import MIN_AREA
 from motionshards.trainers.fomm.keypoints import Keypoints
 from motionshards.trainers.fomm.normalize import hull_areas
 from motionshards.trainers.video import Rgb
 
 logger = logging.getLogger("motionshards")
 
-_LEAST = 1e-6  # smallest magnitude of a determinant that is used as a divisor
+_MIN_DETERMINANT = 1e-6  # smallest magnitude of a determinant that is used as a divisor
 
 
 class Networks(Protocol):
@@ -56,9 +56,9 @@ class Animator:
         self._networks, self._movement, self._device = networks, movement, device
         self._source = self._tensor([source])
         found = networks.kp_detector(self._source)
-        self._turned = _regular(found)
-        self._source_keypoints = _steadied(found, self._turned, torch.eye(2, device=found.value.device))
-        _warn_of_singular(self._turned, "the source")
+        self._source_regular = _regular(found)
+        self._source_keypoints = _with_regular_jacobians(found, self._source_regular, torch.eye(2, device=found.value.device))
+        _warn_of_singular(self._source_regular, "the source")
 
     def animate(self, frames: Iterable[Rgb], *, first: Rgb | None = None, batch: int = 1) -> Iterator[Rgb]:
         """Yield the source in the pose of each frame in order, both uint8 [H,W,3].
@@ -87,18 +87,18 @@ class Animator:
         if not self._movement.relative:
             return found, False
         _warn_of_singular(_regular(found), "the first frame")
-        flat = min(hull_areas(keypoints.value)[0] for keypoints in (self._source_keypoints, found)) < LEAST_AREA
+        flat = min(hull_areas(keypoints.value)[0] for keypoints in (self._source_keypoints, found)) < MIN_AREA
         if self._movement.adapt_scale and flat:
             logger.warning("motion is not scaled, since keypoints of the source or of the first frame are on a line")
         return found, self._movement.adapt_scale and not flat
 
     def _moved(self, driving: Keypoints, first: Keypoints, adapt_scale: bool) -> Keypoints:
         """Return the target keypoints of the source."""
-        source, turned = self._source_keypoints, self._turned & _regular(driving)
+        source, regular = self._source_keypoints, self._source_regular & _regular(driving)
         if self._movement.relative:
-            turned = turned & _regular(first)
+            regular = regular & _regular(first)
             driving = self._networks.process_kp_driving(driving, first, source, adapt_scale=adapt_scale)
-        return driving if source.jacobian is None else _steadied(driving, turned, source.jacobian)
+        return driving if source.jacobian is None else _with_regular_jacobians(driving, regular, source.jacobian)
 
     def _tensor(self, images: list[Rgb]) -> Tensor:
         """Convert to float32 [B,C,H,W] in [0, 1] on the device."""
@@ -111,11 +111,11 @@ def _regular(keypoints: Keypoints) -> Tensor:
     if keypoints.jacobian is None:
         return torch.ones(keypoints.value.shape[:2], dtype=torch.bool, device=keypoints.value.device)
     a, b, c, d = keypoints.jacobian.flatten(2).unbind(-1)
-    return (a * d - b * c).abs() >= _LEAST
+    return (a * d - b * c).abs() >= _MIN_DETERMINANT
 
 
-def _steadied(keypoints: Keypoints, regular: Tensor, other: Tensor) -> Keypoints:
-    """Replace the Jacobians of keypoints that are not regular [B,K]."""
+def _with_regular_jacobians(keypoints: Keypoints, regular: Tensor, other: Tensor) -> Keypoints:
+    """Replace the Jacobians of keypoints that are not `regular`, bool [B,K], by `other`."""
     if keypoints.jacobian is None:
         return keypoints
     return replace(keypoints, jacobian=torch.where(regular[..., None, None], keypoints.jacobian, other))

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from motionshards.trainers.settings import MOST_LAYERS, require, require_buildable
+from motionshards.trainers.settings import MAX_LAYERS, require, require_buildable
 
-_MOST_CHANNELS = 64
+_MAX_CHANNELS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ class Architecture:
     def __post_init__(self) -> None:
         require("channels and keypoints must be at least 1", min(self.channels, self.keypoints) >= 1)
         require_buildable(px=self.size, channels=self.keypoints)
-        require(f"channels must be at most {_MOST_CHANNELS}", self.channels <= _MOST_CHANNELS)
+        require(f"channels must be at most {_MAX_CHANNELS}", self.channels <= _MAX_CHANNELS)
         for name, network in (("detector", self.detector), ("dense_motion", self.dense_motion)):
             step = round(1 / network.scale) * 2**network.blocks
             require(f"size must be a multiple of {step}, for scale and blocks of {name}", self.size > 0 and self.size % step == 0)
@@ -137,7 +137,7 @@ def require_scales(scales: tuple[float, ...]) -> None:
 
 
 def _is_unit_fraction(scale: float) -> bool:
-    return 1 / MOST_LAYERS <= scale <= 1 and 1 / scale == round(1 / scale)
+    return 1 / MAX_LAYERS <= scale <= 1 and 1 / scale == round(1 / scale)
 
 
 def _require_widths(expansion: int, most: int, blocks: int) -> None:

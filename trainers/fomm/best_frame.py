@@ -23,7 +23,7 @@ logger = logging.getLogger("motionshards")
 
 
 @dataclass(frozen=True, slots=True)
-class Best:
+class BestFrame:
     """The reference frame.
 
     distance: mean squared distance of its landmarks from those of the source, both scaled to hull area 1
@@ -36,7 +36,7 @@ class Best:
     without_face: int
 
 
-def find_best_frame(source: Rgb, frames: Iterable[Rgb], model: FaceModel) -> Best:
+def find_best_frame(source: Rgb, frames: Iterable[Rgb], model: FaceModel) -> BestFrame:
     """Return the first of the frames whose face is most similar to that of `source`. Frames without a face are skipped.
 
     Raises:
@@ -45,7 +45,7 @@ def find_best_frame(source: Rgb, frames: Iterable[Rgb], model: FaceModel) -> Bes
     expected = face_shape(source, model)
     if expected is None:
         raise ConfigError("no face was found in the source, with which the faces of the driving video are compared")
-    best: Best | None = None
+    best: BestFrame | None = None
     without = number = 0
     for number, frame in enumerate(frames):
         shape = face_shape(frame, model)
@@ -54,12 +54,12 @@ def find_best_frame(source: Rgb, frames: Iterable[Rgb], model: FaceModel) -> Bes
             continue
         distance = float(np.square(shape - expected).sum(axis=1).mean())
         if best is None or distance < best.distance:
-            best = Best(number, frame.copy(), distance, 0)
+            best = BestFrame(number, frame.copy(), distance, 0)
     if best is None:
         raise ConfigError(f"no face was found in any of the {number + 1} frames of the driving video")
     if without:
         logger.warning("skipped %d of %d frames without a face in the search for the best frame", without, number + 1)
-    return Best(best.frame, best.image, best.distance, without)
+    return BestFrame(best.frame, best.image, best.distance, without)
 
 
 def face_shape(image: Rgb, model: FaceModel) -> NDArray[np.float64] | None:

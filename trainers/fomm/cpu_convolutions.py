@@ -14,7 +14,7 @@ _TILE = 4
 _WINDOW = _TILE + 2
 _COMPONENTS = _WINDOW**2
 # Tiles computed at a time. Their components should fit the processor's cache: at 256 channels, input and output take 9 MiB each.
-_MOST_TILES = 256
+_MAX_TILES = 256
 # Interpolation points. Rounding errors are half of those with the usual 0, ±1, ±2, and five times those of a direct convolution
 # (256 channels, float32). The coefficients of both image transforms are exact in float32.
 _POINTS = np.array([0, 0.75, -0.75, 1.5, -1.5])
@@ -51,7 +51,7 @@ class WinogradConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         rows, columns = -(-height // _TILE), -(-width // _TILE)
-        parts = -(-rows // max(1, _MOST_TILES // columns))
+        parts = -(-rows // max(1, _MAX_TILES // columns))
         part_rows = -(-rows // parts)  # the same in all parts, since weights are packed for one shape
         bottom, right = _TILE * parts * part_rows - height, _TILE * columns - width
         padded = F.pad(x, (1, right + 1, 1, bottom + 1)).permute(0, 2, 3, 1)

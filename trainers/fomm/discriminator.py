@@ -18,7 +18,7 @@ from motionshards.trainers.fomm.keypoints import Keypoints
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Verdict:
+class DiscriminatorOutput:
     """Output of a discriminator at one scale."""
 
     features: list[Tensor]
@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
         )
         self.conv = _convolution(widths[-1], 1, 1, network.spectral_norm)
 
-    def forward(self, images: Tensor, keypoints: Keypoints) -> Verdict:
+    def forward(self, images: Tensor, keypoints: Keypoints) -> DiscriminatorOutput:
         """Score images [B,C,height,width] with their keypoints."""
         if self.variance is not None:
             heat = gaussian(keypoints.value, (images.shape[2], images.shape[3]), self.variance)
@@ -65,7 +65,7 @@ class Discriminator(nn.Module):
         features = [images]
         for block in self.down_blocks:
             features.append(block(features[-1]))
-        return Verdict(features=features[1:], score=self.conv(features[-1]))
+        return DiscriminatorOutput(features=features[1:], score=self.conv(features[-1]))
 
 
 class MultiScaleDiscriminator(nn.Module):
@@ -76,7 +76,7 @@ class MultiScaleDiscriminator(nn.Module):
         self.scales = config.discriminator.scales
         self.discs = nn.ModuleDict({scale_name(scale): Discriminator(config) for scale in self.scales})
 
-    def forward(self, pyramid: Mapping[float, Tensor], keypoints: Keypoints) -> list[Verdict]:
+    def forward(self, pyramid: Mapping[float, Tensor], keypoints: Keypoints) -> list[DiscriminatorOutput]:
         """Score images [B,C,height * scale,width * scale], given by scale."""
         return [self.discs[scale_name(scale)](pyramid[scale], keypoints) for scale in self.scales]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motionshards.dataset.index import Sample
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.evaluation.reconstruction import Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import Choice, ReconstructFrames, as_images
 from motionshards.trainers.fomm.animate import Networks
 from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.restore import restore
@@ -40,13 +40,13 @@ class FommReconstructor:
         """See Reconstructor."""
         return Choice((0,), tuple(range(1, len(sample.frames))))
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """See Reconstructor."""
         source = as_images(sample.frames[[*given]], self._device)
         keypoints = self._networks.kp_detector(source)
 
-        def paint(targets: Sequence[int]) -> Tensor:
+        def reconstruct(targets: Sequence[int]) -> Tensor:
             driving = self._networks.kp_detector(as_images(sample.frames[[*targets]], self._device))
             return self._networks.generator(source, keypoints, driving)
 
-        return paint
+        return reconstruct

@@ -42,7 +42,7 @@ Run = Callable[..., tuple[Any, ...]]
 
 LIMITS = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.15}
 """Largest relative difference of an accepted graph, by precision of the weights."""
-_LEAST_CONTRAST = 1 / 255  # for constant outputs, whose differences below one level of 8 bits do not matter
+_MIN_CONTRAST = 1 / 255  # for constant outputs, whose differences below one level of 8 bits do not matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +90,18 @@ def export(
         ConfigError: a package is missing; the message says what to install
     """
     _require_packages(form)
-    made, files = graphs(detector, generator), {name: out / f"{name}{FORMATS[form]}" for name in GRAPHS}
+    eager, files = graphs(detector, generator), {name: out / f"{name}{FORMATS[form]}" for name in GRAPHS}
     out.mkdir(parents=True, exist_ok=True)
     (out / EXPORT_JSON).unlink(missing_ok=True)
     with torch.no_grad():
-        _write_all(made, config.architecture, files, form, precision)
+        _write_all(eager, config.architecture, files, form, precision)
         written = {name: _reader(file, form) for name, file in files.items()}
-        found, spent = differences(made, written, config.architecture), _frame_ms(made, written, config.architecture)
-    weighted = {name: any(True for _ in graph.module.parameters()) for name, graph in made.items()}
+        found, spent = differences(eager, written, config.architecture), _frame_ms(eager, written, config.architecture)
+    weighted = {name: any(True for _ in graph.module.parameters()) for name, graph in eager.items()}
     limits = {name: LIMITS[precision if weighted[name] else "fp32"] for name in GRAPHS}
     checks = {name: Check(**asdict(found[name]), relative_limit=limits[name], ms_per_frame=spent[name]) for name in GRAPHS}
     if all(check.accepted for check in checks.values()):
-        described = _described(made, files, config, form) | {"precision": precision}
+        described = _described(eager, files, config, form) | {"precision": precision}
         described["checks"] = {name: asdict(check) for name, check in checks.items()}
         write_whole(out, out / EXPORT_JSON, json.dumps(described, indent=1).encode() + b"\n")
     return checks
@@ -116,7 +116,7 @@ def differences(eager: Mapping[str, Run], written: Mapping[str, Run], architectu
     for count in BATCHES:
         for name, inputs in _cases(eager, architecture, count):
             pairs = zip(eager[name](*inputs), written[name](*inputs), strict=True)
-            found[name] += [_difference(expected, torch.as_tensor(made)) for expected, made in pairs]
+            found[name] += [_difference(expected, torch.as_tensor(output)) for expected, output in pairs]
     return {name: Difference(*map(max, zip(*map(astuple, some), strict=True))) for name, some in found.items()}
 
 
@@ -136,45 +136,45 @@ def _difference(expected: Tensor, found: Tensor) -> Difference:
         return Difference(torch.inf, torch.inf, torch.inf)
     expected = expected.double()
     apart = (expected - found.double()).abs()
-    scale, contrast = expected.abs().max().clamp(min=1), expected.std(correction=0).clamp(min=_LEAST_CONTRAST)
+    scale, contrast = expected.abs().max().clamp(min=1), expected.std(correction=0).clamp(min=_MIN_CONTRAST)
     figures = (apart.max() / scale, apart.mean() / scale, apart.square().mean().sqrt() / contrast)
     return Difference(*torch.stack(figures).nan_to_num(nan=torch.inf, posinf=torch.inf).tolist())
 
 
 def _cases(eager: Mapping[str, Run], architecture: Architecture, count: int) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
     """Yield inputs of all graphs for `count` rows: detected and random keypoints, and all combinations of switches."""
-    chance = torch.Generator().manual_seed(count)
+    rng = torch.Generator().manual_seed(count)
     for smooth in (False, True):
-        images = _images(architecture, count + 1, smooth, chance)
+        images = _images(architecture, count + 1, smooth, rng)
         yield "kp_detector", (images[1:],)
-        for kp, jacobian in (eager["kp_detector"](images), _keypoints(architecture.keypoints, count + 1, chance)):
+        for kp, jacobian in (eager["kp_detector"](images), _keypoints(architecture.keypoints, count + 1, rng)):
             driving, first, source = ((kp[row], jacobian[row]) for row in (slice(1, None), slice(1, 2), slice(1)))
             yield "generator", (images[:1], *source, *driving)
             for switches in itertools.product(_SWITCH, repeat=2):
                 yield "process_kp_driving", (*driving, *first, *source, *map(torch.tensor, switches))
 
 
-def _images(architecture: Architecture, count: int, smooth: bool, chance: torch.Generator) -> Tensor:
+def _images(architecture: Architecture, count: int, smooth: bool, rng: torch.Generator) -> Tensor:
     """Generate images [count,C,size,size] in [0, 1]: noise, or smooth blobs of color that change gradually."""
     channels, size = architecture.channels, architecture.size
     if not smooth:
-        return torch.rand(count, channels, size, size, generator=chance)
-    changing = torch.rand(count, channels, 8, 8, generator=chance).cumsum(dim=0) / count
-    coarse = 0.7 * torch.rand(1, channels, 8, 8, generator=chance) + 0.3 * changing
+        return torch.rand(count, channels, size, size, generator=rng)
+    changing = torch.rand(count, channels, 8, 8, generator=rng).cumsum(dim=0) / count
+    coarse = 0.7 * torch.rand(1, channels, 8, 8, generator=rng) + 0.3 * changing
     return F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
 
 
-def _keypoints(keypoints: int, count: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    value = 2 * torch.rand(count, keypoints, 2, generator=chance) - 1
-    return value, torch.eye(2) + 0.4 * torch.rand(count, keypoints, 2, 2, generator=chance) - 0.2
+def _keypoints(keypoints: int, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    value = 2 * torch.rand(count, keypoints, 2, generator=rng) - 1
+    return value, torch.eye(2) + 0.4 * torch.rand(count, keypoints, 2, 2, generator=rng) - 0.2
 
 
 def _write_all(
-    made: Mapping[str, Graph], architecture: Architecture, files: Mapping[str, Path], form: str, precision: str
+    eager: Mapping[str, Graph], architecture: Architecture, files: Mapping[str, Path], form: str, precision: str
 ) -> None:
     counts = BATCHES if form == "litert" else (2,)
-    inputs = {count: dict(_cases(made, architecture, count)) for count in counts}
-    for name, graph in made.items():
+    inputs = {count: dict(_cases(eager, architecture, count)) for count in counts}
+    for name, graph in eager.items():
         with replacing(files[name].parent, files[name]) as temporary:
             if form == "litert":
                 write_litert(graph.module, {count: inputs[count][name] for count in counts}, temporary, precision)
@@ -192,7 +192,7 @@ def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> N
             torch.export.save(program, stream)
         return
     with _quiet():
-        made = torch.onnx.export(
+        onnx_program = torch.onnx.export(
             program,
             dynamo=True,
             opset_version=OPSET,
@@ -201,8 +201,8 @@ def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> N
             dynamic_shapes=shapes,  # for the name of the dimension; the program has the shapes
             verbose=False,
         )
-    assert made is not None
-    made.save(path)
+    assert onnx_program is not None
+    onnx_program.save(path)
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def _reader(path: Path, form: str) -> Run:
     return run
 
 
-def _described(made: Mapping[str, Graph], files: Mapping[str, Path], config: Config, form: str) -> dict[str, Any]:
+def _described(eager: Mapping[str, Graph], files: Mapping[str, Path], config: Config, form: str) -> dict[str, Any]:
     """Return the contents of export.json."""
     return {
         "version": VERSION,
@@ -249,7 +249,7 @@ def _described(made: Mapping[str, Graph], files: Mapping[str, Path], config: Con
                 "inputs": graph.inputs,
                 "outputs": graph.outputs,
             }
-            for name, graph in made.items()
+            for name, graph in eager.items()
         },
         "versions": {name: metadata.version(name) for name in ("torch", *_PACKAGES[form])},
     }

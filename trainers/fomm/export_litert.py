@@ -54,13 +54,13 @@ def _quiet() -> Iterator[None]:
 def _quantized(content: bytes, precision: str) -> Any:
     from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
 
-    made = quantizer.Quantizer(content)
+    converter = quantizer.Quantizer(content)
     if precision == "int8":
-        made.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+        converter.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     operations, casting = qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_manager.AlgorithmName.FLOAT_CASTING
     for scope in _large(content) if precision == "int8" else [".*"]:
-        made.add_weight_only_config(scope, operations, num_bits=16, algorithm_key=casting)
-    return made.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model
+        converter.add_weight_only_config(scope, operations, num_bits=16, algorithm_key=casting)
+    return converter.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model
 
 
 def _large(content: bytes) -> Iterator[str]:

@@ -75,18 +75,18 @@ class FoldedNetworks:
 def folded(network: N, device: torch.device | str = "cpu") -> N:
     """Return a copy of a detector or generator for inference on `device`, with its dtype and convolutions in channels_last."""
     dtype = next(network.parameters()).dtype
-    made = copy.deepcopy(network).eval().requires_grad_(False).double()  # sums of weights are rounded only once
-    _replace(made, _replacement)
-    if isinstance(made, OcclusionAwareGenerator):
-        made.register_module("final", RowsConv2d(made.final))
-        if (occlusion := made.dense_motion_network.occlusion) is not None:
-            made.dense_motion_network.register_module("occlusion", RowsConv2d(occlusion))
-    made = made.to(dtype).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    result = copy.deepcopy(network).eval().requires_grad_(False).double()  # sums of weights are rounded only once
+    _replace(result, _replacement)
+    if isinstance(result, OcclusionAwareGenerator):
+        result.register_module("final", RowsConv2d(result.final))
+        if (occlusion := result.dense_motion_network.occlusion) is not None:
+            result.dense_motion_network.register_module("occlusion", RowsConv2d(occlusion))
+    result = result.to(dtype).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if torch.device(device).type == "cpu":
-        _replace(made, _with_winograd)
+        _replace(result, _with_winograd)
         if dtype == torch.float32 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-            _replace(made, _packed)
-    return made
+            _replace(result, _packed)
+    return result
 
 
 class RowsConv2d(nn.Module):
@@ -147,20 +147,20 @@ def _replacement(module: nn.Module) -> nn.Module:
     convolution = fuse_conv_bn_eval(module.conv, module.norm)
     if isinstance(module, UpBlock):
         few = convolution.in_channels * convolution.out_channels <= _MANY
-        doubled = [doubling(convolution)] if few else [nn.UpsamplingNearest2d(scale_factor=2), convolution]
+        doubled = [fused_upsampling(convolution)] if few else [nn.UpsamplingNearest2d(scale_factor=2), convolution]
         return nn.Sequential(*doubled, nn.ReLU(inplace=True))
     after = [nn.AvgPool2d(2)] if isinstance(module, DownBlock) else []
     return nn.Sequential(convolution, nn.ReLU(inplace=True), *after)
 
 
-def doubling(convolution: nn.Conv2d) -> nn.ConvTranspose2d:
+def fused_upsampling(convolution: nn.Conv2d) -> nn.ConvTranspose2d:
     """Fuse nearest-neighbor upsampling of [B,C,H,W] and a 3x3 convolution of padding 1: [B,out,2H,2W]."""
     assert convolution.kernel_size == (3, 3) and convolution.padding == (1, 1) and convolution.bias is not None
     summed = torch.tensor(_DOUBLED, dtype=convolution.weight.dtype, device=convolution.weight.device)
-    made = nn.ConvTranspose2d(convolution.in_channels, convolution.out_channels, 4, stride=2, padding=1)
-    made.weight = nn.Parameter(torch.einsum("ik,jl,ockl->coij", summed, summed, convolution.weight), requires_grad=False)
-    made.bias = convolution.bias
-    return made
+    result = nn.ConvTranspose2d(convolution.in_channels, convolution.out_channels, 4, stride=2, padding=1)
+    result.weight = nn.Parameter(torch.einsum("ik,jl,ockl->coij", summed, summed, convolution.weight), requires_grad=False)
+    result.bias = convolution.bias
+    return result
 
 
 def _channels_last(frames: Tensor) -> Tensor:

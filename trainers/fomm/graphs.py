@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from motionshards.trainers.fomm.exported.model import GRAPHS
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
-from motionshards.trainers.fomm.hull import LEAST_AREA, hull_area
+from motionshards.trainers.fomm.hull import MIN_AREA, hull_area
 from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector, inverse_2x2, product_2x2
 
 
@@ -35,8 +35,8 @@ class Graph:
     batched: frozenset[str]
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        made = self.module(*inputs)
-        return (made,) if isinstance(made, Tensor) else made
+        result = self.module(*inputs)
+        return (result,) if isinstance(result, Tensor) else result
 
 
 class DetectorGraph(nn.Module):
@@ -71,7 +71,7 @@ class DrivingGraph(nn.Module):
         adapt_movement_scale: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         source_area, driving_area = hull_area(kp_s), hull_area(kp_d0)
-        flat = torch.minimum(source_area, driving_area) < LEAST_AREA
+        flat = torch.minimum(source_area, driving_area) < MIN_AREA
         ratio = torch.where(flat, 1.0, source_area) / torch.where(flat, 1.0, driving_area)
         scale = torch.where(adapt_movement_scale, ratio.sqrt(), 1.0).to(kp_d.dtype)
         kp = (kp_d - kp_d0) * scale[:, None, None] + kp_s
@@ -99,7 +99,7 @@ class GeneratorGraph(nn.Module):
 def graphs(detector: KPDetector, generator: OcclusionAwareGenerator) -> Mapping[str, Graph]:
     """Return the graphs of networks by name, in evaluation mode, without batch statistics."""
     driving, first, source = ("kp_d", "J_d"), ("kp_d0", "J_d0"), ("kp_s", "J_s")
-    made = (
+    result = (
         Graph(module=DetectorGraph(detector).eval(), inputs=("images",), outputs=("kp", "J"), batched=frozenset({"images"})),
         Graph(
             module=DrivingGraph().eval(),
@@ -114,4 +114,4 @@ def graphs(detector: KPDetector, generator: OcclusionAwareGenerator) -> Mapping[
             batched=frozenset(driving),
         ),
     )
-    return dict(zip(GRAPHS, made, strict=True))
+    return dict(zip(GRAPHS, result, strict=True))

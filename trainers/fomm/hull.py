@@ -8,7 +8,7 @@ float64 would need no split, but LiteRT does not support rounding of float64.
 import torch
 from torch import Tensor
 
-LEAST_AREA = 1e-6
+MIN_AREA = 1e-6
 """Smaller hulls are treated as degenerate, and motion is not scaled; the area of the whole image is 4."""
 
 _CELLS = 2.0**21

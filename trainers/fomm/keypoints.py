@@ -13,7 +13,7 @@ from motionshards.trainers.fomm.blocks import Hourglass, coordinate_grid, reduct
 from motionshards.trainers.precision import at_least_float32, unrounded
 
 _KERNEL = 7
-_LEAST = 1e-6  # smallest magnitude of a determinant
+_MIN_DETERMINANT = 1e-6  # smallest magnitude of a determinant
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,12 +52,12 @@ class KPDetector(nn.Module):
 
     def _jacobians(self, maps: int) -> nn.Conv2d:
         """Build the convolution of Jacobians, initialized to the identity."""
-        made = nn.Conv2d(self.predictor.width, 4 * maps, _KERNEL)
-        nn.init.zeros_(made.weight)
-        assert made.bias is not None
+        convolution = nn.Conv2d(self.predictor.width, 4 * maps, _KERNEL)
+        nn.init.zeros_(convolution.weight)
+        assert convolution.bias is not None
         with torch.no_grad():
-            made.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(maps))
-        return made
+            convolution.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(maps))
+        return convolution
 
     def forward(self, images: Tensor) -> Keypoints:
         """Detect keypoints of images [B,C,H,W] in [0, 1]. The last convolutions use float32, as rounding would move keypoints."""
@@ -81,8 +81,8 @@ def inverse_2x2(matrices: Tensor) -> Tensor:
     """
     a, b, c, d = matrices.flatten(-2).unbind(-1)
     determinant = a * d - b * c
-    least = torch.where(determinant < 0, -_LEAST, _LEAST).to(determinant.dtype)
-    determinant = torch.where(determinant.abs() < _LEAST, least, determinant)
+    bound = torch.where(determinant < 0, -_MIN_DETERMINANT, _MIN_DETERMINANT).to(determinant.dtype)
+    determinant = torch.where(determinant.abs() < _MIN_DETERMINANT, bound, determinant)
     return torch.stack([d, -b, -c, a], dim=-1).view(matrices.shape) / determinant[..., None, None]
 
 

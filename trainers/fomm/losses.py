@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from motionshards.trainers.fomm.blocks import reduction
 from motionshards.trainers.fomm.config import Config
-from motionshards.trainers.fomm.discriminator import Verdict
+from motionshards.trainers.fomm.discriminator import DiscriminatorOutput
 from motionshards.trainers.fomm.generator import Generated
 from motionshards.trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
 from motionshards.trainers.precision import at_least_float32
@@ -48,7 +48,7 @@ class GeneratorLoss(nn.Module):
         self.weights, self.align_corners = config.training.losses, config.architecture.align_corners
         self.vgg = vgg
         self.pyramid = Pyramid(self.weights.scales, config.architecture.channels)
-        self.judged = Pyramid(config.architecture.discriminator.scales, config.architecture.channels)
+        self.discriminator_pyramid = Pyramid(config.architecture.discriminator.scales, config.architecture.channels)
 
     def forward(
         self,
@@ -101,10 +101,10 @@ class GeneratorLoss(nn.Module):
         self, discriminator: nn.Module, prediction: Tensor, driving: Tensor, keypoints: Keypoints
     ) -> dict[str, Tensor]:
         """Least squares loss (Mao et al. 2017), and distances of the features of the discriminator's blocks."""
-        fake: list[Verdict] = discriminator(self.judged(prediction), keypoints)
+        fake: list[DiscriminatorOutput] = discriminator(self.discriminator_pyramid(prediction), keypoints)
         # The features of the real image do not depend on the networks trained here.
         with torch.no_grad():
-            real: list[Verdict] = discriminator(self.judged(driving), keypoints)
+            real: list[DiscriminatorOutput] = discriminator(self.discriminator_pyramid(driving), keypoints)
         fooled = _sum([_squared_error(verdict.score, 1.0) for verdict in fake])
         weights = self.weights.feature_matching
         matched = [_weighted_distances(weights, one.features, other.features) for one, other in zip(fake, real, strict=True)]
@@ -130,15 +130,15 @@ class DiscriminatorLoss(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.weight = config.training.losses.discriminator_gan
-        self.judged = Pyramid(config.architecture.discriminator.scales, config.architecture.channels)
+        self.discriminator_pyramid = Pyramid(config.architecture.discriminator.scales, config.architecture.channels)
 
     def forward(self, discriminator: nn.Module, prediction: Tensor, driving: Tensor, keypoints: Keypoints) -> dict[str, Tensor]:
         """Return `disc_gan` of images [B,C,H,W]: the prediction before the generator's step, and the driving image.
 
         keypoints: keypoints of the driving image
         """
-        fake: list[Verdict] = discriminator(self.judged(prediction.detach()), keypoints.detach())
-        real: list[Verdict] = discriminator(self.judged(driving), keypoints.detach())
+        fake: list[DiscriminatorOutput] = discriminator(self.discriminator_pyramid(prediction.detach()), keypoints.detach())
+        real: list[DiscriminatorOutput] = discriminator(self.discriminator_pyramid(driving), keypoints.detach())
         terms = [_squared_error(one.score, 1.0) + _squared_error(other.score, 0.0) for one, other in zip(real, fake, strict=True)]
         return {"disc_gan": self.weight * _sum(terms)}
 

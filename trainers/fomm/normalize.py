@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
-from motionshards.trainers.fomm.hull import LEAST_AREA
+from motionshards.trainers.fomm.hull import MIN_AREA
 from motionshards.trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
 
 logger = logging.getLogger("motionshards")
@@ -61,7 +61,7 @@ def _area(points: NDArray[np.float64]) -> float:
 def _scales(source: Tensor, first_driving: Tensor) -> Tensor:
     """s, [B,1,1]."""
     source_areas, driving_areas = np.broadcast_arrays(hull_areas(source), hull_areas(first_driving))
-    flat = np.minimum(source_areas, driving_areas) < LEAST_AREA
+    flat = np.minimum(source_areas, driving_areas) < MIN_AREA
     if flat.any():
         logger.warning("motion is not scaled in %d of %d pairs, whose keypoints are on a line", flat.sum(), len(flat))
     ratios = np.where(flat, 1.0, source_areas) / np.where(flat, 1.0, driving_areas)

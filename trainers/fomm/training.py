@@ -21,11 +21,11 @@ from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.images import step_images
 from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
-from motionshards.trainers.parallel import same_everywhere, update
-from motionshards.trainers.task import Means, Plan
+from motionshards.trainers.parallel import broadcast_weights, update
+from motionshards.trainers.task import Plan, Runtime
 from motionshards.transforms.augment.tps import Warp
 
-_SHOWN = 4
+_GRID_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class FommPlan(Plan[Config]):
         """See Plan."""
         return Pairs(2, per="identity" if self.config.training.one_pair_per_identity else "clip")
 
-    def task(self, means: Means, stream: ClipStream) -> "FommTask":
+    def task(self, runtime: Runtime, stream: ClipStream) -> "FommTask":
         """See Plan."""
         del stream
-        return FommTask(self.config, means)
+        return FommTask(self.config, runtime)
 
 
 class FommTask:
@@ -49,17 +49,17 @@ class FommTask:
     name = "fomm"
     names: Mapping[str, Sequence[str]] = {}
 
-    def __init__(self, config: Config, means: Means) -> None:
+    def __init__(self, config: Config, runtime: Runtime) -> None:
         self.config: dict[str, Any] = config.to_json()
-        self._settings, self._means = config.training, means
+        self._settings, self._runtime = config.training, runtime
         architecture = config.architecture
-        made = {
+        networks = {
             "generator": OcclusionAwareGenerator(architecture),
             "kp_detector": KPDetector(architecture),
             "discriminator": MultiScaleDiscriminator(architecture),
         }
-        self.networks: dict[str, nn.Module] = {name: means.prepared(network) for name, network in made.items()}
-        same_everywhere(self.networks.values())
+        self.networks: dict[str, nn.Module] = {name: runtime.prepared(network) for name, network in networks.items()}
+        broadcast_weights(self.networks.values())
         self.optimizers: dict[str, Optimizer] = {
             f"optimizer_{name}": self._adam(network) for name, network in self.networks.items()
         }
@@ -67,22 +67,22 @@ class FommTask:
             name: MultiStepLR(optimizer, self._settings.milestones, self._settings.decay)
             for name, optimizer in self.optimizers.items()
         }
-        called = {name: torch.compile(network) if means.compiled else network for name, network in self.networks.items()}
+        called = {name: torch.compile(network) if runtime.compiled else network for name, network in self.networks.items()}
         self._generator, self._detector = called["generator"], called["kp_detector"]
         self._discriminator = self.networks["discriminator"]
-        self._generator_loss = GeneratorLoss(config, vgg.load(means.vgg)).to(means.device)
-        self._discriminator_loss = DiscriminatorLoss(config).to(means.device)
+        self._generator_loss = GeneratorLoss(config, vgg.load(runtime.vgg)).to(runtime.device)
+        self._discriminator_loss = DiscriminatorLoss(config).to(runtime.device)
         self._adversarial = config.training.losses.generator_gan > 0
         self._shown: tuple[Tensor, Tensor, GeneratorResult] | None = None
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task."""
         load_networks(content, self.networks, path)
 
-    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+    def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:
         """See Task."""
         del number
-        parts = self._parts(batch, chance)
+        parts = self._parts(batch, rng)
         results = self._train_generator(parts)
         losses = [result.losses for result in results]
         self._shown = (*parts[0][:2], results[0])
@@ -96,7 +96,7 @@ class FommTask:
         if self._shown is None:
             return None
         source, driving, result = self._shown
-        return step_images(source[:_SHOWN], driving[:_SHOWN], result)
+        return step_images(source[:_GRID_ROWS], driving[:_GRID_ROWS], result)
 
     def end_epoch(self) -> None:
         """See Task."""
@@ -107,22 +107,22 @@ class FommTask:
         first, second = self._settings.betas
         return Adam(network.parameters(), self._settings.learning_rate, (first, second))
 
-    def _parts(self, batch: Batch, chance: torch.Generator) -> list[tuple[Tensor, Tensor, Warp]]:
+    def _parts(self, batch: Batch, rng: torch.Generator) -> list[tuple[Tensor, Tensor, Warp]]:
         """Return source, driving image and transform of each part of the batch. All ranks draw for the global batch."""
-        settings, world = self._settings, self._means.world
+        settings, world = self._settings, self._runtime.world
         count = len(batch) * world.size
-        drawn = Warp.draw(count, chance, settings.sigma_affine, settings.sigma_tps, settings.points_tps)
-        transforms = drawn[world.part(count)].to(self._means.device)
-        form = torch.channels_last if self._means.channels_last else torch.contiguous_format
-        frames = [batch.frames[:, number].to(self._means.device).contiguous(memory_format=form) for number in (0, 1)]
-        return [(frames[0][row], frames[1][row], transforms[row]) for row in self._means.parts(len(batch))]
+        drawn = Warp.draw(count, rng, settings.sigma_affine, settings.sigma_tps, settings.points_tps)
+        transforms = drawn[world.part(count)].to(self._runtime.device)
+        form = torch.channels_last if self._runtime.channels_last else torch.contiguous_format
+        frames = [batch.frames[:, number].to(self._runtime.device).contiguous(memory_format=form) for number in (0, 1)]
+        return [(frames[0][row], frames[1][row], transforms[row]) for row in self._runtime.parts(len(batch))]
 
     def _train_generator(self, parts: list[tuple[Tensor, Tensor, Warp]]) -> list[GeneratorResult]:
         trained = ("generator", "kp_detector")
         self._discriminator.requires_grad_(False)
         results = []
         for source, driving, transform in parts:
-            with self._means.autocast():
+            with self._runtime.autocast():
                 result = self._generator_loss(self._detector, self._generator, self._discriminator, source, driving, transform)
             torch.autograd.backward(_sum(result.losses.values()) / len(parts))
             results.append(result)
@@ -135,7 +135,7 @@ class FommTask:
     ) -> list[dict[str, Tensor]]:
         losses = []
         for (_, driving, _), result in zip(parts, results, strict=True):
-            with self._means.autocast():
+            with self._runtime.autocast():
                 loss = self._discriminator_loss(
                     self._discriminator, result.generated.prediction, driving, result.driving_keypoints
                 )

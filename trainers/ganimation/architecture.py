@@ -6,7 +6,7 @@ from motionshards.schemas.action_units import INTENSITIES
 from motionshards.trainers.settings import require, require_buildable
 
 AUS = len(INTENSITIES)
-_MOST_HALVINGS = 6
+_MAX_HALVINGS = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class Architecture:
     @property
     def halvings(self) -> int:
         """Number of halvings in the critic: six as published, or fewer if 2 or 3 px are left before."""
-        return min(_MOST_HALVINGS, self.size.bit_length() - 2)
+        return min(_MAX_HALVINGS, self.size.bit_length() - 2)
 
     @property
     def last_px(self) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from motionshards.schemas.action_units import INTENSITIES, MIN_CONFIDENCE, MOST, PRESENCES
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.faces import lay_back
+from motionshards.trainers.faces import paste_face
 from motionshards.trainers.ganimation.networks import Generator, Painting
 from motionshards.trainers.video import Rgb, cut_window
 from motionshards.transforms.extract.crop import Window
@@ -26,7 +26,7 @@ from motionshards.transforms.extract.crop import Window
 Intensities = NDArray[np.float32]
 """[17] in the order of INTENSITIES, 0 to 1."""
 
-_LEAST_LABEL_PX = 12
+_MIN_LABEL_PX = 12
 _GAP_PX = 2
 
 
@@ -52,13 +52,13 @@ class Editor:
     def paint(self, face: Rgb, requested: Sequence[Intensities]) -> list[Painting]:
         """Return a painting [1,...] on the CPU for each of the requested intensities."""
         image = _signed(face).to(self._device)
-        made = [self._generator(image, torch.from_numpy(one)[None].to(self._device)) for one in requested]
-        return [Painting(one.color.cpu(), one.attention.cpu()) for one in made]
+        paintings = [self._generator(image, torch.from_numpy(one)[None].to(self._device)) for one in requested]
+        return [Painting(one.color.cpu(), one.attention.cpu()) for one in paintings]
 
     def edit(self, image: Rgb, window: Window, requested: Intensities) -> Rgb:
         """Return the image uint8 [H,W,3] with an edited face; pixels outside the window do not change."""
         (painting,) = self.paint(self.face(image, window), [requested])
-        return lay_over(image, painting, window)
+        return apply_painting(image, painting, window)
 
     def strip(self, image: Rgb, window: Window, strip: Strip, requested: Intensities) -> Rgb:
         """Draw the face, and for each value the edited face above its attention mask: uint8 [H,W,3].
@@ -76,7 +76,7 @@ class Editor:
         )
 
 
-def lay_over(image: Rgb, painting: Painting, window: Window) -> Rgb:
+def apply_painting(image: Rgb, painting: Painting, window: Window) -> Rgb:
     """Apply a painting [1,...] to the window of an image uint8 [H,W,3] at the resolution of the image.
 
     Color and attention are scaled instead of the edited face, so regions that are kept stay sharp.
@@ -86,7 +86,7 @@ def lay_over(image: Rgb, painting: Painting, window: Window) -> Rgb:
     own = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
     own[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = image[rows, columns]
     scaled = Painting(_scaled(painting.color, own.shape[:2]).clamp(-1, 1), _scaled(painting.attention, own.shape[:2]).clamp(0, 1))
-    return lay_back(image, _unsigned(scaled.over(_signed(own))), window)
+    return paste_face(image, _unsigned(scaled.over(_signed(own))), window)
 
 
 def au_name(text: str) -> str:
@@ -176,7 +176,7 @@ def _scaled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 def _table(columns: Sequence[tuple[str, Rgb, Rgb]]) -> Rgb:
     """Draw columns of two images of one size below their label, on white."""
     side = len(columns[0][1])
-    label = max(_LEAST_LABEL_PX, side // 9)
+    label = max(_MIN_LABEL_PX, side // 9)
     font = ImageFont.load_default(label * 0.7)
     sheet = Image.new("RGB", (len(columns) * (side + _GAP_PX) - _GAP_PX, label + 2 * side + _GAP_PX), "white")
     pen = ImageDraw.Draw(sheet)

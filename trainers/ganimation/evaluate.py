@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motionshards.dataset.index import Sample
 from motionshards.schemas.action_units import MOST
-from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, Choice, ReconstructFrames, as_images
 from motionshards.trainers.ganimation.images import as_image
 from motionshards.trainers.ganimation.networks import Generator
 from motionshards.trainers.ganimation.restore import restore
@@ -45,14 +45,14 @@ class GanimationReconstructor:
         valid = np.flatnonzero(np.isfinite(sample.aus).all(axis=1)).tolist()
         return Choice((valid[0],), tuple(valid[1:])) if len(valid) > 1 else "fewer than 2 frames with valid action units"
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """See Reconstructor."""
         source = 2 * as_images(sample.frames[[*given]], self._device) - 1
 
-        def paint(targets: Sequence[int]) -> Tensor:
+        def reconstruct(targets: Sequence[int]) -> Tensor:
             assert sample.aus is not None
             images = source.expand(len(targets), -1, -1, -1)
             expected = torch.from_numpy(sample.aus[[*targets]]).to(self._device) / MOST
             return as_image(self._generator(images, expected).over(images))
 
-        return paint
+        return reconstruct

@@ -13,7 +13,7 @@ from torch import nn
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import OURS, load_networks, names_in, restored, stored_config
+from motionshards.trainers.checkpoint import METADATA_KEY, load_networks, restored, stored_config, stored_names
 from motionshards.trainers.ganimation.config import CONFIGS, Config
 from motionshards.trainers.ganimation.networks import Generator
 from motionshards.trainers.weights import networks_of, plain_state
@@ -44,7 +44,7 @@ def states(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     return {name: _cleaned(state) for name, state in found.items()}
 
 
-def begin(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Module]) -> None:
+def load_available(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Module]) -> None:
     """Load the networks with weights in `content`, or in the other file that the published code wrote with it.
 
     Networks without weights are not changed.
@@ -62,8 +62,8 @@ def begin(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Modu
 
 def refuse_other_action_units(content: Mapping[str, Any], path: Path, aus: Sequence[str]) -> None:
     """Raise ConfigError if a checkpoint was trained on action units of another origin; the authors' do not record it."""
-    ours = content.get(OURS)
-    trained = names_in(ours, ACTION_UNITS) if isinstance(ours, dict) else []
+    metadata = content.get(METADATA_KEY)
+    trained = stored_names(metadata, ACTION_UNITS) if isinstance(metadata, dict) else []
     if trained and trained != list(aus):
         origins = f"action units of {', '.join(trained)}, and those of the dataset are of {', '.join(aus)}"
         raise ConfigError(f"{path} was trained on {origins}: they must not be mixed, see docs/ganimation.md")
@@ -83,8 +83,8 @@ def restore(path: Path, choice: str | None = None, aus: str | None = None) -> tu
     if aus is not None:
         refuse_other_action_units(content, path, (aus,))
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "ganimation", Config)
-    made = restored(states(content, path), lambda: {GENERATOR: Generator(config.architecture)}, path)
-    return config, made[GENERATOR].eval()
+    loaded = restored(states(content, path), lambda: {GENERATOR: Generator(config.architecture)}, path)
+    return config, loaded[GENERATOR].eval()
 
 
 def _cleaned(state: Mapping[str, Any]) -> dict[str, Any]:

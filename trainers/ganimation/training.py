@@ -19,11 +19,11 @@ from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.images import step_images
 from motionshards.trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
 from motionshards.trainers.ganimation.networks import Critic, Generator
-from motionshards.trainers.ganimation.restore import ACTION_UNITS, CRITIC, GENERATOR, begin, refuse_other_action_units
-from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
-from motionshards.trainers.task import Means, Plan
+from motionshards.trainers.ganimation.restore import ACTION_UNITS, CRITIC, GENERATOR, load_available, refuse_other_action_units
+from motionshards.trainers.parallel import broadcast_weights, mean_over_processes, update
+from motionshards.trainers.task import Plan, Runtime
 
-_SHOWN = 4
+_GRID_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class GanimationPlan(Plan[Config]):
         """See Plan."""
         return Singles()
 
-    def task(self, means: Means, stream: ClipStream) -> "GanimationTask":
+    def task(self, runtime: Runtime, stream: ClipStream) -> "GanimationTask":
         """See Plan."""
-        return GanimationTask(self.config, means, stream.aus, len(stream))
+        return GanimationTask(self.config, runtime, stream.aus, len(stream))
 
 
 class GanimationTask:
@@ -52,37 +52,37 @@ class GanimationTask:
 
     name = "ganimation"
 
-    def __init__(self, config: Config, means: Means, aus: str, steps: int) -> None:
+    def __init__(self, config: Config, runtime: Runtime, aus: str, steps: int) -> None:
         self.names: Mapping[str, Sequence[str]] = {ACTION_UNITS: (aus,)}
         self.config: dict[str, Any] = config.to_json()
-        self._settings, self._means, self._steps = config.training, means, steps
-        made = {GENERATOR: Generator(config.architecture), CRITIC: Critic(config.architecture)}
-        self.networks: dict[str, nn.Module] = {name: means.prepared(network) for name, network in made.items()}
-        same_everywhere(self.networks.values())
+        self._settings, self._runtime, self._steps = config.training, runtime, steps
+        networks = {GENERATOR: Generator(config.architecture), CRITIC: Critic(config.architecture)}
+        self.networks: dict[str, nn.Module] = {name: runtime.prepared(network) for name, network in networks.items()}
+        broadcast_weights(self.networks.values())
         self.optimizers: dict[str, Optimizer] = {f"optimizer_{name}": self._adam(net) for name, net in self.networks.items()}
         self.schedulers: dict[str, LRScheduler] = {
             name: LambdaLR(optimizer, self._settings.learning_rate_factor) for name, optimizer in self.optimizers.items()
         }
         generator = self.networks[GENERATOR]
-        self._generator = torch.compile(generator) if means.compiled else generator
+        self._generator = torch.compile(generator) if runtime.compiled else generator
         # Never compiled: its penalty needs double backward, which torch.compile does not support.
         self._critic = self.networks[CRITIC]
         self._shown: Part | None = None
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task. Raises ConfigError: the weights do not fit, or were trained on action units of another origin."""
         refuse_other_action_units(content, path, self.names[ACTION_UNITS])
-        begin(content, path, self.networks)
+        load_available(content, path, self.networks)
 
-    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+    def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:
         """See Task. `skipped` is the number of images without action units or target action units."""
-        whole = self._part(batch, chance)
-        skipped = len(batch) * self._means.world.size - whole.count
+        batch_part = self._part(batch, rng)
+        skipped = len(batch) * self._runtime.world.size - batch_part.count
         # All processes agree on the count, which synchronizes with the GPU. With zero gradients the momentum of Adam would still
         # change the weights.
-        if not whole.count:
+        if not batch_part.count:
             return {"skipped": skipped}
-        parts = [whole.rows(rows) for rows in self._means.parts(len(batch))]
+        parts = [batch_part.rows(rows) for rows in self._runtime.parts(len(batch))]
         losses = self._train_critic(parts)
         if self._trains_generator(number):
             losses |= self._train_generator(parts)
@@ -93,8 +93,8 @@ class GanimationTask:
         """See Task."""
         if self._shown is None:
             return None
-        with self._means.autocast():
-            return step_images(self.networks[GENERATOR], self._shown, _SHOWN)
+        with self._runtime.autocast():
+            return step_images(self.networks[GENERATOR], self._shown, _GRID_ROWS)
 
     def end_epoch(self) -> None:
         """See Task."""
@@ -109,15 +109,15 @@ class GanimationTask:
         first, second = self._settings.betas
         return Adam(network.parameters(), self._settings.learning_rate, (first, second))
 
-    def _part(self, batch: Batch, chance: torch.Generator) -> Part:
+    def _part(self, batch: Batch, rng: torch.Generator) -> Part:
         """Return the rows of this process. All processes draw for the global batch, so draws are independent of their number."""
         assert batch.aus is not None and batch.target_aus is not None
-        world, device = self._means.world, self._means.device
+        world, device = self._runtime.world, self._runtime.device
         count = len(batch) * world.size
-        drawn = torch.rand(count, AUS + 1, generator=chance)[world.part(count)].to(device)
+        drawn = torch.rand(count, AUS + 1, generator=rng)[world.part(count)].to(device)
         condition, desired = batch.aus[:, 0].to(device) / MOST, batch.target_aus.to(device) / MOST
         usable = (condition.isfinite() & desired.isfinite()).all(dim=1).float()
-        form = torch.channels_last if self._means.channels_last else torch.contiguous_format
+        form = torch.channels_last if self._runtime.channels_last else torch.contiguous_format
         return Part(
             real=(2 * batch.frames[:, 0].to(device) - 1).contiguous(memory_format=form),
             condition=condition.nan_to_num(),
@@ -131,29 +131,29 @@ class GanimationTask:
         """Take two optimizer steps: on the losses, and then on the gradient penalty with the updated weights, as published."""
         weights, fakes = self._settings.losses, [self._fake(part) for part in parts]
 
-        def judged(place: int) -> dict[str, Tensor]:
-            with self._means.autocast():
-                return critic_losses(weights, self._critic, parts[place], fakes[place])
+        def scores(number: int) -> dict[str, Tensor]:
+            with self._runtime.autocast():
+                return critic_losses(weights, self._critic, parts[number], fakes[number])
 
-        def smooth(place: int) -> dict[str, Tensor]:
+        def penalty(number: int) -> dict[str, Tensor]:
             # Without autocast: in bf16 the rounding error of double backward is larger than the penalty.
-            return {"d_penalty": gradient_penalty(weights, self._critic, parts[place], fakes[place])}
+            return {"d_penalty": gradient_penalty(weights, self._critic, parts[number], fakes[number])}
 
-        return self._train(CRITIC, judged, len(parts)) | self._train(CRITIC, smooth, len(parts))
+        return self._train(CRITIC, scores, len(parts)) | self._train(CRITIC, penalty, len(parts))
 
     def _train_generator(self, parts: list[Part]) -> dict[str, Tensor]:
-        def painted(place: int) -> dict[str, Tensor]:
-            with self._means.autocast():
-                return generator_losses(self._settings.losses, self._generator, self._critic, parts[place])
+        def losses_of(number: int) -> dict[str, Tensor]:
+            with self._runtime.autocast():
+                return generator_losses(self._settings.losses, self._generator, self._critic, parts[number])
 
         self._critic.requires_grad_(False)
-        losses = self._train(GENERATOR, painted, len(parts))
+        losses = self._train(GENERATOR, losses_of, len(parts))
         self._critic.requires_grad_(True)
         return losses
 
     @torch.no_grad()
     def _fake(self, part: Part) -> Tensor:
-        with self._means.autocast():
+        with self._runtime.autocast():
             fake: Tensor = self._generator(part.real, part.desired).over(part.real)
         return fake
 
@@ -164,7 +164,7 @@ class GanimationTask:
         found = []
         for place in range(parts):
             # Times the number of processes, since gradients and logged losses are averaged over them.
-            losses = {kind: self._means.world.size * loss for kind, loss in losses_of(place).items()}
+            losses = {kind: self._runtime.world.size * loss for kind, loss in losses_of(place).items()}
             torch.autograd.backward(_sum(losses.values()))
             found.append({kind: loss.detach() for kind, loss in losses.items()})
         update((self.networks[name],), self.optimizers[f"optimizer_{name}"])

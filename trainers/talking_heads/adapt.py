@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST_PX = 1e-3
+_MIN_PX = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +25,8 @@ class Adaptation:
 
         Matches the centers, and the root mean square distances from them.
         """
-        (middle, extent), (goal, size) = _placed(driving_px), _placed(person_px)
-        return cls(scale=size / max(extent, _LEAST_PX), from_px=middle, to_px=goal)
+        (middle, extent), (target, size) = _placed(driving_px), _placed(person_px)
+        return cls(scale=size / max(extent, _MIN_PX), from_px=middle, to_px=target)
 
     def __call__(self, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
         """Transform landmarks [...,68,2]."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from motionshards.trainers.settings import require, require_buildable
 
 _WIDEST = 8
-_LEAST_HALVINGS = 4
+_MIN_HALVINGS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         require("width must be a multiple of 4", self.width >= 4 and self.width % 4 == 0)
-        require(f"halvings must be at least {_LEAST_HALVINGS}", self.halvings >= _LEAST_HALVINGS)
+        require(f"halvings must be at least {_MIN_HALVINGS}", self.halvings >= _MIN_HALVINGS)
         require("residuals must not be negative", self.residuals >= 0)
         require_buildable(px=self.size, channels=self.width, layers=self.residuals, halvings=self.halvings)
         step = 2**self.halvings

@@ -61,8 +61,8 @@ class ResUp(nn.Module):
 
     def forward(self, x: Tensor, mean1: Tensor, std1: Tensor, mean2: Tensor, std2: Tensor) -> Tensor:
         """mean1 and std1 are [B,inside], for the input; mean2 and std2 are [B,outside], for the inner features."""
-        inner = self.conv_r1(_doubled(F.relu(styled(x, mean1, std1))))
-        inner = self.conv_r2(F.relu(styled(inner, mean2, std2)))
+        inner = self.conv_r1(_doubled(F.relu(adain(x, mean1, std1))))
+        inner = self.conv_r2(F.relu(adain(inner, mean2, std2)))
         result: Tensor = inner + self.conv_l(_doubled(x))
         return result
 
@@ -76,8 +76,8 @@ class StyledResidual(nn.Module):
         self.conv2 = Conv(width, width, 3)
 
     def forward(self, x: Tensor, mean1: Tensor, std1: Tensor, mean2: Tensor, std2: Tensor) -> Tensor:
-        inner = F.relu(styled(self.conv1(x), mean1, std1))
-        return x + styled(self.conv2(inner), mean2, std2)
+        inner = F.relu(adain(self.conv1(x), mean1, std1))
+        return x + adain(self.conv2(inner), mean2, std2)
 
 
 class NormedResidual(nn.Module):
@@ -108,11 +108,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # One head over H * W positions; fused kernels never store all scores.
         query, key, value = (conv(x).flatten(2).mT[:, None] for conv in (self.query_conv, self.key_conv, self.value_conv))
-        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return self.gamma * seen[:, 0].mT.reshape(x.shape) + x
+        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return self.gamma * attended[:, 0].mT.reshape(x.shape) + x
 
 
-class Downward(nn.Module):
+class DownsamplingNetwork(nn.Module):
     """The common base of embedder and discriminator: downsampling blocks, with attention after the third."""
 
     def __init__(self, inside: int, architecture: Architecture) -> None:
@@ -132,7 +132,7 @@ class Downward(nn.Module):
         return found
 
 
-def styled(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def adain(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Set the means and standard deviations [B,C] of the channels of `x` [B,C,H,W]: AdaIN (Huang and Belongie 2017).
 
     The divisor is the unbiased standard deviation over H and W plus 1e-5. Computed in float32 or finer.
@@ -149,7 +149,7 @@ def instance_norm(width: int) -> nn.InstanceNorm2d:
     return norm
 
 
-def brightest(x: Tensor) -> Tensor:
+def max_pooled(x: Tensor) -> Tensor:
     """Take the maximum over H and W, with a ReLU: [B,C,H,W] to [B,C], float32 or finer."""
     return at_least_float32(F.relu(x.amax(dim=(2, 3))))
 

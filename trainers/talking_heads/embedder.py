@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from motionshards.trainers.talking_heads.architecture import Architecture
-from motionshards.trainers.talking_heads.blocks import Downward, brightest
+from motionshards.trainers.talking_heads.blocks import DownsamplingNetwork, max_pooled
 
 _FRAME_AND_LANDMARKS = 6
 
 
-class Embedder(Downward):
+class Embedder(DownsamplingNetwork):
     """Maps frames with their landmark images to vectors."""
 
     def __init__(self, architecture: Architecture) -> None:
@@ -17,7 +17,7 @@ class Embedder(Downward):
 
     def forward(self, frames: Tensor, landmarks: Tensor) -> Tensor:
         """Return embeddings [B,embedding], nonnegative, of frames and landmark images, both [B,3,H,W]."""
-        return brightest(self.levels(torch.cat([frames, landmarks], dim=1))[-1])
+        return max_pooled(self.levels(torch.cat([frames, landmarks], dim=1))[-1])
 
 
 def averaged(embeddings: Tensor, faces: Tensor) -> Tensor:

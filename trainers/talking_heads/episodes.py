@@ -13,7 +13,7 @@ _SEED_SIZE = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Goals:
+class Targets:
     """B target images. Can be sliced by rows."""
 
     frames: Tensor
@@ -25,8 +25,8 @@ class Goals:
     counts: Tensor
     """float32 [B], weights of the losses: 0 without a face, whose landmark image would be white, else 1."""
 
-    def __getitem__(self, rows: slice | Tensor) -> "Goals":
-        return Goals(frames=self.frames[rows], landmarks=self.landmarks[rows], video=self.video[rows], counts=self.counts[rows])
+    def __getitem__(self, rows: slice | Tensor) -> "Targets":
+        return Targets(frames=self.frames[rows], landmarks=self.landmarks[rows], video=self.video[rows], counts=self.counts[rows])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,10 +39,12 @@ class Episodes:
     """Landmark images of the frames, same shape and range."""
     faces: Tensor
     """bool [B,K], whether a frame has landmarks."""
-    goals: Goals
+    targets: Targets
 
     def __getitem__(self, rows: slice) -> "Episodes":
-        return Episodes(frames=self.frames[rows], landmarks=self.landmarks[rows], faces=self.faces[rows], goals=self.goals[rows])
+        return Episodes(
+            frames=self.frames[rows], landmarks=self.landmarks[rows], faces=self.faces[rows], targets=self.targets[rows]
+        )
 
 
 def episodes(batch: Batch, numbers: Mapping[str, int]) -> Episodes:
@@ -54,13 +56,13 @@ def episodes(batch: Batch, numbers: Mapping[str, int]) -> Episodes:
     known = batch.landmarks.isfinite().flatten(2).all(dim=2)
     drawn = draw(batch.landmarks.flatten(0, 1), batch.frames.shape[-1]).view_as(batch.frames)
     video = torch.tensor([numbers[video_of(key)] for key in batch.keys], device=batch.frames.device)
-    goals = Goals(
+    targets = Targets(
         frames=batch.frames[:, -1],
         landmarks=drawn[:, -1],
         video=video,
         counts=(known[:, -1] & known[:, :-1].any(dim=1)).float(),
     )
-    return Episodes(frames=batch.frames[:, :-1], landmarks=drawn[:, :-1], faces=known[:, :-1], goals=goals)
+    return Episodes(frames=batch.frames[:, :-1], landmarks=drawn[:, :-1], faces=known[:, :-1], targets=targets)
 
 
 def draw(points_px: Tensor, size_px: int) -> Tensor:

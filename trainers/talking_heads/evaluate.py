@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from motionshards.dataset.index import Sample
-from motionshards.trainers.evaluation.reconstruction import NO_LANDMARKS, Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import NO_LANDMARKS, Choice, ReconstructFrames, as_images
 from motionshards.trainers.talking_heads.embedder import Embedder
 from motionshards.trainers.talking_heads.episodes import draw
 from motionshards.trainers.talking_heads.finetune import restore
@@ -49,16 +49,16 @@ class TalkingHeadsReconstructor:
         given = usable[np.arange(self._k) * len(usable) // self._k]
         return Choice(tuple(given.tolist()), tuple(np.setdiff1d(usable, given).tolist()))
 
-    def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
+    def prepare(self, sample: Sample, given: Sequence[int]) -> ReconstructFrames:
         """See Reconstructor."""
         frames = as_images(sample.frames[[*given]], self._device)
         embedding = self._embedder(frames, self._drawn(sample, given)).mean(dim=0, keepdim=True)
         style = self._generator.style(embedding)
 
-        def paint(targets: Sequence[int]) -> Tensor:
-            return self._generator.paint(self._drawn(sample, targets), style.expand(len(targets), -1))
+        def reconstruct(targets: Sequence[int]) -> Tensor:
+            return self._generator.render(self._drawn(sample, targets), style.expand(len(targets), -1))
 
-        return paint
+        return reconstruct
 
     def _drawn(self, sample: Sample, numbers: Sequence[int]) -> Tensor:
         """Draw the landmark images [B,3,H,W] of some frames."""

@@ -18,7 +18,7 @@ from motionshards.trainers.parallel import update
 from motionshards.trainers.talking_heads.config import CONFIGS, Config, TrainingConfig
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder
-from motionshards.trainers.talking_heads.episodes import Goals
+from motionshards.trainers.talking_heads.episodes import Targets
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import ImageLoss, hinge_loss
 from motionshards.trainers.talking_heads.person import Person
@@ -51,9 +51,9 @@ def restore(path: Path, choice: str | None, device: torch.device) -> Trained:
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "talking_heads", Config)
     shape = config.architecture
     content = networks_of(content, dict.fromkeys(("E_state_dict", "G_state_dict", "D_state_dict")))
-    judge = plain_state(content.get("D_state_dict"))
-    if isinstance(judge, Mapping):
-        content = {**content, "D_state_dict": {**judge, "W": torch.zeros(shape.embedding, 1)}}
+    state = plain_state(content.get("D_state_dict"))
+    if isinstance(state, Mapping):
+        content = {**content, "D_state_dict": {**state, "W": torch.zeros(shape.embedding, 1)}}
     embedder = restored(content, lambda: {"E_state_dict": Embedder(shape)}, path)["E_state_dict"]
     generator = restored(content, lambda: {"G_state_dict": Generator(shape)}, path)["G_state_dict"]
     discriminator = restored(content, lambda: {"D_state_dict": Discriminator(shape, videos=1)}, path)["D_state_dict"]
@@ -63,13 +63,13 @@ def restore(path: Path, choice: str | None, device: torch.device) -> Trained:
 
 
 @torch.no_grad()
-def acquaint(trained: Trained, goals: Goals) -> Person:
+def create_person(trained: Trained, targets: Targets) -> Person:
     """Create the person of some frames without fine-tuning, and set the discriminator's vector to their mean embedding.
 
     The person takes ownership of the generator.
     """
     trained.embedder.eval()
-    embedding = trained.embedder(goals.frames, goals.landmarks).mean(dim=0, keepdim=True)
+    embedding = trained.embedder(targets.frames, targets.landmarks).mean(dim=0, keepdim=True)
     trained.discriminator.W.copy_(embedding.T)
     return Person(trained.generator, trained.generator.style(embedding))
 
@@ -77,7 +77,7 @@ def acquaint(trained: Trained, goals: Goals) -> Person:
 def finetune(
     person: Person,
     discriminator: Discriminator,
-    goals: Goals,
+    targets: Targets,
     loss: ImageLoss,
     training: TrainingConfig,
     *,
@@ -86,46 +86,46 @@ def finetune(
     seed: int,
 ) -> Iterator[dict[str, float]]:
     """Train both on a person's frames, and yield the losses of each step. Frames are drawn without replacement per epoch."""
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     first, second = training.betas
-    painter = Adam(person.parameters(), training.learning_rate, (first, second))
+    generator_optimizer = Adam(person.parameters(), training.learning_rate, (first, second))
     # The paper has one vector, W + w_0, so only one of the two is trained.
-    judged = [parameter for name, parameter in discriminator.named_parameters() if name != "w_0"]
-    judge = Adam(judged, training.discriminator_learning_rate, (first, second))
-    rows = _rows(len(goals.frames), batch, chance)
+    trained = [parameter for name, parameter in discriminator.named_parameters() if name != "w_0"]
+    discriminator_optimizer = Adam(trained, training.discriminator_learning_rate, (first, second))
+    rows = _rows(len(targets.frames), batch, rng)
     person.train()
     discriminator.train()
     for _ in range(steps):
-        part = goals[next(rows).to(goals.frames.device)]
-        losses, painted = _paint(person, discriminator, part, loss, painter)
+        part = targets[next(rows).to(targets.frames.device)]
+        losses, rendered = _train_generator(person, discriminator, part, loss, generator_optimizer)
         for _ in range(training.discriminator_steps):
-            losses["discriminator"] = _judge(discriminator, painted, part, judge)
+            losses["discriminator"] = _train_discriminator(discriminator, rendered, part, discriminator_optimizer)
         yield {name: value.item() for name, value in losses.items()}
     person.eval()
 
 
-def _paint(
-    person: Person, discriminator: Discriminator, part: Goals, loss: ImageLoss, optimizer: Adam
+def _train_generator(
+    person: Person, discriminator: Discriminator, part: Targets, loss: ImageLoss, optimizer: Adam
 ) -> tuple[dict[str, Tensor], Tensor]:
     discriminator.requires_grad_(False)
-    painted = person(part.landmarks)
-    losses = loss(discriminator, painted, part)
+    rendered = person(part.landmarks)
+    losses = loss(discriminator, rendered, part)
     torch.autograd.backward(torch.stack([*losses.values()]).sum())
     update((person,), optimizer)
-    return {name: value.detach() for name, value in losses.items()}, painted.detach()
+    return {name: value.detach() for name, value in losses.items()}, rendered.detach()
 
 
-def _judge(discriminator: Discriminator, painted: Tensor, part: Goals, optimizer: Adam) -> Tensor:
+def _train_discriminator(discriminator: Discriminator, rendered: Tensor, part: Targets, optimizer: Adam) -> Tensor:
     discriminator.requires_grad_(True)
     discriminator.w_0.requires_grad_(False)
-    value = hinge_loss(discriminator, painted, part)
+    value = hinge_loss(discriminator, rendered, part)
     torch.autograd.backward(value)
     update((discriminator,), optimizer)
     return value.detach()
 
 
-def _rows(count: int, batch: int, chance: torch.Generator) -> Iterator[Tensor]:
+def _rows(count: int, batch: int, rng: torch.Generator) -> Iterator[Tensor]:
     """Yield the numbers of the frames of each step, int64 [at most batch]."""
     while True:
-        shuffled = torch.randperm(count, generator=chance)
+        shuffled = torch.randperm(count, generator=rng)
         yield from torch.split(shuffled, batch)

@@ -59,7 +59,7 @@ class Generator(nn.Module):
 
     def forward(self, landmarks: Tensor, embedding: Tensor) -> Tensor:
         """Render landmark images as the persons of embeddings [B,embedding]: images [B,3,H,W] in [0, 1]."""
-        return self.paint(landmarks, self.style(embedding))
+        return self.render(landmarks, self.style(embedding))
 
     def style(self, embedding: Tensor) -> Tensor:
         """Return the styles [B,styles] of embeddings, float32 or finer. Raises ValueError: it is a person's generator."""
@@ -68,7 +68,7 @@ class Generator(nn.Module):
         projection = self.projection
         return unrounded(lambda exact: F.linear(exact, projection), embedding)
 
-    def paint(self, landmarks: Tensor, style: Tensor) -> Tensor:
+    def render(self, landmarks: Tensor, style: Tensor) -> Tensor:
         """Render landmark images in styles [B,styles]: images [B,3,H,W] in [0, 1]."""
         styles = self._parted(style)
         x = landmarks
@@ -93,8 +93,8 @@ class Generator(nn.Module):
         parts = torch.split(style, sizes, dim=1)
         found: dict[str, Sequence[Tensor]] = {}
         for place, name in enumerate(self._pairs):
-            mine = parts[4 * place : 4 * place + 4]
-            found[name] = (*mine[:2], *mine[:2]) if self.compat and name.startswith("res") else mine
+            own = parts[4 * place : 4 * place + 4]
+            found[name] = (*own[:2], *own[:2]) if self.compat and name.startswith("res") else own
         return found
 
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from motionshards.trainers.talking_heads.config import LossWeights
-from motionshards.trainers.talking_heads.discriminator import Verdict
-from motionshards.trainers.talking_heads.episodes import Goals
+from motionshards.trainers.talking_heads.discriminator import DiscriminatorOutput
+from motionshards.trainers.talking_heads.episodes import Targets
 from motionshards.trainers.vgg import Vgg
 
 VGG19_TAPS = (1, 6, 11, 20, 29)
@@ -28,55 +28,55 @@ class ImageLoss(nn.Module):
         super().__init__()
         self.weights, self.vgg19, self.vggface = weights, vgg19, vggface
 
-    def forward(self, discriminator: nn.Module, painted: Tensor, goals: Goals) -> dict[str, Tensor]:
+    def forward(self, discriminator: nn.Module, rendered: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Return the scalar losses `vgg19`, `vggface` or `pixel`, `adversarial` and `feature_matching` of images [B,3,H,W].
 
         Disable gradients of the discriminator's parameters before: these losses train the generator only.
         """
-        return self._content(painted, goals) | self._judged(discriminator, painted, goals)
+        return self._content(rendered, targets) | self._judged(discriminator, rendered, targets)
 
-    def _content(self, painted: Tensor, goals: Goals) -> dict[str, Tensor]:
+    def _content(self, rendered: Tensor, targets: Targets) -> dict[str, Tensor]:
         given = (("vgg19", self.vgg19, self.weights.vgg19), ("vggface", self.vggface, self.weights.vggface))
         losses = {}
         for name, network, weight in given:
             if network is not None and weight > 0:
                 with torch.no_grad():
-                    expected = network(goals.frames)
-                losses[name] = weight * _distances(network(painted), expected, goals)
-        return losses or {"pixel": self.weights.pixel * _distances([painted], [goals.frames], goals)}
+                    expected = network(targets.frames)
+                losses[name] = weight * _distances(network(rendered), expected, targets)
+        return losses or {"pixel": self.weights.pixel * _distances([rendered], [targets.frames], targets)}
 
-    def _judged(self, discriminator: nn.Module, painted: Tensor, goals: Goals) -> dict[str, Tensor]:
+    def _judged(self, discriminator: nn.Module, rendered: Tensor, targets: Targets) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         if max(self.weights.adversarial, self.weights.feature_matching) == 0:
             return losses
-        fake: Verdict = discriminator(painted, goals.landmarks, goals.video)
+        fake: DiscriminatorOutput = discriminator(rendered, targets.landmarks, targets.video)
         if self.weights.adversarial > 0:
-            losses["adversarial"] = -self.weights.adversarial * _mean(fake.score, goals)
+            losses["adversarial"] = -self.weights.adversarial * _mean(fake.score, targets)
         if self.weights.feature_matching > 0:
             with torch.no_grad():
-                real: Verdict = discriminator(goals.frames, goals.landmarks, goals.video)
-            losses["feature_matching"] = self.weights.feature_matching * _distances(fake.features, real.features, goals)
+                real: DiscriminatorOutput = discriminator(targets.frames, targets.landmarks, targets.video)
+            losses["feature_matching"] = self.weights.feature_matching * _distances(fake.features, real.features, targets)
         return losses
 
 
-def hinge_loss(discriminator: nn.Module, painted: Tensor, goals: Goals) -> Tensor:
+def hinge_loss(discriminator: nn.Module, rendered: Tensor, targets: Targets) -> Tensor:
     """Return the hinge loss of the discriminator: real frames should score above 1, generated ones below -1.
 
-    painted: generated images; detached here
+    rendered: generated images; detached here
     """
-    fake: Verdict = discriminator(painted.detach(), goals.landmarks, goals.video)
-    real: Verdict = discriminator(goals.frames, goals.landmarks, goals.video)
-    return _mean(F.relu(1 + fake.score) + F.relu(1 - real.score), goals)
+    fake: DiscriminatorOutput = discriminator(rendered.detach(), targets.landmarks, targets.video)
+    real: DiscriminatorOutput = discriminator(targets.frames, targets.landmarks, targets.video)
+    return _mean(F.relu(1 + fake.score) + F.relu(1 - real.score), targets)
 
 
-def match_loss(weight: float, vectors: Tensor, embeddings: Tensor, goals: Goals) -> Tensor:
+def match_loss(weight: float, vectors: Tensor, embeddings: Tensor, targets: Targets) -> Tensor:
     """Return the weighted distance of embeddings [B,C] and the discriminator's vectors of their videos [B,C]."""
-    return weight * _distances([vectors], [embeddings], goals)
+    return weight * _distances([vectors], [embeddings], targets)
 
 
-def _distances(ones: list[Tensor], others: list[Tensor], goals: Goals) -> Tensor:
+def _distances(ones: list[Tensor], others: list[Tensor], targets: Targets) -> Tensor:
     """Sum the mean absolute differences of pairs of tensors [B,...]."""
-    return torch.stack([_mean(_row_means(one, other), goals) for one, other in zip(ones, others, strict=True)]).sum()
+    return torch.stack([_mean(_row_means(one, other), targets) for one, other in zip(ones, others, strict=True)]).sum()
 
 
 def _row_means(one: Tensor, other: Tensor) -> Tensor:
@@ -84,5 +84,5 @@ def _row_means(one: Tensor, other: Tensor) -> Tensor:
     return difference.mean(dim=1, dtype=torch.promote_types(difference.dtype, torch.float32))
 
 
-def _mean(rows: Tensor, goals: Goals) -> Tensor:
-    return (rows * goals.counts).mean()
+def _mean(rows: Tensor, targets: Targets) -> Tensor:
+    return (rows * targets.counts).mean()

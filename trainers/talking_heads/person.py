@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from motionshards.schemas.atomic import replacing
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.checkpoint import OURS, restored, stored_config
+from motionshards.trainers.checkpoint import METADATA_KEY, restored, stored_config
 from motionshards.trainers.talking_heads.config import Config
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.videos import VIDEOS
@@ -38,11 +38,11 @@ class Person(nn.Module):
 
     def forward(self, landmarks: Tensor) -> Tensor:
         """Render landmark images as the person, both [B,3,H,W] in [0, 1]."""
-        return self.generator.paint(landmarks, self.style.expand(len(landmarks), -1))
+        return self.generator.render(landmarks, self.style.expand(len(landmarks), -1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Acquainted:
+class SavedPerson:
     """The contents of a person's file.
 
     person: generator in evaluation mode, on the CPU
@@ -54,18 +54,18 @@ class Acquainted:
     landmarks_px: Tensor
 
 
-def save_person(path: Path, acquainted: Acquainted, how: dict[str, Any]) -> None:
+def save_person(path: Path, saved: SavedPerson, how: dict[str, Any]) -> None:
     """Write a person atomically. Raises OSError.
 
     how: plain values that describe the fine-tuning
     """
     content = {
-        _PERSON: acquainted.person.state_dict(),
-        _LANDMARKS: acquainted.landmarks_px,
-        OURS: {
+        _PERSON: saved.person.state_dict(),
+        _LANDMARKS: saved.landmarks_px,
+        METADATA_KEY: {
             "version": _VERSION,
             "model": "talking_heads",
-            "config": acquainted.config.to_json(),
+            "config": saved.config.to_json(),
             "names": {VIDEOS: []},
             "finetuned": how,
         },
@@ -74,7 +74,7 @@ def save_person(path: Path, acquainted: Acquainted, how: dict[str, Any]) -> None
         torch.save(content, temporary)
 
 
-def load_person(path: Path) -> Acquainted:
+def load_person(path: Path) -> SavedPerson:
     """Load a person. Raises ConfigError: the file is not a person or cannot be read."""
     content = read(path)
     if _PERSON not in content or _LANDMARKS not in content:
@@ -86,4 +86,4 @@ def load_person(path: Path) -> Acquainted:
         return {_PERSON: Person(generator, torch.zeros(1, generator.styles))}
 
     person = restored(content, make, path)[_PERSON]
-    return Acquainted(config=config, person=person.eval(), landmarks_px=content[_LANDMARKS])
+    return SavedPerson(config=config, person=person.eval(), landmarks_px=content[_LANDMARKS])

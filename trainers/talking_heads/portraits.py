@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.faces import face_window, find_landmarks, to_window
 from motionshards.trainers.images import BACKGROUND, read_image
-from motionshards.trainers.talking_heads.episodes import Goals, draw
+from motionshards.trainers.talking_heads.episodes import Targets, draw
 from motionshards.trainers.video import Driving, Rgb, cut_window
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.landmarks import models
@@ -40,13 +40,13 @@ class Portraits:
     images: NDArray[np.uint8]
     landmarks_px: NDArray[np.float32]
 
-    def goals(self, device: torch.device) -> Goals:
+    def targets(self, device: torch.device) -> Targets:
         """Return the frames and their landmark images as targets, all of video 0."""
         frames = torch.from_numpy(self.images).to(device).permute(0, 3, 1, 2).float() / 255
         landmarks = draw(torch.from_numpy(self.landmarks_px).to(device), frames.shape[-1])
         count = len(frames)
         video = torch.zeros(count, dtype=torch.int64, device=device)
-        return Goals(frames=frames, landmarks=landmarks, video=video, counts=torch.ones(count, device=device))
+        return Targets(frames=frames, landmarks=landmarks, video=video, counts=torch.ones(count, device=device))
 
 
 def face_model(choice: str) -> FaceModel:
@@ -63,7 +63,7 @@ def of_images(paths: Sequence[Path], model: FaceModel, size_px: int, crop: str, 
         image = read_image(path, background)
         points = find_landmarks(image, model)
         if points is not None:
-            found.append((image, points, _whole(image) if crop == "none" else face_window(points, _extent(image))))
+            found.append((image, points, _whole(image) if crop == "none" else face_window(points, _size_px_of(image))))
     return _portraits(found, len(paths), size_px)
 
 
@@ -73,11 +73,11 @@ def of_video(video: Driving, count: int, model: FaceModel, size_px: int, crop: s
     Raises:
         ConfigError: no face is found in any of these frames
     """
-    looked = list(spread(video, count))
-    points = [find_landmarks(frame, model) for frame in looked]
-    window = _shared([one for one in points if one is not None], looked[0], crop)
-    found = [(frame, one, window) for frame, one in zip(looked, points, strict=True) if one is not None]
-    return _portraits(found, len(looked), size_px)
+    frames = list(evenly_spaced_frames(video, count))
+    points = [find_landmarks(frame, model) for frame in frames]
+    window = _shared_window([one for one in points if one is not None], frames[0], crop)
+    found = [(frame, one, window) for frame, one in zip(frames, points, strict=True) if one is not None]
+    return _portraits(found, len(frames), size_px)
 
 
 class Poses:
@@ -92,59 +92,59 @@ class Poses:
 
     def __init__(self, video: Driving, model: FaceModel, size_px: int, crop: str) -> None:
         self._video, self._model, self._size_px = video, model, size_px
-        looked = list(spread(video, _PROBES))
-        points = [one for one in (find_landmarks(frame, model) for frame in looked) if one is not None]
-        self._window = _shared(points, looked[0], crop)
-        self.probes_px = self._inside(np.stack(points))
+        frames = list(evenly_spaced_frames(video, _PROBES))
+        points = [one for one in (find_landmarks(frame, model) for frame in frames) if one is not None]
+        self._window = _shared_window(points, frames[0], crop)
+        self.probes_px = self._to_window(np.stack(points))
         self.without_face = 0
 
     def landmarks(self, requested: Iterable[bool]) -> Iterator[Points]:
         """Yield the landmarks of the requested frames in pixels of the scaled window; frames without a face repeat the last ones.
 
-        Frames before the first face get its landmarks. Raises ConfigError: no frame has a face.
+        Frames before the first face receive its landmarks. Raises ConfigError: no frame has a face.
         """
         last: Points | None = None
         waiting = 0
         for frame in compress(self._video.whole_frames(), requested):
             found = find_landmarks(frame, self._model)
             self.without_face += found is None
-            last, waiting = last if found is None else self._inside(found), waiting + 1
+            last, waiting = last if found is None else self._to_window(found), waiting + 1
             if last is not None:
                 yield from [last] * waiting
                 waiting = 0
         if waiting:
             raise ConfigError(f"{self._video.path}: no face was found in any frame")
 
-    def _inside(self, points_px: Points) -> Points:
+    def _to_window(self, points_px: Points) -> Points:
         return to_window(points_px, self._window, self._size_px)
 
 
-def spread(video: Driving, count: int) -> Iterator[Rgb]:
+def evenly_spaced_frames(video: Driving, count: int) -> Iterator[Rgb]:
     """Yield `count` evenly spaced whole frames of a video, or all if it has fewer."""
     requested = {*np.linspace(0, len(video) - 1, min(count, len(video))).round().astype(int).tolist()}
     return compress(video.whole_frames(), (number in requested for number in range(len(video))))
 
 
-def _shared(points: list[Points], image: Rgb, crop: str) -> Window:
+def _shared_window(points: list[Points], image: Rgb, crop: str) -> Window:
     """Return one window for the faces of a video's frames, all of the size of `image`. Raises ConfigError: no faces."""
     if not points:
         raise ConfigError("no face was found in any of the sampled frames")
-    return _whole(image) if crop == "none" else face_window(np.stack(points), _extent(image))
+    return _whole(image) if crop == "none" else face_window(np.stack(points), _size_px_of(image))
 
 
-def _portraits(found: list[tuple[Rgb, Points, Window]], looked: int, size_px: int) -> Portraits:
+def _portraits(found: list[tuple[Rgb, Points, Window]], count: int, size_px: int) -> Portraits:
     if not found:
         raise ConfigError("no face was found in any of the images")
-    if len(found) < looked:
-        logger.warning("skipped %d of %d images without a face", looked - len(found), looked)
+    if len(found) < count:
+        logger.warning("skipped %d of %d images without a face", count - len(found), count)
     images = np.stack([cut_window(image, window, size_px) for image, _, window in found])
     return Portraits(images=images, landmarks_px=np.stack([to_window(points, window, size_px) for _, points, window in found]))
 
 
 def _whole(image: Rgb) -> Window:
-    width, height = _extent(image)
+    width, height = _size_px_of(image)
     return 0, 0, width, height
 
 
-def _extent(image: Rgb) -> tuple[int, int]:
+def _size_px_of(image: Rgb) -> tuple[int, int]:
     return image.shape[1], image.shape[0]

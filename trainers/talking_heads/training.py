@@ -16,7 +16,7 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.dataset.views import KPlusOne
 from motionshards.trainers import vgg
 from motionshards.trainers.checkpoint import load_networks
-from motionshards.trainers.parallel import same_everywhere, update
+from motionshards.trainers.parallel import broadcast_weights, update
 from motionshards.trainers.talking_heads.config import Config, without_vgg
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder, averaged
@@ -24,11 +24,11 @@ from motionshards.trainers.talking_heads.episodes import Episodes, episodes
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import VGG19_TAPS, VGGFACE_TAPS, ImageLoss, hinge_loss, match_loss
 from motionshards.trainers.talking_heads.videos import VIDEOS, fitted, known_videos, videos_of
-from motionshards.trainers.task import Means, Plan
+from motionshards.trainers.task import Plan, Runtime
 
 logger = logging.getLogger("motionshards")
 
-_SHOWN = 4
+_GRID_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class TalkingHeadsPlan(Plan[Config]):
         """See Plan."""
         return KPlusOne(self.config.training.frames, landmarks=True)
 
-    def task(self, means: Means, stream: ClipStream) -> "TalkingHeadsTask":
+    def task(self, runtime: Runtime, stream: ClipStream) -> "TalkingHeadsTask":
         """See Plan. Raises ConfigError also if no clip has landmarks."""
-        return TalkingHeadsTask(_effective(self.config, means), means, videos_of(stream))
+        return TalkingHeadsTask(_effective(self.config, runtime), runtime, videos_of(stream))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Painted:
+class Rendered:
     """Losses and outputs of the generator step on some episodes."""
 
     losses: dict[str, Tensor]
@@ -62,44 +62,44 @@ class TalkingHeadsTask:
     name = "talking_heads"
     schedulers: Mapping[str, LRScheduler] = {}
 
-    def __init__(self, config: Config, means: Means, videos: Sequence[str]) -> None:
+    def __init__(self, config: Config, runtime: Runtime, videos: Sequence[str]) -> None:
         self.config: dict[str, Any] = config.to_json()
         self.names = {VIDEOS: videos}
-        self._settings, self._means, self._repaints = config.training, means, config.architecture.compat
+        self._settings, self._runtime, self._renders_again = config.training, runtime, config.architecture.compat
         self._numbers = {name: number for number, name in enumerate(videos)}
         shape = config.architecture
-        made = {"E": Embedder(shape), "G": Generator(shape), "D": Discriminator(shape, len(videos))}
-        self.networks: dict[str, nn.Module] = {f"{name}_state_dict": means.prepared(net) for name, net in made.items()}
+        networks = {"E": Embedder(shape), "G": Generator(shape), "D": Discriminator(shape, len(videos))}
+        self.networks: dict[str, nn.Module] = {f"{name}_state_dict": runtime.prepared(net) for name, net in networks.items()}
         embedder, generator, self._discriminator = self.networks.values()
-        same_everywhere(self.networks.values())
+        broadcast_weights(self.networks.values())
         self.optimizers: dict[str, Optimizer] = {
             "optimizerG": self._adam((embedder, generator), self._settings.learning_rate),
             "optimizerD": self._adam((self._discriminator,), self._settings.discriminator_learning_rate),
         }
-        self._painters = (embedder, generator)
-        self._embedder, self._generator = (torch.compile(net) if means.compiled else net for net in self._painters)
-        self._loss = image_loss(config, means.vgg, means.vggface).to(means.device)
+        self._generator_networks = (embedder, generator)
+        self._embedder, self._generator = (torch.compile(net) if runtime.compiled else net for net in self._generator_networks)
+        self._loss = image_loss(config, runtime.vgg, runtime.vggface).to(runtime.device)
         self._shown: tuple[Episodes, Tensor] | None = None
 
-    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+    def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task. Vectors of videos in both are kept; those of the authors' checkpoints if their number is equal."""
         own, name = self._discriminator.state_dict()["W"], "D_state_dict"
-        judge = fitted(content.get(name), own, self.names[VIDEOS], known_videos(content))
-        load_networks({**content, name: judge} if name in content else content, self.networks, path)
+        state = fitted(content.get(name), own, self.names[VIDEOS], known_videos(content))
+        load_networks({**content, name: state} if name in content else content, self.networks, path)
 
-    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+    def step(self, batch: Batch, rng: torch.Generator, number: int) -> dict[str, Tensor]:
         """See Task. Uses no randomness. `without_face` is the share of episodes that do not count."""
-        del chance, number
-        whole = episodes(batch.to(self._means.device), self._numbers)
-        parts = [whole[rows] for rows in self._means.parts(len(batch))]
-        painted = self._train_painters(parts)
-        self._shown = parts[0], painted[0].images
-        losses = [each.losses for each in painted]
-        for turn in range(self._settings.discriminator_steps):
-            if turn and self._repaints:
-                painted = self._repaint(parts, painted)
-            losses += self._train_discriminator(parts, painted, matching=turn == 0)
-        losses.append({"without_face": 1 - whole.goals.counts.mean()})
+        del rng, number
+        batch_episodes = episodes(batch.to(self._runtime.device), self._numbers)
+        parts = [batch_episodes[rows] for rows in self._runtime.parts(len(batch))]
+        rendered = self._train_generator(parts)
+        self._shown = parts[0], rendered[0].images
+        losses = [each.losses for each in rendered]
+        for step in range(self._settings.discriminator_steps):
+            if step and self._renders_again:
+                rendered = self._render_again(parts, rendered)
+            losses += self._train_discriminator(parts, rendered, matching=step == 0)
+        losses.append({"without_face": 1 - batch_episodes.targets.counts.mean()})
         names = dict.fromkeys(name for each in losses for name in each)
         return {name: torch.stack([each[name].detach() for each in losses if name in each]).mean() for name in names}
 
@@ -107,14 +107,14 @@ class TalkingHeadsTask:
         """See Task: one of the K frames of each video, landmarks, prediction, real frame."""
         if self._shown is None:
             return None
-        seen, painted = self._shown
+        part, rendered = self._shown
         columns = {
-            "source": seen.frames[:, 0],
-            "landmarks": seen.goals.landmarks,
-            "prediction": painted,
-            "real frame": seen.goals.frames,
+            "source": part.frames[:, 0],
+            "landmarks": part.targets.landmarks,
+            "prediction": rendered,
+            "real frame": part.targets.frames,
         }
-        return {label: images[:_SHOWN] for label, images in columns.items()}
+        return {label: images[:_GRID_ROWS] for label, images in columns.items()}
 
     def end_epoch(self) -> None:
         """See Task. Learning rates are constant."""
@@ -123,49 +123,51 @@ class TalkingHeadsTask:
         first, second = self._settings.betas
         return Adam([parameter for network in networks for parameter in network.parameters()], rate, (first, second))
 
-    def _train_painters(self, parts: list[Episodes]) -> list[Painted]:
+    def _train_generator(self, parts: list[Episodes]) -> list[Rendered]:
         self._discriminator.requires_grad_(False)
         results = []
         for part in parts:
-            with self._means.autocast():
-                result = self._paint(part)
+            with self._runtime.autocast():
+                result = self._render(part)
             torch.autograd.backward(torch.stack([*result.losses.values()]).sum() / len(parts))
-            results.append(Painted(losses=result.losses, images=result.images.detach(), embeddings=result.embeddings.detach()))
+            results.append(Rendered(losses=result.losses, images=result.images.detach(), embeddings=result.embeddings.detach()))
         self._discriminator.requires_grad_(True)
-        update(self._painters, self.optimizers["optimizerG"])
+        update(self._generator_networks, self.optimizers["optimizerG"])
         return results
 
-    def _paint(self, part: Episodes) -> Painted:
+    def _render(self, part: Episodes) -> Rendered:
         """Compute the generator's losses on some episodes."""
         each = self._embedder(part.frames.flatten(0, 1), part.landmarks.flatten(0, 1))
         embeddings = averaged(each.view(*part.faces.shape, -1), part.faces)
-        images = self._generator(part.goals.landmarks, embeddings)
-        losses = self._loss(self._discriminator, images, part.goals) | self._matched(part, embeddings)
-        return Painted(losses=losses, images=images, embeddings=embeddings)
+        images = self._generator(part.targets.landmarks, embeddings)
+        losses = self._loss(self._discriminator, images, part.targets) | self._matched(part, embeddings)
+        return Rendered(losses=losses, images=images, embeddings=embeddings)
 
     @torch.no_grad()
-    def _repaint(self, parts: list[Episodes], painted: list[Painted]) -> list[Painted]:
+    def _render_again(self, parts: list[Episodes], rendered: list[Rendered]) -> list[Rendered]:
         """Render the same episodes with the updated generator, from the embeddings computed before its step."""
-        with self._means.autocast():
-            images = [self._generator(part.goals.landmarks, each.embeddings) for part, each in zip(parts, painted, strict=True)]
-        return [replace(each, images=image) for each, image in zip(painted, images, strict=True)]
+        with self._runtime.autocast():
+            images = [
+                self._generator(part.targets.landmarks, each.embeddings) for part, each in zip(parts, rendered, strict=True)
+            ]
+        return [replace(each, images=image) for each, image in zip(rendered, images, strict=True)]
 
     def _matched(self, part: Episodes, embeddings: Tensor) -> dict[str, Tensor]:
         weight = self._settings.losses.match
         assert isinstance(self._discriminator, Discriminator)
         if weight == 0:
             return {}
-        return {"match": match_loss(weight, self._discriminator.of_videos(part.goals.video), embeddings, part.goals)}
+        return {"match": match_loss(weight, self._discriminator.of_videos(part.targets.video), embeddings, part.targets)}
 
-    def _train_discriminator(self, parts: list[Episodes], painted: list[Painted], *, matching: bool) -> list[dict[str, Tensor]]:
+    def _train_discriminator(self, parts: list[Episodes], rendered: list[Rendered], *, matching: bool) -> list[dict[str, Tensor]]:
         """Take a discriminator step.
 
         matching: also minimize the match loss, which moves its vectors to the embeddings; as published, in the first step only
         """
         losses = []
-        for part, result in zip(parts, painted, strict=True):
-            with self._means.autocast():
-                loss = hinge_loss(self._discriminator, result.images, part.goals)
+        for part, result in zip(parts, rendered, strict=True):
+            with self._runtime.autocast():
+                loss = hinge_loss(self._discriminator, result.images, part.targets)
                 matched = self._matched(part, result.embeddings) if matching else {}
             torch.autograd.backward(torch.stack([loss, *matched.values()]).sum() / len(parts))
             losses.append({"discriminator": loss})
@@ -173,10 +175,10 @@ class TalkingHeadsTask:
         return losses
 
 
-def _effective(config: Config, means: Means) -> Config:
+def _effective(config: Config, runtime: Runtime) -> Config:
     """Return `config`, or `without_vgg(config)` if no VGG network is used."""
     losses = config.training.losses
-    used = (losses.vgg19 > 0 and means.vgg != vgg.NONE) or (losses.vggface > 0 and means.vggface != vgg.NONE)
+    used = (losses.vgg19 > 0 and runtime.vgg != vgg.NONE) or (losses.vggface > 0 and runtime.vggface != vgg.NONE)
     effective = config if used else without_vgg(config)
     if effective != config:
         logger.warning(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from motionshards.dataset.stream import ClipStream
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.checkpoint import OURS
+from motionshards.trainers.checkpoint import METADATA_KEY
 from motionshards.trainers.talking_heads.episodes import video_of
 
 logger = logging.getLogger("motionshards")
@@ -33,8 +33,8 @@ def videos_of(stream: ClipStream) -> list[str]:
 
 def known_videos(content: Mapping[str, Any]) -> Sequence[str] | None:
     """Return the videos of a checkpoint's columns; None for the authors' checkpoints, which do not name them."""
-    ours = content.get(OURS)
-    return ours["names"][VIDEOS] if isinstance(ours, dict) else None
+    metadata = content.get(METADATA_KEY)
+    return metadata["names"][VIDEOS] if isinstance(metadata, dict) else None
 
 
 def fitted(stored: Any, own: Tensor, names: Sequence[str], known: Sequence[str] | None) -> Any:
@@ -49,12 +49,12 @@ def fitted(stored: Any, own: Tensor, names: Sequence[str], known: Sequence[str] 
     if known is None and columns.shape == own.shape:
         return stored
     places = {name: place for place, name in enumerate(known or ())}
-    kept = [(mine, places[name]) for mine, name in enumerate(names) if name in places]
-    if new := len(names) - len(kept):
+    pairs = [(own_column, places[name]) for own_column, name in enumerate(names) if name in places]
+    if new := len(names) - len(pairs):
         logger.warning(
             "the checkpoint has no discriminator vectors for %d of the %d videos; these start at random", new, len(names)
         )
     result = copy.copy(stored)
-    mine, theirs = torch.tensor(kept, dtype=torch.int64, device=own.device).reshape(-1, 2).unbind(1)
-    result["W"] = own.detach().index_copy(1, mine, columns.to(own.device)[:, theirs])  # type: ignore[index]
+    own_columns, stored_columns = torch.tensor(pairs, dtype=torch.int64, device=own.device).reshape(-1, 2).unbind(1)
+    result["W"] = own.detach().index_copy(1, own_columns, columns.to(own.device)[:, stored_columns])  # type: ignore[index]
     return result

@@ -133,8 +133,8 @@ def _windows(window: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([start, start + side], dim=1)
 
 
-def _require(rule: str, kept: bool) -> None:
-    if not kept:
+def _require(rule: str, satisfied: bool) -> None:
+    if not satisfied:
         raise ValueError(rule)
 
 

@@ -28,17 +28,17 @@ class Clips:
     def __post_init__(self) -> None:
         channels = -1 if self.frames.dtype == torch.uint8 else 2
         if self.frames.ndim != 5 or self.frames.shape[channels] != 3:
-            raise ValueError(f"frames must be uint8 [B,n,H,W,3] or float [B,n,3,H,W], not {shown(self.frames)}")
+            raise ValueError(f"frames must be uint8 [B,n,H,W,3] or float [B,n,3,H,W], not {dtype_and_shape(self.frames)}")
         rows = {"landmarks": (68, 2), "aus": (17,), "pose": (3,), "number": ()}
         for name, row in rows.items():
             field = getattr(self, name)
             if field is not None and field.shape != (*self.frames.shape[:2], *row):
-                raise ValueError(f"{name} must be {[*self.frames.shape[:2], *row]}, not {shown(field)}")
+                raise ValueError(f"{name} must be {[*self.frames.shape[:2], *row]}, not {dtype_and_shape(field)}")
 
     def __len__(self) -> int:
         return len(self.frames)
 
 
-def shown(tensor: Tensor) -> str:
-    """Its dtype and shape: `uint8 [4, 2, 256, 256, 3]`"""
+def dtype_and_shape(tensor: Tensor) -> str:
+    """Format the dtype and shape of a tensor, such as `uint8 [4, 2, 256, 256, 3]`."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

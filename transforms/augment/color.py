@@ -21,7 +21,7 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """Indices of the operations in the arguments of `jitter`."""
 
 _LUMA = (0.299, 0.587, 0.114)
-_LEAST = 1e-30  # avoids a division by the chroma of gray, which is 0
+_EPSILON = 1e-30  # avoids a division by the chroma of gray, which is 0
 
 
 def jitter(frames: Tensor, factors: Tensor, order: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def turn_hue(frames: Tensor, turns: Tensor) -> Tensor:
     red, green, blue = frames.unbind(2)
     low = torch.minimum(torch.minimum(red, green), blue).unsqueeze(2)
     chroma = torch.maximum(torch.maximum(red, green), blue).unsqueeze(2) - low
-    hue = _hue((frames - low) / chroma.clamp(min=_LEAST)) + 6 * turns.view(-1, 1, 1, 1)
+    hue = _hue((frames - low) / chroma.clamp(min=_EPSILON)) + 6 * turns.view(-1, 1, 1, 1)
     hue = hue - 6 * (hue / 6).floor()
     pure = torch.stack([(hue - 3).abs() - 1, 2 - (hue - 2).abs(), 2 - (hue - 4).abs()], dim=2).clamp_(0, 1)
     return torch.addcmul(low, chroma, pure)

@@ -11,7 +11,7 @@ from motionshards.transforms.extract.decoder.limits import MAX_FRAMES
 from motionshards.transforms.extract.timeline import Timeline
 
 _USUAL_HZ = Fraction(25)
-_LEAST_HZ = Fraction(1, 1001)
+_MIN_HZ = Fraction(1, 1001)
 _HEADER_IS_OFF = 0.01
 # Headers are rounded to two digits.
 _SNAP_HZ = 0.006
@@ -63,4 +63,4 @@ def source_rate(line: Timeline) -> Fraction:
         return _USUAL_HZ
     near = (Fraction(round(found_hz)), Fraction(1000 * round(found_hz), 1001))
     exact = Fraction(found_hz).limit_denominator(1001)
-    return max(_LEAST_HZ, next((rate for rate in near if abs(rate - found_hz) < _SNAP_HZ), exact))
+    return max(_MIN_HZ, next((rate for rate in near if abs(rate - found_hz) < _SNAP_HZ), exact))

@@ -17,7 +17,7 @@ from motionshards.transforms.extract.decoder.client import Answers, ordered
 from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.output_images import (
-    Besides,
+    ExtraOutputs,
     OutputImage,
     content_sizes,
     resize_affine,
@@ -27,10 +27,10 @@ from motionshards.transforms.extract.output_images import (
 )
 from motionshards.transforms.extract.timeline import Timeline
 
-_Taker = tuple[OutputImage, Callable[[NDArray[np.uint8]], None]]
+_Receiver = tuple[OutputImage, Callable[[NDArray[np.uint8]], None]]
 """A kind of image, and the function that receives those of all frames, uint8 [H,W,C]."""
 
-_NOTHING = Besides()
+_NO_EXTRA = ExtraOutputs()
 _SAME_TIME_S = 1e-3
 # A seek also decodes frames before the first one, and most clips are short.
 _SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
@@ -45,14 +45,14 @@ def decode(
     timeout_s: float,
     window: Window | None = None,
     hdr: str = "tonemap",
-    besides: Besides = _NOTHING,
+    extra: ExtraOutputs = _NO_EXTRA,
 ) -> Frames:
     """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
 
     fit: `pad` keeps the display aspect and centers the image on black, `squash` fills the square
     window: the part of the frame to crop, in whole source pixels; black outside the frame. It fills the square.
     hdr: `tonemap` maps HDR frames to BT.709, `keep` leaves their values unchanged
-    besides: further outputs of the same pass
+    extra: additional outputs of the same decoding pass
 
     Seeks are verified: frames far into a long file are reached by a seek to the keyframe before them, and if the result is not
     exactly the requested frames, at their times and without an error, the file is decoded from its start.
@@ -60,14 +60,14 @@ def decode(
     Raises:
         ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
-    start_s = seek_s(timeline, besides.requested(indices))
+    start_s = seek_s(timeline, extra.requested(indices))
     if start_s:
         try:
-            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, besides)
-        except ClipRejected as lost:
-            if lost.reason not in ("corrupt", "frame_mismatch"):
+            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, extra)
+        except ClipRejected as rejection:
+            if rejection.reason not in ("corrupt", "frame_mismatch"):
                 raise
-    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr, besides)
+    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr, extra)
 
 
 def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
@@ -90,34 +90,34 @@ def decode_from(
     timeout_s: float,
     window: Window | None,
     hdr: str = "tonemap",
-    besides: Besides = _NOTHING,
+    extra: ExtraOutputs = _NO_EXTRA,
 ) -> Frames:
     """`decode` from second `start_s` of the file: selects by frame number from its start, by timestamp after a seek."""
     if window is not None and not timeline.one_size:
         raise ClipRejected("size_changes", "use --recipe resize")
-    search, every, video = besides.search, besides.every, besides.video
-    extra = None if search is None else search.output_image(timeline, window, size)
-    requested, sizes = besides.requested(indices), (size, *besides.resized.sizes_px)
-    shown = [indices, *(besides.resized.indices for _ in sizes[1:])]
+    search, every, video = extra.search, extra.every, extra.video
+    search_output = None if search is None else search.output_image(timeline, window, size)
+    requested, sizes = extra.requested(indices), (size, *extra.resized.sizes_px)
+    shown = [indices, *(extra.resized.indices for _ in sizes[1:])]
     pixels = [np.empty((len(numbers), side, side, 3), np.uint8) for numbers, side in zip(shown, sizes, strict=True)]
-    takers: list[_Taker] = [
-        (_only(stored_square(side, fit, window, timeline.size_px), requested, numbers), _filling(into))
+    receivers: list[_Receiver] = [
+        (_restricted(stored_square(side, fit, window, timeline.size_px), requested, numbers), _filling(into))
         for side, numbers, into in zip(sizes, shown, pixels, strict=True)
     ]
     rgb, searched = pixels[0], list[NDArray[np.uint8]]()
-    if extra is not None:
-        of_search = _only(extra, requested, indices)
-        takers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
+    if search_output is not None:
+        of_search = _restricted(search_output, requested, indices)
+        receivers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
     if every is not None:
         every.sink.begin()
-        takers.append((_only(every.output_image(timeline, window), requested, every.indices), every.sink.take))
+        receivers.append((_restricted(every.output_image(timeline, window), requested, every.indices), every.sink.take))
     whole = fit if window is None else None
     orders = [video.order(requested, side, whole, timeline, number) for number, side in enumerate(sizes)] if video else []
-    frames, encoded = _taken(media, timeline, requested, start_s, takers, timeout_s, hdr, orders)
+    frames, encoded = _collect(media, timeline, requested, start_s, receivers, timeout_s, hdr, orders)
     every_size = check_frames(frames, timeline, requested, start_s)
     if video is not None and not all(one["frames"] for one in encoded):  # packets cannot be copied
-        again = replace(besides, video=replace(video, copy=False))
-        return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, again)
+        reencoded = replace(extra, video=replace(video, copy=False))
+        return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, reencoded)
     places = np.searchsorted(requested, indices)
     source_size = every_size[places]
     if window is None:
@@ -129,8 +129,10 @@ def decode_from(
         if (every_size != timeline.size_px).any():
             raise ClipRejected("frame_mismatch", "the frames' size differs from the header")
         affine, content = window_place(window, source_size, size)
-    covers = content if extra is not None and window is None else np.full_like(content, [0, 0, size, size])
-    search_images = zip(searched if extra is not None else rgb, covers.tolist(), strict=True) if search is not None else ()
+    covers = content if search_output is not None and window is None else np.full_like(content, [0, 0, size, size])
+    search_images = (
+        zip(searched if search_output is not None else rgb, covers.tolist(), strict=True) if search is not None else ()
+    )
     videos = [Encoded(rate=video.rate, **one) for one in encoded] if video else [None for _ in sizes]
     return Frames(
         rgb,
@@ -145,24 +147,24 @@ def decode_from(
     )
 
 
-def _only(outputs: OutputImage, requested: NDArray[np.int64], chosen: NDArray[np.int64]) -> OutputImage:
+def _restricted(outputs: OutputImage, requested: NDArray[np.int64], chosen: NDArray[np.int64]) -> OutputImage:
     """The image, restricted to the `chosen` ones of the requested frames."""
     return outputs if len(chosen) == len(requested) else replace(outputs, only=tuple(np.searchsorted(requested, chosen).tolist()))
 
 
-def _taken(
+def _collect(
     media: Media,
     timeline: Timeline,
     indices: NDArray[np.int64],
     start_s: int,
-    takers: Sequence[_Taker],
+    receivers: Sequence[_Receiver],
     timeout_s: float,
     hdr: str,
     videos: Sequence[dict[str, object]],
 ) -> tuple[FrameFacts, list[dict[str, Any]]]:
-    """Pass each image, uint8 [H,W,C], to its taker; returns the facts of all frames, and the encoded videos."""
+    """Pass each image, uint8 [H,W,C], to its receiver; returns the facts of all frames, and the encoded videos."""
     frames, encoded = FrameFacts(), list[dict[str, Any]]()
-    with chosen(media, timeline, indices, start_s, [outputs for outputs, _ in takers], timeout_s, hdr, videos) as answers:
+    with chosen(media, timeline, indices, start_s, [outputs for outputs, _ in receivers], timeout_s, hdr, videos) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
             if "mp4" in message:
@@ -170,11 +172,11 @@ def _taken(
                 answers.fill(memoryview(content))
                 encoded.append({"mp4": bytes(content), "frames": message["count"], "crf": message["crf"]})
                 continue
-            for (_, take), shape in zip(takers, message["shapes"], strict=False):  # the last message has no shapes
+            for (_, receive), shape in zip(receivers, message["shapes"], strict=False):  # the last message has no shapes
                 if shape is not None:
                     image = np.empty(shape, np.uint8)
                     answers.fill(image.data.cast("B"))
-                    take(image)
+                    receive(image)
             frames.add(message["frames"])
     return frames, encoded
 
@@ -183,10 +185,10 @@ def _filling(rgb: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], None]:
     """A function that copies images one after the other into [T,H,W,3]. `check_frames` detects surplus ones."""
     places = iter(rgb)
 
-    def take(image: NDArray[np.uint8]) -> None:
+    def receive(image: NDArray[np.uint8]) -> None:
         np.copyto(next(places), image)
 
-    return take
+    return receive
 
 
 def chosen(

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.config import MAX_SIZE_PX
 
-MOST_DECODED_BYTES = 1 << 30  # for samples decoded completely; views of a stream decode only the frames they select
-MOST_SCANS = 100  # a progressive JPEG usually has about ten; each costs a pass over all blocks, even if it is a few bytes long
+MAX_DECODED_BYTES = 1 << 30  # for samples decoded completely; views of a stream decode only the frames they select
+MAX_SCANS = 100  # a progressive JPEG usually has about ten; each costs a pass over all blocks, even if it is a few bytes long
 
 # Markers by ITU-T T.81, table B.1. The others that may precede the first scan are APPn, DQT, DHT, DRI and COM.
 _SEQUENTIAL, _START_OF_SCAN = (0xC0, 0xC1), 0xDA
@@ -27,13 +27,13 @@ def decode_frames(jpegs: Sequence[bytes]) -> NDArray[np.uint8]:
     """Decode frames of one size to uint8 [N,H,W,3], RGB.
 
     Raises:
-        ValueError: no frames, a damaged one, one of another size, or more than MOST_DECODED_BYTES together
+        ValueError: no frames, a damaged one, one of another size, or more than MAX_DECODED_BYTES together
     """
     if not jpegs:
         raise ValueError("there are no frames")
     height, width = _size_px(jpegs[0])
-    if len(jpegs) * height * width * 3 > MOST_DECODED_BYTES:
-        raise ValueError(f"{len(jpegs)} frames of {width}x{height} px are more than {MOST_DECODED_BYTES:,} bytes")
+    if len(jpegs) * height * width * 3 > MAX_DECODED_BYTES:
+        raise ValueError(f"{len(jpegs)} frames of {width}x{height} px are more than {MAX_DECODED_BYTES:,} bytes")
     frames = np.empty((len(jpegs), height, width, 3), np.uint8)
     for frame, jpeg in zip(frames, jpegs, strict=True):
         decode_into(jpeg, frame)
@@ -44,11 +44,11 @@ def decode_into(jpeg: bytes, frame: NDArray[np.uint8]) -> None:
     """Decode a JPEG into `frame`, uint8 [H,W,3].
 
     Raises:
-        ValueError: the JPEG is damaged, has another size, or more than MOST_SCANS scans
+        ValueError: the JPEG is damaged, has another size, or more than MAX_SCANS scans
     """
     # Frames of a dataset share their header, and counting takes a tenth of the time of decoding.
-    if not _has_one_scan(jpeg[: jpeg.find(_SCAN_MARKER) + 5]) and jpeg.count(_SCAN_MARKER) > MOST_SCANS:
-        raise ValueError(f"a frame has more than {MOST_SCANS} scans")
+    if not _has_one_scan(jpeg[: jpeg.find(_SCAN_MARKER) + 5]) and jpeg.count(_SCAN_MARKER) > MAX_SCANS:
+        raise ValueError(f"a frame has more than {MAX_SCANS} scans")
     decoded = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)  # checks the size against the buffer before decoding
     if decoded.shape != frame.shape:
         raise ValueError(f"a frame is {decoded.shape[1]}x{decoded.shape[0]} px, not {frame.shape[1]}x{frame.shape[0]}")

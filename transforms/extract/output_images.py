@@ -146,7 +146,7 @@ class Resized:
 
 
 @dataclass(frozen=True, slots=True)
-class Besides:
+class ExtraOutputs:
     """Outputs of a decoding pass in addition to the stored frames.
 
     search: images for a detector; None if the stored frames are searched, or none

@@ -36,8 +36,8 @@ def portrait_square(points: NDArray[np.floating[Any]], pixel_aspect: Fraction, s
     return square
 
 
-def moved_to_hold(square: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move the square by the least distance at which it contains a box, both float64 [4]; centered on it if it is too small."""
+def moved_to_contain(square: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move the square by the shortest distance to contain a box, both float64 [4]; center it on the box if it is too small."""
     least, most = box[2:] - square[2:], box[:2] - square[:2]
     way: NDArray[np.float64] = np.where(least <= most, np.clip(0, least, most), (least + most) / 2)
     return square + np.tile(way, 2)

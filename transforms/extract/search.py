@@ -22,20 +22,20 @@ Detect = Callable[[Sequence[Pixels]], list[Detections]]
 
 # On 1,400 frames of seven videos, these values find every face that a search of the whole image finds.
 _AROUND = 0.6  # margin on each side, relative to the side of the face
-_OVER_LEAST = 1.125  # side of the face in the scaled surroundings, relative to the smallest detectable one
+_OVER_MIN = 1.125  # side of the face in the scaled surroundings, relative to the smallest detectable one
 _SAME = 0.5  # boxes that overlap by at least this are one face, found in the surroundings of two
-_MOST_AT_ONCE = 16
+_MAX_AT_ONCE = 16
 
-SEARCHED_FINELY = 3
+MAX_ENLARGED_SEARCHES = 3
 """How many frames of a clip without a face are searched enlarged, to distinguish small faces from none: it is slow."""
-MOST_ENLARGED_PX = 1920 * 1080
+MAX_ENLARGED_PX = 1920 * 1080
 """Images with more pixels are not enlarged."""
 
 
 def search_batches(images: Iterable[Pixels], detect: Detect, batch_frames: int) -> Iterator[Detections]:
     """The faces of each image, searched as a whole in batches of `batch_frames` images."""
     waiting = iter(images)
-    while batch := list(islice(waiting, min(batch_frames, _MOST_AT_ONCE))):
+    while batch := list(islice(waiting, min(batch_frames, _MAX_AT_ONCE))):
         yield from detect(batch)
 
 
@@ -59,7 +59,7 @@ def search_around(images: Iterable[Pixels], detect: Detect, least_px: float, int
 
 
 def _area_px(least_px: float) -> float:
-    return ((1 + 2 * _AROUND) * _OVER_LEAST * least_px) ** 2
+    return ((1 + 2 * _AROUND) * _OVER_MIN * least_px) ** 2
 
 
 def _near(image: Pixels, known: Detections, detect: Detect, least_px: float) -> Detections:
@@ -72,7 +72,7 @@ def _surroundings(box: NDArray[np.float32], shape: tuple[int, ...], least_px: fl
     side = float((box[2:] - box[:2]).max())
     low, high = box[:2] - _AROUND * side, box[2:] + _AROUND * side + 1
     window = np.concatenate([low, high]).round().astype(np.int64).clip(0, [shape[1], shape[0]] * 2)
-    return window, min(1.0, _OVER_LEAST * least_px / side)
+    return window, min(1.0, _OVER_MIN * least_px / side)
 
 
 def _in_window(image: Pixels, window: NDArray[np.int64], scale: float, detect: Detect) -> Detections:

@@ -61,8 +61,8 @@ def read_sound(
     if seek_s:
         try:
             return _read_from(seek_s, media, start_s, frames, rate, hz, mono, timeout_s)
-        except ClipRejected as lost:
-            if lost.reason not in ("corrupt", "frame_mismatch"):
+        except ClipRejected as rejection:
+            if rejection.reason not in ("corrupt", "frame_mismatch"):
                 raise
     return _read_from(0, media, start_s, frames, rate, hz, mono, timeout_s)
 

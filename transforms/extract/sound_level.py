@@ -45,5 +45,5 @@ def _clipped(samples: NDArray[np.int16]) -> int:
     """Number of samples at full scale with a neighbor that is at full scale with the same sign."""
     at = np.flatnonzero((samples >= _CLIPPED) | (samples <= -_CLIPPED))
     positive = samples[at] > 0
-    beside = (np.diff(at) == 1) & (positive[1:] == positive[:-1])
-    return int(np.count_nonzero(np.append(beside, False) | np.append(False, beside)))
+    adjacent = (np.diff(at) == 1) & (positive[1:] == positive[:-1])
+    return int(np.count_nonzero(np.append(adjacent, False) | np.append(False, adjacent)))

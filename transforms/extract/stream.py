@@ -39,10 +39,10 @@ def decode_images(
     Raises:
         ClipRejected: corrupt, frame_mismatch, and as `ordered`
     """
-    indices, seen = np.arange(start, stop), FrameFacts()
+    indices, facts = np.arange(start, stop), FrameFacts()
     start_s = seek_s(timeline, indices) if seek else 0
     with chosen(media, timeline, indices, start_s, outputs, timeout_s, hdr) as answers:
-        seen.header = answers.expect("stream")
+        facts.header = answers.expect("stream")
         while message := answers.next():
             # Frames without an image are sent together with the next that has one.
             for _ in message["frames"][bool(message["shapes"]) :] if outputs else ():
@@ -53,7 +53,7 @@ def decode_images(
                     if image is not None:
                         answers.fill(image.data.cast("B"))
                 yield found
-            seen.add(message["frames"])
-    sizes = check_frames(seen, timeline, indices, start_s)
+            facts.add(message["frames"])
+    sizes = check_frames(facts, timeline, indices, start_s)
     if timeline.one_size and (sizes != timeline.size_px).any():
         raise ClipRejected("frame_mismatch", "the frames' size differs from the header")

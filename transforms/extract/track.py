@@ -7,9 +7,9 @@ from motionshards.schemas.records import FaceTrack
 from motionshards.transforms.extract.detect import Detections, iou
 
 # The crop was made around the face, so the position of a face is stronger evidence than its continuity.
-PULL = 3.0
+POSITION_WEIGHT = 3.0
 # Below the overlap between steps of one face, above the accidental overlap with a bystander's box.
-TOLL = 0.1
+FRAME_PENALTY = 0.1
 
 
 def centered_box(size: int) -> NDArray[np.float32]:
@@ -20,9 +20,9 @@ def centered_box(size: int) -> NDArray[np.float32]:
 def track(detections: list[Detections], expected_px: NDArray[np.float32]) -> FaceTrack:
     """The path through the faces of all frames that overlaps most with `expected_px`, float32 [4], and with itself.
 
-    Selecting the best face per frame would jump between two people. Here the score of a face is `PULL` times its overlap with
-    the expected position plus its overlap with the previous face of the path, minus `TOLL`. Frames that would lower the sum,
-    for example with only a bystander, are NaN, as are frames without a face.
+    Selecting the best face per frame would jump between two people. Here the score of a face is `POSITION_WEIGHT` times its
+    overlap with the expected position plus its overlap with the previous face of the path, minus `FRAME_PENALTY`. Frames that
+    would lower the sum, for example with only a bystander, are NaN, as are frames without a face.
     """
     count = len(detections)
     boxes = np.full((count, 4), np.nan, np.float32)
@@ -44,7 +44,7 @@ def _best_path(detections: list[Detections], expected_px: NDArray[np.float32]) -
         return []
     frames = np.array([frame for frame, _ in faces])
     boxes = np.concatenate([found.boxes_px for found in detections])
-    value = PULL * iou(boxes, expected_px[None])[:, 0] - TOLL
+    value = POSITION_WEIGHT * iou(boxes, expected_px[None])[:, 0] - FRAME_PENALTY
     previous = np.full(len(faces), -1)
     for face in range(len(faces)):
         earlier = int(np.searchsorted(frames, frames[face]))

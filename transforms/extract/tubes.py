@@ -56,7 +56,7 @@ class Tube:
     limit: int
     scores: list[float] = field(default_factory=list)
 
-    def see(self, frame: int, box: Box, score: float) -> None:
+    def add(self, frame: int, box: Box, score: float) -> None:
         """Append a detection of the face, in a frame after all others."""
         self.seen.append(frame)
         self.boxes.append(box)
@@ -108,12 +108,12 @@ class TubeBuilder:
         """
         finished = self.finish() if self._ends(frame, box, cut=cut) else None
         if finished is not None and box is not None and not cut and self._full(finished, frame):
-            finished.see(frame, box, score)  # so that the frames in between, which were not searched, belong to it
+            finished.add(frame, box, score)  # so that the frames in between, which were not searched, belong to it
         self._searched = frame
         if box is not None:
             if self.open is None:
                 self.open, self._union = Tube([], [], frame + self._rule.max_frames), box
-            self.open.see(frame, box, score)
+            self.open.add(frame, box, score)
             self._union = _union(self._union, box)
         return finished
 
@@ -182,11 +182,11 @@ class MainFace:
         opened = None if cut else self._builder.open
         chosen = choose_face(boxes, expected, opened.boxes[-1] if opened else None, gate=self._gate)
         face = (None, np.nan) if chosen is None else (boxes[chosen], scores[chosen])
-        self._ended += _some(self._builder.step(frame, *face, cut=cut))
+        self._ended += _as_list(self._builder.step(frame, *face, cut=cut))
 
     def finish(self) -> list[Tube]:
         """All tubes, by their start."""
-        return self._ended + _some(self._builder.finish())
+        return self._ended + _as_list(self._builder.finish())
 
 
 class EveryFace:
@@ -203,8 +203,8 @@ class EveryFace:
         owned = {} if cut else _matches(lasts, boxes)
         for number, person in enumerate(self._people):
             face = owned.get(number)
-            seen = (None, np.nan) if face is None else (boxes[face], scores[face])
-            self._ended += _some(person.step(frame, *seen, cut=cut))
+            detection = (None, np.nan) if face is None else (boxes[face], scores[face])
+            self._ended += _as_list(person.step(frame, *detection, cut=cut))
         for face in sorted(set(range(len(boxes))) - set(owned.values())):
             self._people.append(TubeBuilder(self._rule))
             self._people[-1].step(frame, boxes[face], scores[face])
@@ -212,11 +212,11 @@ class EveryFace:
 
     def finish(self) -> list[Tube]:
         """All tubes by start; among those with the same start, the one that `choose_face` would select comes first."""
-        tubes = self._ended + [tube for person in self._people for tube in _some(person.finish())]
+        tubes = self._ended + [tube for person in self._people for tube in _as_list(person.finish())]
         return sorted(tubes, key=lambda tube: (tube.start, -(tube.boxes[0][2:] - tube.boxes[0][:2]).prod(), -tube.scores[0]))
 
 
-def _some(tube: Tube | None) -> list[Tube]:
+def _as_list(tube: Tube | None) -> list[Tube]:
     return [] if tube is None else [tube]
 
 

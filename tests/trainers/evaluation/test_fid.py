@@ -35,8 +35,8 @@ def corners(mean: tuple[int, ...], apart: tuple[int, ...]) -> np.ndarray:
     return np.array(mean) + signs * apart
 
 
-def together(given: np.ndarray, real: np.ndarray, made: np.ndarray) -> Frames:
-    return flat(np.concatenate([given[None], real, made]))
+def joined_frames(source: np.ndarray, real: np.ndarray, generated: np.ndarray) -> Frames:
+    return flat(np.concatenate([source[None], real, generated]))
 
 
 def by_definition(one: np.ndarray, other: np.ndarray) -> float:
@@ -54,7 +54,7 @@ def test_features_are_those_of_the_network(network: Inception) -> None:
 
 def test_fid_of_equal_frames_is_zero(network: Inception) -> None:
     colors, fid = RNG.integers(0, 256, (50, 3)), Fid(network)
-    fid.add(together(colors[0], colors, colors), 50)
+    fid.add(joined_frames(colors[0], colors, colors), 50)
     model, copy = fid.scores()
     assert (model.mean, model.frames, copy.frames) == (pytest.approx(0, abs=1e-9), 50, 50)
     features = colors @ MIX.numpy().T.astype(float)
@@ -64,9 +64,9 @@ def test_fid_of_equal_frames_is_zero(network: Inception) -> None:
 
 def test_independent_channels_have_the_distance_of_means_and_deviations(tmp_path: Path) -> None:
     fid = Fid(Inception(torchscript(Colors(torch.eye(3)), tmp_path / "eye.pt")))
-    real, made = corners((100, 120, 140), (10, 20, 30)), corners((103, 124, 140), (15, 18, 30))
+    real, generated = corners((100, 120, 140), (10, 20, 30)), corners((103, 124, 140), (15, 18, 30))
     for half in (slice(4), slice(4, 8)):
-        fid.add(together(real[0], real[half], made[half]), 4)
+        fid.add(joined_frames(real[0], real[half], generated[half]), 4)
     model, _ = fid.scores()
     assert model.mean == pytest.approx(3**2 + 4**2 + 8 / 7 * (5**2 + 2**2)) and model.frames == 8
 
@@ -97,7 +97,7 @@ def test_moments_of_parts_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch)
     for start, end in ((0, 1), (1, 12), (12, 12), (12, 15), (15, 40)):
         moments.add(rows[start:end])
     for _ in range(2):
-        count, mean, covariance = moments.found()
+        count, mean, covariance = moments.result()
         assert count == 40
         np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(covariance, np.cov(rows, rowvar=False), rtol=1e-8)
@@ -106,12 +106,12 @@ def test_moments_of_parts_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch)
 def test_few_frames_are_reported_and_a_single_one_has_no_distance(network: Inception, caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
     colors, fid = RNG.integers(0, 256, (4, 3)), Fid(network)
-    fid.add(together(colors[0], colors[:1], colors[:1]), 1)
+    fid.add(joined_frames(colors[0], colors[:1], colors[:1]), 1)
     assert [(score.mean, score.frames) for score in fid.scores()] == [(None, 0)] * 2 and not caplog.messages
-    fid.add(together(colors[0], colors[1:], colors[1:]), 3)
+    fid.add(joined_frames(colors[0], colors[1:], colors[1:]), 3)
     fid.scores()
     assert len(caplog.messages) == 1 and caplog.text.count("FID of 4 frames with 4 features is biased") == 1
-    fid.add(together(colors[0], colors, colors), 4)
+    fid.add(joined_frames(colors[0], colors, colors), 4)
     assert fid.scores()[0].frames == 8 and len(caplog.messages) == 1
 
 

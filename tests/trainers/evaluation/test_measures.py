@@ -15,7 +15,7 @@ def frames(pixels: Pixels) -> Frames:
     return Frames(pixels / np.float32(255), pixels)
 
 
-def painted(level: float) -> Features:
+def flat_features(level: float) -> Features:
     return {"values": np.full((1, 24, 24, 3), level, np.float32)}
 
 
@@ -35,7 +35,7 @@ def portrait() -> Pixels:
 
 
 def test_flat_images_have_the_values_of_the_formulas() -> None:
-    found = PixelMeasure().compare(painted(0.5), painted(0.6))
+    found = PixelMeasure().compare(flat_features(0.5), flat_features(0.6))
     assert found["l1"] == pytest.approx([0.1], rel=1e-6)
     assert found["psnr_db"] == pytest.approx([20], rel=1e-6)
     # Variances are 0, so only the luminance term is left; its constant is 0.01 squared.
@@ -43,7 +43,7 @@ def test_flat_images_have_the_values_of_the_formulas() -> None:
 
 
 def test_equal_frames_have_a_finite_psnr() -> None:
-    found = PixelMeasure().compare(painted(0.3), painted(0.3))
+    found = PixelMeasure().compare(flat_features(0.3), flat_features(0.3))
     assert (found["l1"], found["ssim"]) == (0, pytest.approx(1))
     assert found["psnr_db"] == pytest.approx([58.92], abs=0.01)
 
@@ -51,16 +51,16 @@ def test_equal_frames_have_a_finite_psnr() -> None:
 def test_ssim_is_that_of_the_definition_in_the_middle_of_a_window() -> None:
     """An 11 x 11 image has one complete window; skimage ignores the border."""
     rng = np.random.default_rng(0)
-    real, made = rng.random((2, 1, 11, 11, 3)).astype(np.float32)
+    real, generated = rng.random((2, 1, 11, 11, 3)).astype(np.float32)
     line = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
     window = np.outer(line, line)[..., None] / line.sum() ** 2
-    means = [(window * image[0]).sum(axis=(0, 1)) for image in (real, made)]
-    one, other = real[0] - means[0], made[0] - means[1]
+    means = [(window * image[0]).sum(axis=(0, 1)) for image in (real, generated)]
+    one, other = real[0] - means[0], generated[0] - means[1]
     variances = [(window * image**2).sum(axis=(0, 1)) for image in (one, other)]
     shared = (window * one * other).sum(axis=(0, 1))
     luminance = (2 * means[0] * means[1] + 1e-4) / (means[0] ** 2 + means[1] ** 2 + 1e-4)
     expected = (luminance * (2 * shared + 9e-4) / (sum(variances) + 9e-4)).mean()
-    assert PixelMeasure().compare({"values": real}, {"values": made})["ssim"] == pytest.approx([expected], abs=1e-4)
+    assert PixelMeasure().compare({"values": real}, {"values": generated})["ssim"] == pytest.approx([expected], abs=1e-4)
 
 
 def test_a_shifted_face_has_the_distance_of_the_shift_and_stays_the_same_person(faces: FaceModel, portrait: Pixels) -> None:

@@ -54,11 +54,11 @@ def test_csim_is_the_cosine_of_the_embeddings(tmp_path: Path) -> None:
     measure = FaceMeasure(dlib, identity=False, arcface=network)
     pixels = np.stack([data.astronaut()[:256, 96:352], np.full((256, 256, 3), 128, np.uint8)])
     swapped = np.ascontiguousarray(pixels[..., ::-1])
-    real, made = (measure.features(Frames(each / np.float32(255), each)) for each in (pixels, swapped))
-    one, other = real["embedding"][0].astype(float), made["embedding"][0].astype(float)
+    real, generated = (measure.features(Frames(each / np.float32(255), each)) for each in (pixels, swapped))
+    one, other = real["embedding"][0].astype(float), generated["embedding"][0].astype(float)
     expected = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
     assert expected < 0.99
-    assert measure.compare(real, made)["csim"].tolist() == pytest.approx([expected, np.nan], nan_ok=True)
+    assert measure.compare(real, generated)["csim"].tolist() == pytest.approx([expected, np.nan], nan_ok=True)
     assert measure.compare(real, real)["csim"].tolist() == pytest.approx([1, np.nan], nan_ok=True)
 
 
@@ -75,17 +75,17 @@ def test_wrong_arcface_files_are_refused(tmp_path: Path, what: str) -> None:
 
 def test_lpips_is_that_of_torchmetrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its linear layers, and random weights of VGG16 instead of torchvision's."""
-    theirs = pytest.importorskip("torchmetrics.functional.image.lpips")
+    reference = pytest.importorskip("torchmetrics.functional.image.lpips")
     torch.manual_seed(0)
     network = vgg.Vgg(vgg.VGG16, (29,))
     torch.save(network.state_dict(), tmp_path / "vgg16.pth")
-    monkeypatch.setattr(theirs, "_get_tv_model_features", lambda *_, **__: network.features)
-    linear = Path(theirs.__file__).parent / "lpips_models" / "vgg.pth"
+    monkeypatch.setattr(reference, "_get_tv_model_features", lambda *_, **__: network.features)
+    linear = Path(reference.__file__).parent / "lpips_models" / "vgg.pth"
     values = np.random.default_rng(0).random((2, 2, 32, 32, 3)).astype(np.float32)
     found = LpipsMeasure(linear, str(tmp_path / "vgg16.pth")).compare({"values": values[0]}, {"values": values[1]})["lpips"]
     pairs = [torch.from_numpy(each).permute(0, 3, 1, 2) for each in values]
     with torch.no_grad():
-        expected = theirs._LPIPS(net="vgg", pnet_rand=True)(*pairs, normalize=True).flatten()
+        expected = reference._LPIPS(net="vgg", pnet_rand=True)(*pairs, normalize=True).flatten()
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4)
     with pytest.raises(ConfigError, match="does not contain the linear layers of LPIPS"):
         LpipsMeasure(tmp_path / "vgg16.pth", str(tmp_path / "vgg16.pth"))
@@ -93,12 +93,12 @@ def test_lpips_is_that_of_torchmetrics(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_error_of_action_units_is_over_frames_where_both_are_valid(openface: Callable[..., list[str]]) -> None:
     measure = ActionUnitMeasure(OpenFace(tuple(openface(lost_every=4)), still=True))
-    real, made = np.random.default_rng(1).integers(0, 256, (2, 6, 32, 32, 3), np.uint8)
-    every = np.concatenate([real, made])
+    real, generated = np.random.default_rng(1).integers(0, 256, (2, 6, 32, 32, 3), np.uint8)
+    every = np.concatenate([real, generated])
     found = measure.features(Frames(every / np.float32(255), every))
     error = measure.compare({"intensity": found["intensity"][:6]}, {"intensity": found["intensity"][6:]})["au_error"]
     for number, value in enumerate(error):
-        jpegs = [_jpeg(each[number]) for each in (real, made)]
+        jpegs = [_jpeg(each[number]) for each in (real, generated)]
         expected = np.abs(np.subtract(*map(intensities, jpegs))).mean()
         assert np.isnan(value) if any(is_lost(jpeg, 4) for jpeg in jpegs) else value == pytest.approx(expected, abs=1e-5)
     assert 0 < np.isnan(error).sum() < 6

@@ -26,8 +26,8 @@ def results(request: pytest.FixtureRequest) -> tuple[torch.dtype, Results]:
     """Apply the networks to the stored image and pose, one after the other."""
     dtype = request.param
     with torch.device("meta"):
-        made = make_networks(Architecture())
-    morpher, rotator, combiner = (fill(network.to_empty(device="cpu"), name).to(dtype) for name, network in made.items())
+        networks = make_networks(Architecture())
+    morpher, rotator, combiner = (fill(network.to_empty(device="cpu"), name).to(dtype) for name, network in networks.items())
     pose = torch.tensor([[0.3, -0.6, 0.9]], dtype=dtype)
     with torch.no_grad():
         rotator.zhou_grid_change.weight *= 0.05
@@ -38,8 +38,8 @@ def results(request: pytest.FixtureRequest) -> tuple[torch.dtype, Results]:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_results(results: tuple[torch.dtype, Results], name: str) -> None:
-    dtype, made = results
-    assert len(made[name]) == len(FIGURES[name]) == COUNTS[name]
-    for tensor, stored in zip(made[name], FIGURES[name], strict=True):
+    dtype, outputs = results
+    assert len(outputs[name]) == len(FIGURES[name]) == COUNTS[name]
+    for tensor, stored in zip(outputs[name], FIGURES[name], strict=True):
         assert tensor.dtype == dtype
         assert_like(tensor, stored, TOLERANCES[dtype])

@@ -41,7 +41,7 @@ def test_the_networks_receive_expression_and_change_of_pose() -> None:
     torch.manual_seed(0)
     networks, clip = make_networks(SHAPE, still=False), sample()
     with torch.inference_mode():
-        made = FaceRotatorReconstructor(networks, 32).begin(clip, (1,))([0, 3])
+        reconstructed = FaceRotatorReconstructor(networks, 32).prepare(clip, (1,))([0, 3])
         source = to_images(as_images(clip.frames[[1]], "cpu"))
         # Pitch, yaw and roll of the target less those of the source, by 15 degrees.
         for place, (number, change) in enumerate({0: (1.0, 3.5, 0.0), 3: (3.5, 14.0, -2.0)}.items()):
@@ -49,7 +49,7 @@ def test_the_networks_receive_expression_and_change_of_pose() -> None:
             morphed = networks["morpher"](source, expression(torch.from_numpy(clip.landmarks[[number]]))).image
             rotated = networks["rotator"](morphed, pose)
             expected = to_frames(networks["combiner"](rotated.painted, rotated.moved, pose).image)
-            torch.testing.assert_close(made[place : place + 1], expected, rtol=0, atol=1e-3)
+            torch.testing.assert_close(reconstructed[place : place + 1], expected, rtol=0, atol=1e-3)
         del networks["morpher"]
-        unmorphed = FaceRotatorReconstructor(networks, 32).begin(clip, (1,))([0, 3])
-    assert (made - unmorphed).abs().max() > 0.01
+        unmorphed = FaceRotatorReconstructor(networks, 32).prepare(clip, (1,))([0, 3])
+    assert (reconstructed - unmorphed).abs().max() > 0.01

@@ -88,10 +88,10 @@ def test_published_keys_and_shapes_of_the_combiner(published: Mapping[str, nn.Mo
 
 @pytest.mark.parametrize("shape", [TINY, Architecture(size=8, width=2, halvings=1, blocks=2)])
 def test_outputs_have_the_size_of_the_image(shape: Architecture) -> None:
-    made, source, pose = networks(shape), noise(2, 4, shape.size, shape.size), noise(2, 3)
-    rotated = made["rotator"](source, pose)
-    assert made["morpher"](source, pose).image.shape == source.shape
-    assert made["combiner"](rotated.painted, rotated.moved, pose).image.shape == source.shape
+    by_name, source, pose = networks(shape), noise(2, 4, shape.size, shape.size), noise(2, 3)
+    rotated = by_name["rotator"](source, pose)
+    assert by_name["morpher"](source, pose).image.shape == source.shape
+    assert by_name["combiner"](rotated.painted, rotated.moved, pose).image.shape == source.shape
     assert rotated.flow.shape == (2, shape.size, shape.size, 2)
 
 
@@ -114,13 +114,13 @@ def test_a_flow_has_source_coordinates_with_border_padding() -> None:
 
 
 def test_masks_are_weights_of_the_source() -> None:
-    made, source, pose = networks(), noise(2, 4, 16, 16) * 2 - 1, noise(2, 3)
-    morphed = made["morpher"](source, pose)
+    by_name, source, pose = networks(), noise(2, 4, 16, 16) * 2 - 1, noise(2, 3)
+    morphed = by_name["morpher"](source, pose)
     torch.testing.assert_close(morphed.image, morphed.mask * source + (1 - morphed.mask) * morphed.color)
-    rotated = made["rotator"](source, pose)
+    rotated = by_name["rotator"](source, pose)
     torch.testing.assert_close(rotated.painted, rotated.mask * source + (1 - rotated.mask) * rotated.color)
     torch.testing.assert_close(rotated.moved, warp(source, rotated.flow))
-    combined = made["combiner"](rotated.painted, rotated.moved, pose)
+    combined = by_name["combiner"](rotated.painted, rotated.moved, pose)
     blend = combined.mask * rotated.painted + (1 - combined.mask) * rotated.moved
     torch.testing.assert_close(combined.blend, blend)
     torch.testing.assert_close(combined.image, combined.retouch * blend + (1 - combined.retouch) * combined.color)
@@ -129,9 +129,9 @@ def test_masks_are_weights_of_the_source() -> None:
 
 
 def test_a_pose_reaches_every_pixel() -> None:
-    seen = with_pose(noise(2, 4, 3, 5), torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
-    assert seen.shape == (2, 7, 3, 5) and seen.dtype == torch.float64
-    assert (seen[1, 4:] == torch.tensor([4.0, 5, 6]).view(3, 1, 1)).all()
+    inputs = with_pose(noise(2, 4, 3, 5), torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
+    assert inputs.shape == (2, 7, 3, 5) and inputs.dtype == torch.float64
+    assert (inputs[1, 4:] == torch.tensor([4.0, 5, 6]).view(3, 1, 1)).all()
 
 
 def test_bounded_outputs_are_float32_under_autocast() -> None:

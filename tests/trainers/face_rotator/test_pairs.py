@@ -95,18 +95,18 @@ def test_pairs_of_rotator_and_morpher_by_expression() -> None:
     nothing = torch.full((68, 2), NAN)
     sources = [face(), face(), face(), face(), nothing, face(mouth=0.5)]
     targets = [face(), face(mouth=0.02), face(mouth=0.2), face(left=0.2), face(), nothing]
-    made = batch(sources, targets, 6.0)
-    rotator = posed_pairs(made, CONFIGS["rotator"].training)
+    samples = batch(sources, targets, 6.0)
+    rotator = posed_pairs(samples, CONFIGS["rotator"].training)
     assert rotator.fit.tolist() == [1, 1, 0, 0, 0, 0]
     assert rotator.pose.tolist() == [[0, pytest.approx(0.4), 0]] * 6
-    morpher = posed_pairs(made, CONFIGS["morpher"].training)
+    morpher = posed_pairs(samples, CONFIGS["morpher"].training)
     assert morpher.fit.tolist() == [0, 0, 1, 1, 0, 0]
     expected = [(0, 0, 0), (0, 0, 0.04), (0, 0, 0.4), (0.5, 0, 0), (0, 0, 0), (0, 0, 0)]
     assert [tuple(row) for row in morpher.pose.tolist()] == [pytest.approx(row, abs=1e-5) for row in expected]
 
 
 def test_missing_poses_do_not_spread_nan() -> None:
-    made = batch([face(), face()], [face(), face()])
-    made.pose[1] = NAN
-    pairs = posed_pairs(made, CONFIGS["rotator"].training)
+    samples = batch([face(), face()], [face(), face()])
+    samples.pose[1] = NAN
+    pairs = posed_pairs(samples, CONFIGS["rotator"].training)
     assert pairs.pose.isfinite().all() and pairs.fit.tolist() == [1, 0]

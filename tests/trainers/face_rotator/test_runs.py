@@ -43,7 +43,7 @@ training: {{epochs: 2, global_batch_size: 4, frontal_deg: 10, least_deg: 0, most
 """
 
 
-def talking(number: int) -> Clip:
+def talking_clip(number: int) -> Clip:
     """A clip of a person who moves the head slightly and opens the mouth in every third frame."""
     clip, random = make_clip(number, FRAMES, f"id{number % 4:03d}", "train", True, False, SIZE), np.random.default_rng(number)
     yaw, pitch, roll = random.uniform(-6, 6, (3, FRAMES)).astype(np.float32)
@@ -59,14 +59,14 @@ def talking(number: int) -> Clip:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 clips: three steps per epoch, six in total."""
     out = tmp_path_factory.mktemp("talking")
-    entry, marker = write_shard(out, [talking(number) for number in range(CLIPS)], "train", "made-train-000000")
+    entry, marker = write_shard(out, [talking_clip(number) for number in range(CLIPS)], "train", "made-train-000000")
     pq.write_table(marker.select(INDEX_SCHEMA.names), out / INDEX)
     config = BuildConfig(source="demo", size=SIZE, landmarks="dlib")
     Manifest(config=config, provenance={}, input="", complete=True, shards=(entry,)).write(out)
     return out
 
 
-def order(data: Path, stage: str, run: Path, *more: object) -> list[str]:
+def command_line(data: Path, stage: str, run: Path, *more: object) -> list[str]:
     config = run.parent / f"{stage}.yaml"
     config.write_text(TINY.format(stage=stage))
     command = ["--model", "face_rotator", "--config", config, "--data", data, "--output", run, "--vgg", "none", "--device", "cpu"]
@@ -82,7 +82,7 @@ def state(run: Path) -> dict[str, Any]:
 def rotator(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run."""
     run = tmp_path_factory.mktemp("rotator") / "run"
-    assert motionshards.jobs.train.main(order(data, "rotator", run, "--images-every", 3)) == 0
+    assert motionshards.jobs.train.main(command_line(data, "rotator", run, "--images-every", 3)) == 0
     return run
 
 
@@ -99,9 +99,9 @@ def test_files_of_a_run(rotator: Path) -> None:
 
 @pytest.mark.parametrize("cut", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, rotator: Path, tmp_path: Path, cut: int) -> None:
-    assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "run", "--stop-after", cut)) == 0
+    assert motionshards.jobs.train.main(command_line(data, "rotator", tmp_path / "run", "--stop-after", cut)) == 0
     assert state(tmp_path / "run")["motionshards"]["step"] == cut
-    assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "run")) == 0
+    assert motionshards.jobs.train.main(command_line(data, "rotator", tmp_path / "run")) == 0
     assert metrics(tmp_path / "run") == metrics(rotator)
     assert same(state(tmp_path / "run"), state(rotator))
 
@@ -109,11 +109,11 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, rotat
 def test_a_combiner_starts_from_a_rotator_and_resumes_without_init(
     data: Path, rotator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert motionshards.jobs.train.main(order(data, "combiner", tmp_path / "run")) == 2
+    assert motionshards.jobs.train.main(command_line(data, "combiner", tmp_path / "run")) == 2
     assert "--init RUN/last.pt of a run of --config rotator" in capsys.readouterr().err
-    begun = order(data, "combiner", tmp_path / "run", "--init", rotator / "last.pt", "--stop-after", 2)
-    assert motionshards.jobs.train.main(begun) == 0
-    assert motionshards.jobs.train.main(order(data, "combiner", tmp_path / "run")) == 0
+    first_steps = command_line(data, "combiner", tmp_path / "run", "--init", rotator / "last.pt", "--stop-after", 2)
+    assert motionshards.jobs.train.main(first_steps) == 0
+    assert motionshards.jobs.train.main(command_line(data, "combiner", tmp_path / "run")) == 0
     assert metrics(tmp_path / "run")[-1]["step"] == 6
     assert same(state(tmp_path / "run")["rotator"], state(rotator)["rotator"])
     restored = restore([tmp_path / "run" / "last.pt"])
@@ -122,10 +122,10 @@ def test_a_combiner_starts_from_a_rotator_and_resumes_without_init(
 
 
 def test_later_files_take_precedence_and_published_ones_have_one_network(rotator: Path, tmp_path: Path) -> None:
-    theirs = {key: value + 1 for key, value in state(rotator)["rotator"].items()}
-    torch.save(theirs, tmp_path / "rotator.pt", _use_new_zipfile_serialization=False)
+    published = {key: value + 1 for key, value in state(rotator)["rotator"].items()}
+    torch.save(published, tmp_path / "rotator.pt", _use_new_zipfile_serialization=False)
     both = [rotator / "last.pt", tmp_path / "rotator.pt"]
-    assert same(dict(restore(both).networks["rotator"].state_dict()), theirs)
+    assert same(dict(restore(both).networks["rotator"].state_dict()), published)
     assert same(dict(restore(both[::-1]).networks["rotator"].state_dict()), state(rotator)["rotator"])
     with pytest.raises(ConfigError, match="another architecture"):
         restore(both[1:])
@@ -138,10 +138,10 @@ def test_two_processes_equal_one_with_two_parts(data: Path, tmp_path: Path) -> N
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     there = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "jobs.train", *order(data, "rotator", tmp_path / "two")]
+    command = [sys.executable, "-m", "jobs.train", *command_line(data, "rotator", tmp_path / "two")]
     ranks = [subprocess.Popen(command, cwd=ROOT, env={**os.environ, **there, "RANK": str(rank)}) for rank in range(2)]
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "one", "--accumulate", 2)) == 0
+    assert motionshards.jobs.train.main(command_line(data, "rotator", tmp_path / "one", "--accumulate", 2)) == 0
     for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         assert one == pytest.approx(two, rel=2e-3)
 
@@ -151,7 +151,7 @@ def test_datasets_without_landmarks_are_refused_in_one_line(tmp_path: Path, caps
     (tmp_path / "runs").mkdir()
     config = tmp_path / "runs" / "wide.yaml"
     config.write_text(TINY.format(stage="morpher").replace("frontal_deg: 10", "frontal_deg: 90"))
-    command = order(without, "morpher", tmp_path / "runs" / "run", "--batch", 1)
+    command = command_line(without, "morpher", tmp_path / "runs" / "run", "--batch", 1)
     assert motionshards.jobs.train.main([str(config) if word.endswith("morpher.yaml") else word for word in command]) == 2
     assert "needs landmarks, and the dataset has none: add them with dataset.build --add landmarks" in capsys.readouterr().err
 
@@ -186,12 +186,12 @@ def test_a_rendered_clip_is_memorized(demo_videos: Path, tmp_path: Path) -> None
     first, *_, last = metrics(run)
     for name in ("pixel_painted", "pixel_moved"):
         assert last[name] < first[name] / 2, name
-    copied, painted, moved = np.mean(list(judged(data, run)), axis=0)
+    copied, painted, moved = np.mean(list(distances(data, run)), axis=0)
     assert max(painted, moved) < 0.7 * copied, (copied, painted, moved)
 
 
 @torch.no_grad()
-def judged(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
+def distances(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
     """Return the distances of source, painted and moved image from the targets of the clip's pairs."""
     network = restore([run / "last.pt"]).networks["rotator"]
     (sample,) = (sample for sample in Dataset.open(data).samples() if sample.key == CLIP)
@@ -202,6 +202,6 @@ def judged(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
         targets = np.flatnonzero((pose - pose[source]).abs().amax(dim=1) >= 1)
         pairs = torch.stack([pose[source].expand(len(targets), -1), pose[targets]], dim=1)
         still = images[source].expand(len(targets), -1, -1, -1)
-        made = network(still, rotation(pairs))
-        shown = (still, made.painted, made.moved)
-        yield tuple(pixel_distance(image, images[targets]).mean().item() for image in shown)
+        rotated = network(still, rotation(pairs))
+        candidates = (still, rotated.painted, rotated.moved)
+        yield tuple(pixel_distance(image, images[targets]).mean().item() for image in candidates)

@@ -39,8 +39,8 @@ def trained(architecture: Architecture | None = None) -> Trained:
 
 def images(count: int, seed: int = 0, size: int = 64) -> list[Rgb]:
     """Smooth random images that change gradually."""
-    chance = torch.Generator().manual_seed(seed)
-    cells = torch.rand(1, 3, 8, 8, generator=chance) + 0.2 * torch.randn(count, 3, 8, 8, generator=chance).cumsum(dim=0)
+    rng = torch.Generator().manual_seed(seed)
+    cells = torch.rand(1, 3, 8, 8, generator=rng) + 0.2 * torch.randn(count, 3, 8, 8, generator=rng).cumsum(dim=0)
     smooth = torch.nn.functional.interpolate(cells, size=(size, size), mode="bicubic").clamp(0, 1)
     return [*(smooth * 255).byte().permute(0, 2, 3, 1).numpy()]
 
@@ -52,12 +52,12 @@ def tensor(frames: list[Rgb]) -> Tensor:
 def loop(networks: Trained, source: Rgb, frames: list[Rgb], first: Rgb, *, relative: bool, adapt: bool) -> list[Rgb]:
     """The loop of the paper, without folding and caching."""
     detector, generator = networks
-    still, start, made = detector(tensor([source])), detector(tensor([first])), []
+    still, start, animated = detector(tensor([source])), detector(tensor([first])), []
     for frame in frames:
         moved = detector(tensor([frame]))
         moved = normalize_keypoints(still, moved, start, adapt_scale=adapt, relative_movement=relative)
-        made.append(generator(tensor([source]), source_keypoints=still, driving_keypoints=moved).prediction[0])
-    return [*(torch.stack(made) * 255).round().byte().permute(0, 2, 3, 1).numpy()]
+        animated.append(generator(tensor([source]), source_keypoints=still, driving_keypoints=moved).prediction[0])
+    return [*(torch.stack(animated) * 255).round().byte().permute(0, 2, 3, 1).numpy()]
 
 
 def animated(networks: Trained, source: Rgb, frames: list[Rgb], movement: Movement | None = None, **how: object) -> np.ndarray:
@@ -82,11 +82,11 @@ def test_frames_equal_those_of_the_plain_loop(relative: bool, adapt: bool) -> No
 
 def test_relative_and_absolute_motion_differ() -> None:
     networks, source, frames = trained(), images(1, seed=9)[0], images(5)
-    made = [
+    variants = [
         animated(networks, source, frames, movement)[-1].astype(int)
         for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False))
     ]
-    assert min(np.abs(made[i] - made[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 5
+    assert min(np.abs(variants[i] - variants[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 5
 
 
 @pytest.mark.parametrize("batch", [2, 3, 7])
@@ -121,9 +121,9 @@ def test_at_most_one_batch_of_frames_is_in_memory(batch: int) -> None:
             yield frame
 
     animator = Animator(FoldedNetworks(*trained()), images(1, seed=9)[0], Movement())
-    for made, _ in enumerate(animator.animate(driving(), batch=batch), 1):
-        assert given - made < batch
-    assert made == given == 12
+    for yielded, _ in enumerate(animator.animate(driving(), batch=batch), 1):
+        assert given - yielded < batch
+    assert yielded == given == 12
 
 
 def test_a_video_without_frames() -> None:

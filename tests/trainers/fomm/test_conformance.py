@@ -50,15 +50,15 @@ class Networks(NamedTuple):
 def networks(config: Config, dtype: torch.dtype) -> Networks:
     """Networks with the stored weights, keypoints near the center and Jacobians near the identity."""
     detector, generator = KPDetector(config.architecture), OcclusionAwareGenerator(config.architecture)
-    made = Networks(detector, generator, MultiScaleDiscriminator(config.architecture))
-    for network, name in zip(made, ("kp_detector", "generator", "discriminator"), strict=True):
+    created = Networks(detector, generator, MultiScaleDiscriminator(config.architecture))
+    for network, name in zip(created, ("kp_detector", "generator", "discriminator"), strict=True):
         fill(network, name).to(dtype)
     assert detector.jacobian is not None
     with torch.no_grad():
         detector.jacobian.weight *= 0.05
         detector.jacobian.bias.copy_(torch.tensor([1.0, 0, 0, 1]).repeat(4))
         detector.kp.weight *= 0.3
-    return made
+    return created
 
 
 def images(dtype: torch.dtype) -> Tensor:
@@ -79,9 +79,9 @@ def test_keypoints(dtype: torch.dtype) -> None:
 @dtypes
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_generated_images(align_corners: bool, dtype: torch.dtype) -> None:
-    made, x = networks(tiny(align_corners), dtype), images(dtype)
-    keypoints = made.detector.eval()(x)
-    found = made.generator.eval()(x[:1], source_keypoints=keypoints[:1], driving_keypoints=keypoints[1:2])
+    trained, x = networks(tiny(align_corners), dtype), images(dtype)
+    keypoints = trained.detector.eval()(x)
+    found = trained.generator.eval()(x[:1], source_keypoints=keypoints[:1], driving_keypoints=keypoints[1:2])
     outputs = {
         "mask": found.motion.mask,
         "sparse_deformed": found.motion.sparse_deformed,
@@ -119,18 +119,18 @@ def transform(dtype: torch.dtype) -> Warp:
     return Warp(theta=torch.from_numpy(theta).to(dtype), control=torch.from_numpy(control).to(dtype))
 
 
-def generator_pass(config: Config, made: Networks, dtype: torch.dtype) -> GeneratorResult:
+def generator_pass(config: Config, trained: Networks, dtype: torch.dtype) -> GeneratorResult:
     """Compute the losses of the generator step, with gradients."""
     loss = GeneratorLoss(config, fill(Vgg(VGG19, RELU_N_1), "vgg19")).to(dtype)
-    for network in made:
+    for network in trained:
         network.train()
     x = images(dtype)
-    result: GeneratorResult = loss(*made, source=x[:2], driving=x[1:3], transform=transform(dtype))
+    result: GeneratorResult = loss(*trained, source=x[:2], driving=x[1:3], transform=transform(dtype))
     torch.stack(list(result.losses.values())).sum().backward()
     return result
 
 
-# What depends on the discriminator: the vectors of its spectral norm come from float32, whose last bits the processor decides.
+# For results of the discriminator: its spectral norm uses float32 vectors, whose last bits depend on the processor.
 VAGUE = 1e-6
 
 
@@ -139,31 +139,31 @@ def test_a_step_of_training(dtype: torch.dtype) -> None:
     """Losses, gradients, the weights after Adam, the statistics after three passes, and the discriminator's own loss."""
     config, tolerance = tiny(False), TOLERANCES[dtype]
     vague = max(tolerance, VAGUE)
-    made = networks(config, dtype)
-    result = generator_pass(config, made, dtype)
+    trained = networks(config, dtype)
+    result = generator_pass(config, trained, dtype)
     assert result.losses.keys() == FIGURES["loss_g"].keys()
     for name, loss in result.losses.items():
         judged = name in ("gen_gan", "feature_matching")
         assert loss.item() == pytest.approx(FIGURES["loss_g"][name], rel=vague if judged else tolerance), name
-    # In float32 a near tie in one of VGG19's maxima falls the other way.
+    # In float32, a near tie in a max pooling of VGG19 is resolved differently.
     wide = vague if dtype == torch.float64 else 1e-2
-    assert gradient_norm(made.generator) == pytest.approx(FIGURES["gradnorm_g"], rel=wide)
-    assert gradient_norm(made.detector) == pytest.approx(FIGURES["gradnorm_kp"], rel=wide)
+    assert gradient_norm(trained.generator) == pytest.approx(FIGURES["gradnorm_g"], rel=wide)
+    assert gradient_norm(trained.detector) == pytest.approx(FIGURES["gradnorm_kp"], rel=wide)
 
-    for network in (made.generator, made.detector):
+    for network in (trained.generator, trained.detector):
         torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)).step()
-    made.discriminator.zero_grad()
+    trained.discriminator.zero_grad()
     driving = images(dtype)[1:3]
     losses = DiscriminatorLoss(config).to(dtype)(
-        made.discriminator, result.generated.prediction, driving, result.driving_keypoints
+        trained.discriminator, result.generated.prediction, driving, result.driving_keypoints
     )
     losses["disc_gan"].backward()
     assert {name: loss.item() for name, loss in losses.items()} == pytest.approx(FIGURES["loss_d"], rel=vague)
-    assert gradient_norm(made.discriminator) == pytest.approx(FIGURES["gradnorm_d"], rel=vague)
+    assert gradient_norm(trained.discriminator) == pytest.approx(FIGURES["gradnorm_d"], rel=vague)
 
     assert_like(result.generated.prediction, FIGURES["prediction_train"], tolerance)
-    statistics = made.detector.state_dict()["predictor.encoder.down_blocks.0.norm.running_var"]
+    statistics = trained.detector.state_dict()["predictor.encoder.down_blocks.0.norm.running_var"]
     assert_like(statistics, FIGURES["kp bn running_var[0] after 3 passes"], tolerance)
-    weights = made.generator.state_dict()
+    weights = trained.generator.state_dict()
     assert_like(weights["first.norm.running_mean"], FIGURES["after_step_running_mean(first.norm)"], tolerance)
     assert_like(weights["final.weight"], FIGURES["after_step final.weight"], vague)

@@ -22,11 +22,11 @@ def test_frames_are_reconstructed_from_the_first_by_their_keypoints(batch: int) 
     model = FommReconstructor(FoldedNetworks(detector, generator), 64)
     assert model.choose(sample) == Choice((0,), (1, 2, 3, 4))
     with torch.inference_mode():
-        paint = model.begin(sample, (0,))
-        made = torch.cat([paint([*range(start, min(start + batch, 5))]) for start in range(1, 5, batch)])
+        reconstruct = model.prepare(sample, (0,))
+        reconstructed = torch.cat([reconstruct([*range(start, min(start + batch, 5))]) for start in range(1, 5, batch)])
         frames = as_images(pixels, "cpu")
         points = detector(frames)
         for number in range(1, 5):
             driving = points[number : number + 1]
             expected = generator(frames[:1], source_keypoints=points[:1], driving_keypoints=driving).prediction
-            torch.testing.assert_close(made[number - 1 : number], expected, rtol=0, atol=1e-4)
+            torch.testing.assert_close(reconstructed[number - 1 : number], expected, rtol=0, atol=1e-4)

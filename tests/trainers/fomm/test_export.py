@@ -75,10 +75,10 @@ def test_written_graphs_were_compared_with_the_networks(exported: tuple[Path, st
 def runner(out: Path, form: str) -> Callable[..., Any]:
     """run(name, *inputs): run a file without the code of this project."""
     if form in RUNTIMES:
-        made: dict[str, Any] = {name: RUNTIMES[form](out / f"{name}{FORMATS[form]}", "cpu", 1) for name in GRAPHS}
+        graphs: dict[str, Any] = {name: RUNTIMES[form](out / f"{name}{FORMATS[form]}", "cpu", 1) for name in GRAPHS}
     else:
-        made = {name: torch.export.load(out / f"{name}.pt2").module() for name in GRAPHS}
-    return lambda name, *inputs: made[name](*inputs)
+        graphs = {name: torch.export.load(out / f"{name}.pt2").module() for name in GRAPHS}
+    return lambda name, *inputs: graphs[name](*inputs)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -176,8 +176,8 @@ def test_animations_of_backend_and_networks_are_equal(onnx_directory: Path) -> N
     images = np.rint(255 * image("animation", 5, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
         both = [
-            np.stack([*Animator(made, images[0], movement).animate(images[1:], batch=3)]).astype(int)
-            for made in (FoldedNetworks(*networks(CONFIG.architecture)), ExportedNetworks(onnx_directory, "onnx", threads=1))
+            np.stack([*Animator(backend, images[0], movement).animate(images[1:], batch=3)]).astype(int)
+            for backend in (FoldedNetworks(*networks(CONFIG.architecture)), ExportedNetworks(onnx_directory, "onnx", threads=1))
         ]
         assert both[0].shape == (4, 64, 64, 3) and np.ptp(both[0]) > 50
         assert np.abs(both[0] - both[1]).max() <= 1
@@ -193,8 +193,8 @@ def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) ->
         "kp, jacobian = backend.kp_detector(images)\n"
         "first, source = (kp[1:2], jacobian[1:2]), (kp[:1], jacobian[:1])\n"
         "moved = backend.process_kp_driving(kp[1:], jacobian[1:], *first, *source)\n"
-        "made = backend.generator(images[:1], *source, *moved)\n"
-        "assert made.shape == (2, 3, 64, 64) and 0 <= made.min() < made.max() <= 1\n"
+        "image = backend.generator(images[:1], *source, *moved)\n"
+        "assert image.shape == (2, 3, 64, 64) and 0 <= image.min() < image.max() <= 1\n"
         "print([name for name in sys.modules if name in ('torch', 'scipy') or name.startswith('motionshards.trainers')])"
     )
     done = subprocess.run(
@@ -210,7 +210,7 @@ def changed(directory: Path, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda out: (out / EXPORT_JSON).unlink(), "is not an export of jobs.export_model: .*No such file"),
         (lambda out: (out / "generator.onnx").unlink(), "is not an export of jobs.export_model: .*generator.onnx: No such file"),
@@ -223,13 +223,13 @@ def changed(directory: Path, **fields: Any) -> None:
     ],
 )
 def test_incomplete_exports_are_refused_in_one_line(
-    onnx_directory: Path, tmp_path: Path, spoil: Callable[[Path], object], message: str
+    onnx_directory: Path, tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     for path in onnx_directory.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
     ExportedModel(tmp_path, "onnx")
-    spoil(tmp_path)
+    damage(tmp_path)
     with pytest.raises(ConfigError, match=message) as raised:
         ExportedModel(tmp_path, "onnx")
     assert "\n" not in str(raised.value)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 from fomm_graphs import CONFIG, networks
-from fomm_inputs import chance
+from fomm_inputs import rng
 from torch import Tensor, nn
 
 from motionshards.trainers.fomm.export import LIMITS, Difference, differences
@@ -50,7 +50,7 @@ def test_weights_of_fewer_bits_are_accepted(eager: Mapping[str, Graph]) -> None:
     ("change", "middle"),
     [
         (torch.zeros_like, True),
-        (lambda weight: weight + 0.1 * weight.std() * torch.randn(weight.shape, generator=chance()), False),
+        (lambda weight: weight + 0.1 * weight.std() * torch.randn(weight.shape, generator=rng()), False),
     ],
     ids=["a layer of zeros", "noise of a tenth of the weights"],
 )
@@ -68,7 +68,7 @@ def test_a_mirrored_image_of_low_contrast_is_refused(eager: Mapping[str, Graph])
 
 
 @pytest.mark.parametrize(
-    ("exact", "spoil", "expected"),
+    ("exact", "distort", "expected"),
     [
         (torch.linspace(0, 1, 256), torch.mean, 1),
         (torch.linspace(0, 0.1, 256), lambda image: image + 0.01, 0.01 / (0.1 / 12**0.5)),
@@ -77,9 +77,9 @@ def test_a_mirrored_image_of_low_contrast_is_refused(eager: Mapping[str, Graph])
     ids=["the mean everywhere", "a shift", "no contrast, and a tenth of a level"],
 )
 def test_the_error_is_divided_by_the_deviation_of_the_output(
-    eager: Mapping[str, Graph], exact: Tensor, spoil: Callable[[Tensor], Tensor], expected: float
+    eager: Mapping[str, Graph], exact: Tensor, distort: Callable[[Tensor], Tensor], expected: float
 ) -> None:
-    pair = [{**eager, "generator": lambda *_, made=made: (made,)} for made in (exact, spoil(exact).expand(256))]
+    pair = [{**eager, "generator": lambda *_, image=image: (image,)} for image in (exact, distort(exact).expand(256))]
     with torch.no_grad():
         found = differences(*pair, CONFIG.architecture)["generator"]
     assert found.relative_difference == pytest.approx(expected, rel=0.01)

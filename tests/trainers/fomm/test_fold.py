@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from motionshards.trainers.fomm.architecture import Architecture
 from motionshards.trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
 from motionshards.trainers.fomm.cpu_convolutions import PackedConv2d, WinogradConv2d
-from motionshards.trainers.fomm.fold import FoldedNetworks, FoldedResBlock, RowsConv2d, doubling, folded
+from motionshards.trainers.fomm.fold import FoldedNetworks, FoldedResBlock, RowsConv2d, folded, fused_upsampling
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
 
@@ -27,10 +27,10 @@ SHAPES = {
 
 def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
     """Random weights and norm statistics."""
-    made = KPDetector(architecture), OcclusionAwareGenerator(architecture)
-    for network in made:
+    created = KPDetector(architecture), OcclusionAwareGenerator(architecture)
+    for network in created:
         fill(network, "fold").double().eval()
-    return made
+    return created
 
 
 def plain(detector: KPDetector, generator: OcclusionAwareGenerator, source: Tensor, driving: Tensor) -> Tensor:
@@ -48,8 +48,8 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 def test_folded_networks_compute_the_same(shape: str) -> None:
     detector, generator = networks(SHAPES[shape])
     source, driving = noise(1, 3, 64, 64, seed=1), noise(3, 3, 64, 64, seed=2)
-    ours = FoldedNetworks(detector, generator)
-    source_keypoints, found = ours.kp_detector(source), ours.kp_detector(driving)
+    folded_networks = FoldedNetworks(detector, generator)
+    source_keypoints, found = folded_networks.kp_detector(source), folded_networks.kp_detector(driving)
     with torch.no_grad():
         expected = detector(driving)
         assert_same(found.value, expected.value)
@@ -57,27 +57,27 @@ def test_folded_networks_compute_the_same(shape: str) -> None:
             assert found.jacobian is None
         else:
             assert_same(found.jacobian, expected.jacobian)
-        assert_same(ours.generator(source, source_keypoints, found), plain(detector, generator, source, driving))
+        assert_same(folded_networks.generator(source, source_keypoints, found), plain(detector, generator, source, driving))
 
 
 def test_each_source_has_its_own_features() -> None:
     detector, generator = networks(small())
-    ours, driving = FoldedNetworks(detector, generator), noise(1, 3, 64, 64)
+    folded_networks, driving = FoldedNetworks(detector, generator), noise(1, 3, 64, 64)
     first, second = noise(1, 3, 64, 64, seed=1), noise(1, 3, 64, 64, seed=2)
     with torch.no_grad():
         for source in (first, second, first):
-            made = ours.generator(source, ours.kp_detector(source), ours.kp_detector(driving))
-            assert_same(made, plain(detector, generator, source, driving))
+            image = folded_networks.generator(source, folded_networks.kp_detector(source), folded_networks.kp_detector(driving))
+            assert_same(image, plain(detector, generator, source, driving))
 
 
 def test_features_of_a_source_are_computed_once() -> None:
-    ours, source = FoldedNetworks(*networks(small())), noise(1, 3, 64, 64)
-    seen: list[Tensor] = []
-    ours._generator.first.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    keypoints = ours.kp_detector(source)
+    folded_networks, source = FoldedNetworks(*networks(small())), noise(1, 3, 64, 64)
+    outputs: list[Tensor] = []
+    folded_networks._generator.first.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    keypoints = folded_networks.kp_detector(source)
     for _ in range(3):
-        ours.generator(source, keypoints, keypoints)
-    assert len(seen) == 1
+        folded_networks.generator(source, keypoints, keypoints)
+    assert len(outputs) == 1
 
 
 def test_the_given_networks_are_not_changed() -> None:
@@ -119,12 +119,12 @@ def test_convolutions_for_cpus_are_only_on_cpus() -> None:
 @pytest.mark.parametrize("block", [SameBlock(5, 6, 7), DownBlock(5, 6), UpBlock(5, 6), UpBlock(512, 512), ResBlock(5)])
 def test_each_block(block: nn.Module) -> None:
     trained = fill(nn.Sequential(block), "fold").double().eval()
-    made = folded(trained)
+    folded_block = folded(trained)
     inside = 512 if isinstance(block, UpBlock) and block.conv.in_channels == 512 else 5
     x = noise(2, inside, 6, 10) - 0.5
     with torch.no_grad():
-        assert_same(made(x.clone()), trained(x))
-    doubled_apart = [module for module in made.modules() if isinstance(module, nn.UpsamplingNearest2d)]
+        assert_same(folded_block(x.clone()), trained(x))
+    doubled_apart = [module for module in folded_block.modules() if isinstance(module, nn.UpsamplingNearest2d)]
     assert bool(doubled_apart) == (inside == 512), "many channels: 9 weights a pair, not 16"
 
 
@@ -142,7 +142,7 @@ def test_a_block_does_not_change_its_input() -> None:
 def test_upsampling_and_convolution_are_fused(size: tuple[int, int]) -> None:
     convolution, x = nn.Conv2d(4, 3, 3, padding=1).double(), noise(2, 4, *size)
     with torch.no_grad():
-        assert_same(doubling(convolution)(x), convolution(F.interpolate(x, scale_factor=2)))
+        assert_same(fused_upsampling(convolution)(x), convolution(F.interpolate(x, scale_factor=2)))
 
 
 @pytest.mark.parametrize(("outside", "kernel", "bias"), [(3, 7, True), (1, 7, True), (2, 3, False), (4, 5, True)])
@@ -155,18 +155,18 @@ def test_a_convolution_by_rows(outside: int, kernel: int, bias: bool) -> None:
 def test_float32_is_kept_with_small_errors() -> None:
     detector, generator = (network.float() for network in networks(small()))
     source, driving = noise(1, 3, 64, 64, seed=1).float(), noise(2, 3, 64, 64, seed=2).float()
-    ours = FoldedNetworks(detector, generator)
-    made = ours.generator(source, ours.kp_detector(source), ours.kp_detector(driving))
+    folded_networks = FoldedNetworks(detector, generator)
+    image = folded_networks.generator(source, folded_networks.kp_detector(source), folded_networks.kp_detector(driving))
     with torch.no_grad():
         expected = plain(detector, generator, source, driving)
-    assert made.dtype == torch.float32
-    torch.testing.assert_close(made, expected, rtol=0, atol=3e-4)
+    assert image.dtype == torch.float32
+    torch.testing.assert_close(image, expected, rtol=0, atol=3e-4)
 
 
 def test_relative_motion_is_that_of_the_paper() -> None:
     """The first frame does not move the source."""
-    ours, frames = FoldedNetworks(*networks(small())), noise(2, 3, 64, 64)
-    source, first = ours.kp_detector(frames[:1]), ours.kp_detector(frames[1:])
-    moved: Keypoints = ours.process_kp_driving(first, first, source, adapt_scale=True)
+    folded_networks, frames = FoldedNetworks(*networks(small())), noise(2, 3, 64, 64)
+    source, first = folded_networks.kp_detector(frames[:1]), folded_networks.kp_detector(frames[1:])
+    moved: Keypoints = folded_networks.process_kp_driving(first, first, source, adapt_scale=True)
     assert_same(moved.value, source.value)
     torch.testing.assert_close(moved.jacobian, source.jacobian, rtol=1e-6, atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conformance import image
 from fomm_graphs import CONFIG, keypoints, networks, rows
-from fomm_inputs import chance, small
+from fomm_inputs import rng, small
 from torch import Tensor
 
 from motionshards.trainers.fomm.export import LIMITS, Difference, differences
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.slow
 
 def test_a_model_without_jacobians_has_unit_matrices_that_change_nothing() -> None:
     detector, generator = networks(small(jacobians=False))
-    made, images = graphs(detector, generator), image("zeroth", 3, 3, 64, 8).float()
+    by_name, images = graphs(detector, generator), image("zeroth", 3, 3, 64, 8).float()
     with torch.no_grad():
-        value, jacobian = made["kp_detector"](images)
+        value, jacobian = by_name["kp_detector"](images)
         assert torch.equal(jacobian, torch.eye(2).expand(3, 3, 2, 2))
         switches = torch.tensor(True), torch.tensor(False)
         pairs = (value[1:], jacobian[1:]), (value[1:2], jacobian[1:2]), (value[:1], jacobian[:1])
-        moved, turned, _ = made["process_kp_driving"](*pairs[0], *pairs[1], *pairs[2], *switches)
+        moved, turned, _ = by_name["process_kp_driving"](*pairs[0], *pairs[1], *pairs[2], *switches)
         assert torch.equal(turned, jacobian[1:])
-        (found,) = made["generator"](images[:1], *pairs[2], moved, turned)
+        (found,) = by_name["generator"](images[:1], *pairs[2], moved, turned)
         source, driving = (Keypoints(value=points, jacobian=None) for points in (value[:1], moved))
         for number in range(2):
             expected = generator(images[:1], source_keypoints=source, driving_keypoints=driving[number : number + 1])
@@ -36,18 +36,18 @@ def test_a_model_without_jacobians_has_unit_matrices_that_change_nothing() -> No
 
 
 @pytest.mark.parametrize(
-    ("spoil", "least", "most"),
+    ("distort", "least", "most"),
     [
-        (lambda made: made + 0.01, 0.0099, 0.0101),
-        (lambda made: made * torch.nan, torch.inf, torch.inf),
-        (lambda made: made[:1], 0.0, torch.inf),
-        (lambda made: made.flip(0), 0.01, torch.inf),
+        (lambda image: image + 0.01, 0.0099, 0.0101),
+        (lambda image: image * torch.nan, torch.inf, torch.inf),
+        (lambda image: image[:1], 0.0, torch.inf),
+        (lambda image: image.flip(0), 0.01, torch.inf),
     ],
     ids=["shifted", "no number", "rows lost", "rows mixed up"],
 )
-def test_a_graph_that_differs_is_detected(spoil: Callable[[Tensor], Tensor], least: float, most: float) -> None:
+def test_a_graph_that_differs_is_detected(distort: Callable[[Tensor], Tensor], least: float, most: float) -> None:
     eager = graphs(*networks(CONFIG.architecture))
-    written = {**eager, "generator": lambda *inputs: (spoil(eager["generator"](*inputs)[0]),)}
+    written = {**eager, "generator": lambda *inputs: (distort(eager["generator"](*inputs)[0]),)}
     with torch.no_grad():
         found = differences(eager, written, CONFIG.architecture)
     assert found["kp_detector"] == found["process_kp_driving"] == Difference(0, 0, 0)
@@ -74,9 +74,9 @@ def test_rows_of_a_batch_are_independent(name: str) -> None:
 def test_graphs_depend_on_the_settings() -> None:
     """The single map of Jacobians and align_corners are part of the graphs."""
     architecture = small(align_corners=False, detector=replace(small().detector, single_jacobian_map=True))
-    made, images = graphs(*networks(architecture)), torch.rand(3, 3, 64, 64, generator=chance())
+    changed, images = graphs(*networks(architecture)), torch.rand(3, 3, 64, 64, generator=rng())
     usual = graphs(*networks(CONFIG.architecture))
     with torch.no_grad():
-        assert made["kp_detector"](images)[1].shape == (3, 3, 2, 2)
+        assert changed["kp_detector"](images)[1].shape == (3, 3, 2, 2)
         inputs = (images[:1], *rows(keypoints(1, 0), keypoints(2, 7)))
-        assert (made["generator"](*inputs)[0] - usual["generator"](*inputs)[0]).abs().max() > 1e-3
+        assert (changed["generator"](*inputs)[0] - usual["generator"](*inputs)[0]).abs().max() > 1e-3

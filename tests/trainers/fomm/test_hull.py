@@ -7,7 +7,7 @@ from conformance import rng
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from motionshards.trainers.fomm.hull import LEAST_AREA, hull_area
+from motionshards.trainers.fomm.hull import MIN_AREA, hull_area
 from motionshards.trainers.fomm.keypoints import Keypoints
 from motionshards.trainers.fomm.normalize import normalize_keypoints
 
@@ -28,7 +28,7 @@ def test_random_points_have_the_area_that_qhull_finds(count: int) -> None:
 
 
 @pytest.mark.parametrize("step", [0.5, 0.25, 2.0**-7, 2.0**-20])
-def test_points_of_a_coarse_grid_with_many_on_the_same_lines_and_places(step: float) -> None:
+def test_points_of_a_coarse_grid_with_many_collinear_and_coinciding_ones(step: float) -> None:
     """With 30 points on a 5 x 5 grid nearly all edges contain points, and most points coincide with another."""
     draw = rng(f"hull grid/{step}")
     corners = torch.tensor([[-2.0, -2.0], [2.0, -1.0], [0.0, 2.0]]).expand(200, -1, -1)
@@ -83,12 +83,12 @@ def test_order_and_direction_do_not_matter() -> None:
     torch.testing.assert_close(hull_area(points.flip(2)), area, rtol=0, atol=2e-6)
 
 
-def test_the_same_hulls_are_too_flat_as_when_no_graph_is_exported() -> None:
+def test_the_same_hulls_are_degenerate_as_without_a_graph() -> None:
     """`normalize_keypoints` must have the same limit for degenerate hulls."""
     source = Keypoints(value=torch.tensor([[[0.0, 0], [1, 0], [0, 1]]]), jacobian=None)
-    for area in (0.9 * LEAST_AREA, 1.1 * LEAST_AREA):
+    for area in (0.9 * MIN_AREA, 1.1 * MIN_AREA):
         first = Keypoints(value=torch.tensor([[[0.0, 0], [1, 0], [0, 2 * area]]]), jacobian=None)
         moved = Keypoints(value=first.value + 0.25, jacobian=None)
         found = normalize_keypoints(source, moved, first, adapt_scale=True).value - source.value
-        expected = 0.25 * (hull_area(source.value) / hull_area(first.value)).sqrt().item() if area > LEAST_AREA else 0.25
+        expected = 0.25 * (hull_area(source.value) / hull_area(first.value)).sqrt().item() if area > MIN_AREA else 0.25
         assert found.max().item() == pytest.approx(expected, rel=1e-5)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conformance import fill, image
-from fomm_inputs import chance, noise, small
+from fomm_inputs import noise, rng, small
 from torch import nn
 
 from motionshards.trainers.fomm.architecture import Architecture, DiscriminatorConfig
@@ -41,8 +41,8 @@ def test_published_counts_of_parameters_and_keys(name: str) -> None:
     generator = on_meta(OcclusionAwareGenerator, architecture)
     assert counts(generator) == (45_575_391, 196)
     assert counts(generator.dense_motion_network)[0] == 37_730_268
-    judges = {"vox-256": (2_758_849, 26), "vox-adv-256": (2_769_089, 16)}
-    assert counts(on_meta(MultiScaleDiscriminator, architecture)) == judges.get(name, (2_758_849, 16))
+    discriminators = {"vox-256": (2_758_849, 26), "vox-adv-256": (2_769_089, 16)}
+    assert counts(on_meta(MultiScaleDiscriminator, architecture)) == discriminators.get(name, (2_758_849, 16))
 
 
 def test_published_keys_and_shapes_of_the_detector() -> None:
@@ -85,9 +85,9 @@ def test_parameters_have_the_published_order_of_optimizer_states() -> None:
     assert motion == ["hourglass", "mask", "occlusion"]
     detector = [name for name, _ in on_meta(KPDetector, Architecture()).named_parameters()]
     assert [key for key, _ in itertools.groupby(name.split(".")[0] for name in detector)] == ["predictor", "kp", "jacobian"]
-    judge = list(on_meta(MultiScaleDiscriminator, Architecture()).state_dict())
-    assert judge[:4] == [f"discs.1.down_blocks.0.conv.{kind}" for kind in ("bias", "weight_orig", "weight_u", "weight_v")]
-    assert judge[-4:] == [f"discs.1.conv.{kind}" for kind in ("bias", "weight_orig", "weight_u", "weight_v")]
+    discriminator = list(on_meta(MultiScaleDiscriminator, Architecture()).state_dict())
+    assert discriminator[:4] == [f"discs.1.down_blocks.0.conv.{kind}" for kind in ("bias", "weight_orig", "weight_u", "weight_v")]
+    assert discriminator[-4:] == [f"discs.1.conv.{kind}" for kind in ("bias", "weight_orig", "weight_u", "weight_v")]
 
 
 def test_a_single_map_of_jacobians_serves_all_keypoints() -> None:
@@ -108,7 +108,7 @@ def test_without_jacobians_motions_are_translations() -> None:
 
 
 def test_training_starts_with_the_identity_for_jacobians() -> None:
-    found = KPDetector(small())(torch.rand(2, 3, 64, 64, generator=chance()))
+    found = KPDetector(small())(torch.rand(2, 3, 64, 64, generator=rng()))
     torch.testing.assert_close(found.jacobian, torch.eye(2).expand(2, 3, 2, 2), rtol=0, atol=1e-5)
 
 
@@ -177,7 +177,7 @@ def test_a_singular_matrix_has_a_finite_inverse_with_finite_gradients(dtype: tor
     assert inverse.dtype == dtype
 
 
-def test_motions_are_affine_around_each_keypoint_and_the_background_stands_still() -> None:
+def test_motions_are_affine_around_each_keypoint_and_the_background_does_not_move() -> None:
     source, driving = keypoints(seed=0), keypoints(seed=7)
     found = sparse_motions(source, driving, (4, 6))
     assert source.jacobian is not None and driving.jacobian is not None
@@ -244,21 +244,21 @@ def test_a_singular_keypoint_causes_no_nan() -> None:
 
 def test_a_discriminator_per_scale_with_published_names() -> None:
     architecture = small(discriminator=DiscriminatorConfig(block_expansion=8, max_features=32, blocks=2, scales=(1.0, 0.5)))
-    judge = MultiScaleDiscriminator(architecture).double()
-    assert {name.split(".")[1] for name in judge.state_dict()} == {"1", "0-5"}
+    discriminator = MultiScaleDiscriminator(architecture).double()
+    assert {name.split(".")[1] for name in discriminator.state_dict()} == {"1", "0-5"}
     assert scale_name(1) == scale_name(1.0) == "1"
     images = noise(2, 3, 64, 64)
-    verdicts = judge({1: images, 0.5: images[..., ::2, ::2]}, keypoints())
+    outputs = discriminator({1: images, 0.5: images[..., ::2, ::2]}, keypoints())
     # 64 - 3 = 61, halved 30, then 30 - 3 = 27 and not halved; of 32 pixels 29, 14 and 11.
-    assert [[*feature.shape[1:]] for feature in verdicts[0].features] == [[16, 30, 30], [32, 27, 27]]
-    assert [verdict.score.shape for verdict in verdicts] == [(2, 1, 27, 27), (2, 1, 11, 11)]
+    assert [[*feature.shape[1:]] for feature in outputs[0].features] == [[16, 30, 30], [32, 27, 27]]
+    assert [verdict.score.shape for verdict in outputs] == [(2, 1, 27, 27), (2, 1, 11, 11)]
 
 
 def test_a_discriminator_with_keypoints_depends_on_them() -> None:
     seeing = small(discriminator=replace(small().discriminator, keypoints=True))
     for architecture, sees in ((small(), False), (seeing, True)):
-        judge, images = MultiScaleDiscriminator(architecture).double().eval(), noise(2, 3, 64, 64)
-        scores = [judge({1.0: images}, keypoints(seed=seed))[0].score for seed in (0, 7)]
+        discriminator, images = MultiScaleDiscriminator(architecture).double().eval(), noise(2, 3, 64, 64)
+        scores = [discriminator({1.0: images}, keypoints(seed=seed))[0].score for seed in (0, 7)]
         assert torch.equal(*scores) != sees
 
 

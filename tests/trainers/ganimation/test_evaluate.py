@@ -28,11 +28,11 @@ def test_a_frame_is_edited_to_the_action_units_of_the_others() -> None:
     model = GanimationReconstructor(generator, 32)
     assert model.choose(clip) == Choice((1,), (2, 4))
     with torch.inference_mode():
-        made = model.begin(clip, (1,))([2, 4])
+        reconstructed = model.prepare(clip, (1,))([2, 4])
         for place, number in enumerate((2, 4)):
             signed = torch.from_numpy(clip.frames[[1]]).permute(0, 3, 1, 2) / 127.5 - 1
-            painted = generator(signed, torch.from_numpy(clip.aus[[number]]) / 5).over(signed)
-            torch.testing.assert_close(made[place : place + 1], (painted + 1) / 2)
+            edited = generator(signed, torch.from_numpy(clip.aus[[number]]) / 5).over(signed)
+            torch.testing.assert_close(reconstructed[place : place + 1], (edited + 1) / 2)
 
 
 def test_clips_without_two_valid_frames_are_not_evaluated() -> None:

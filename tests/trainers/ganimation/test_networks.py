@@ -78,9 +78,9 @@ def test_the_critic_depends_on_the_image_size(size: int, halvings: int, left: in
 def test_shapes_and_ranges_of_outputs(rows: int, size: int) -> None:
     shape = Architecture(size=size, width=2, residuals=1)
     image, condition = noise(rows, 3, size, size).float(), noise(rows, 17).float()
-    made = Generator(shape)(image, condition)
-    assert made.color.shape == made.over(image).shape == image.shape and made.attention.shape == (rows, 1, size, size)
-    assert made.color.abs().max() <= 1 and made.attention.min() >= 0 and made.attention.max() <= 1
+    painting = Generator(shape)(image, condition)
+    assert painting.color.shape == painting.over(image).shape == image.shape and painting.attention.shape == (rows, 1, size, size)
+    assert painting.color.abs().max() <= 1 and painting.attention.min() >= 0 and painting.attention.max() <= 1
 
 
 def test_attention_blends_image_and_color() -> None:
@@ -101,9 +101,9 @@ def test_images_of_a_batch_are_independent() -> None:
 def test_paintings_are_float32_under_autocast() -> None:
     generator, critic = (network.float() for network in networks())
     with torch.autocast("cpu", torch.bfloat16):
-        made = generator(part().real.float(), part().desired.float())
-        score, aus = critic(made.color)
-    assert {tensor.dtype for tensor in (made.color, made.attention, score, aus)} == {torch.float32}
+        painting = generator(part().real.float(), part().desired.float())
+        score, aus = critic(painting.color)
+    assert {tensor.dtype for tensor in (painting.color, painting.attention, score, aus)} == {torch.float32}
 
 
 def all_losses(one: Part) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.ganimation.architecture import Architecture
 from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.networks import Critic, Generator
-from motionshards.trainers.ganimation.restore import begin, restore
+from motionshards.trainers.ganimation.restore import load_available, restore
 from motionshards.transforms.weight_file import read
 
 SHAPE = Architecture(size=16, width=2, residuals=1)
@@ -22,15 +22,15 @@ def networks(seed: int) -> dict[str, nn.Module]:
     return {"G": Generator(SHAPE), "D": Critic(SHAPE)}
 
 
-def states(made: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
-    return {name: {key: value.clone() for key, value in network.state_dict().items()} for name, network in made.items()}
+def states(trained: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    return {name: {key: value.clone() for key, value in network.state_dict().items()} for name, network in trained.items()}
 
 
-def begun(path: Path) -> dict[str, dict[str, Tensor]]:
+def loaded(path: Path) -> dict[str, dict[str, Tensor]]:
     """Return the states of networks after loading a file."""
-    made = networks(1)
-    begin(read(path), path, made)
-    return states(made)
+    trained = networks(1)
+    load_available(read(path), path, trained)
+    return states(trained)
 
 
 def save(path: Path, content: dict[str, Any]) -> Path:
@@ -55,63 +55,63 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 def test_both_networks_of_one_file(tmp_path: Path) -> None:
-    theirs = states(networks(0))
-    found = begun(save(tmp_path / "last.pt", {**theirs, "optimizer_G": {}, "epoch": 3}))
-    assert_same(found["G"], theirs["G"])
-    assert_same(found["D"], theirs["D"])
+    published = states(networks(0))
+    found = loaded(save(tmp_path / "last.pt", {**published, "optimizer_G": {}, "epoch": 3}))
+    assert_same(found["G"], published["G"])
+    assert_same(found["D"], published["D"])
 
 
 @pytest.mark.parametrize("given", ["G", "D"])
 def test_the_second_published_file_is_loaded_with_the_first(tmp_path: Path, given: str) -> None:
-    theirs = states(networks(0))
-    files = {name: save(tmp_path / f"net_epoch_30_id_{name}.pth", state) for name, state in theirs.items()}
+    published = states(networks(0))
+    files = {name: save(tmp_path / f"net_epoch_30_id_{name}.pth", state) for name, state in published.items()}
     save(tmp_path / "net_epoch_20_id_D.pth", states(networks(2))["D"])
-    found = begun(files[given])
-    assert_same(found["G"], theirs["G"])
-    assert_same(found["D"], theirs["D"])
+    found = loaded(files[given])
+    assert_same(found["G"], published["G"])
+    assert_same(found["D"], published["D"])
 
 
 @pytest.mark.parametrize("given", ["G", "D"])
 def test_a_single_state_keeps_the_initialization_of_the_other_network(tmp_path: Path, given: str) -> None:
-    theirs, own = states(networks(0)), states(networks(1))
-    found = begun(save(tmp_path / "weights.pth", theirs[given]))
-    assert_same(found[given], theirs[given])
+    published, own = states(networks(0)), states(networks(1))
+    found = loaded(save(tmp_path / "weights.pth", published[given]))
+    assert_same(found[given], published[given])
     other = "D" if given == "G" else "G"
     assert_same(found[other], own[other])
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "in a dict"])
 def test_old_files_with_statistics_and_files_of_several_gpus(tmp_path: Path, wrapped: bool) -> None:
-    theirs = states(networks(0))["G"]
-    old = {f"module.{key}": value for key, value in aged(theirs).items()}
-    assert len(old) > len(theirs)
+    published = states(networks(0))["G"]
+    old = {f"module.{key}": value for key, value in aged(published).items()}
+    assert len(old) > len(published)
     path = save(tmp_path / "old.pth", {"G": old} if wrapped else old)
-    assert_same(begun(path)["G"], theirs)
+    assert_same(loaded(path)["G"], published)
     (tmp_path / "small.yaml").write_text("architecture: {size: 16, width: 2, residuals: 1}\n")
     config, generator = restore(path, str(tmp_path / "small.yaml"))
     assert config.architecture == SHAPE and not generator.training
-    assert_same(dict(generator.state_dict()), theirs)
+    assert_same(dict(generator.state_dict()), published)
 
 
 def test_own_checkpoints_contain_their_settings(tmp_path: Path) -> None:
-    theirs = states(networks(0))
-    ours = {"model": "ganimation", "config": Config(architecture=SHAPE).to_json()}
-    config, generator = restore(save(tmp_path / "last.pt", {**theirs, "motionshards": ours}))
+    published = states(networks(0))
+    metadata = {"model": "ganimation", "config": Config(architecture=SHAPE).to_json()}
+    config, generator = restore(save(tmp_path / "last.pt", {**published, "motionshards": metadata}))
     assert config == Config(architecture=SHAPE)
-    assert_same(dict(generator.state_dict()), theirs["G"])
+    assert_same(dict(generator.state_dict()), published["G"])
 
 
 def test_unusable_checkpoints_are_refused(tmp_path: Path) -> None:
-    theirs = states(networks(0))
+    published = states(networks(0))
     wide = {"G": Generator(Architecture(size=16, width=3, residuals=1)).state_dict()}
     for content, message in (
         ({"generator": {}}, "has neither G nor D and is not the state of one; it has generator"),
         (wide, "G has another architecture: shapes: "),
     ):
         with pytest.raises(ConfigError, match=message):
-            begun(save(tmp_path / "a.pt", content))
+            loaded(save(tmp_path / "a.pt", content))
     with pytest.raises(ConfigError, match="does not contain its settings; pass --config"):
-        restore(save(tmp_path / "theirs.pth", theirs["G"]))
+        restore(save(tmp_path / "theirs.pth", published["G"]))
     (tmp_path / "small.yaml").write_text("architecture: {size: 16, width: 2, residuals: 1}\n")
     with pytest.raises(ConfigError, match="has no G; it has D"):
-        restore(save(tmp_path / "critic.pth", theirs["D"]), str(tmp_path / "small.yaml"))
+        restore(save(tmp_path / "critic.pth", published["D"]), str(tmp_path / "small.yaml"))

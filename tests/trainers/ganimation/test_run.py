@@ -70,15 +70,15 @@ def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_init_loads_weights_of_the_published_code(data: Path, config: Path, tmp_path: Path) -> None:
     assert train(data, config, tmp_path / "first", "--stop-after", 2) == 0
-    theirs = state(tmp_path / "first")
+    published = state(tmp_path / "first")
     for name in ("G", "D"):
-        torch.save(theirs[name], tmp_path / f"net_epoch_30_id_{name}.pth")
-    begun = tmp_path / "second"
-    assert train(data, config, begun, "--init", tmp_path / "net_epoch_30_id_G.pth", "--stop-after", 1) == 0
-    found = state(begun)
-    assert same(found["G"], theirs["G"]), "the generator is not trained in the first step"
-    key = next(iter(theirs["D"]))
-    assert 0 < (found["D"][key] - theirs["D"][key]).abs().max() <= 3e-4, "two steps away"
+        torch.save(published[name], tmp_path / f"net_epoch_30_id_{name}.pth")
+    run = tmp_path / "second"
+    assert train(data, config, run, "--init", tmp_path / "net_epoch_30_id_G.pth", "--stop-after", 1) == 0
+    found = state(run)
+    assert same(found["G"], published["G"]), "the generator is not trained in the first step"
+    key = next(iter(published["D"]))
+    assert 0 < (found["D"][key] - published["D"][key]).abs().max() <= 3e-4, "two steps away"
 
 
 def test_a_dataset_without_action_units_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

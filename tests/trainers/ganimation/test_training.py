@@ -20,7 +20,7 @@ from motionshards.trainers.ganimation.architecture import Architecture
 from motionshards.trainers.ganimation.config import Config, TrainingConfig
 from motionshards.trainers.ganimation.losses import gradient_penalty
 from motionshards.trainers.ganimation.training import GanimationPlan, GanimationTask
-from motionshards.trainers.task import Means
+from motionshards.trainers.task import Runtime
 
 SIZE = 16
 CRITIC = {"d_real", "d_fake", "d_condition", "d_penalty"}
@@ -62,15 +62,15 @@ def without_aus(whole: Batch, rows: list[int]) -> Batch:
     return replace(whole, aus=aus, target_aus=target)
 
 
-def task(config: Config = TINY, dtype: torch.dtype = torch.float64, steps: int = 1000, **means: object) -> GanimationTask:
+def task(config: Config = TINY, dtype: torch.dtype = torch.float64, steps: int = 1000, **runtime: object) -> GanimationTask:
     torch.manual_seed(0)
-    made = GanimationTask(config, Means(world=World(), device=torch.device("cpu"), **means), "csv", steps)
-    for network in made.networks.values():
+    created = GanimationTask(config, Runtime(world=World(), device=torch.device("cpu"), **runtime), "csv", steps)
+    for network in created.networks.values():
         network.to(dtype)
-    return made
+    return created
 
 
-def chance(seed: int = 0) -> torch.Generator:
+def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -88,7 +88,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 
 
 def train(trained: GanimationTask, batches: list[Batch]) -> list[dict[str, float]]:
-    losses = [trained.step(each, chance(number), number) for number, each in enumerate(batches)]
+    losses = [trained.step(each, rng(number), number) for number, each in enumerate(batches)]
     return [{name: loss.item() for name, loss in each.items()} for each in losses]
 
 
@@ -96,7 +96,7 @@ def test_the_generator_is_trained_in_every_fifth_step() -> None:
     trained = task()
     for number in range(11):
         before = weights(trained)
-        losses = trained.step(batch(3), chance(number), number)
+        losses = trained.step(batch(3), rng(number), number)
         fifth = number in (4, 9)
         assert changed(before, weights(trained)) == ({"G", "D"} if fifth else {"D"}), number
         assert losses.keys() == CRITIC | {"skipped"} | (GENERATOR if fifth else set())
@@ -107,23 +107,23 @@ def test_the_generator_is_trained_in_every_fifth_step() -> None:
 def test_generator_steps_are_counted_within_the_epoch(steps: int, turns: list[int]) -> None:
     """As published; in epochs of fewer than five steps the last one trains the generator."""
     trained = task(steps=steps)
-    assert [number for number in range(21) if "g_fake" in trained.step(batch(1), chance(number), number)] == turns
+    assert [number for number in range(21) if "g_fake" in trained.step(batch(1), rng(number), number)] == turns
 
 
 def test_the_penalty_is_that_of_the_critic_after_its_first_step() -> None:
     trained, spied = task(), task()
     with torch.no_grad():
         for parameter in [*trained.networks["D"].parameters(), *spied.networks["D"].parameters()]:
-            parameter.mul_(4)  # as it begins, it hardly has a gradient
+            parameter.mul_(4)  # at initialization, gradients are tiny
     before = copy.deepcopy(trained.networks["D"])
     step = spied.optimizers["optimizer_D"].step
     states: list[dict[str, Tensor]] = []
 
-    def noted() -> None:
+    def record() -> None:
         step()
         states.append({name: value.clone() for name, value in spied.networks["D"].state_dict().items()})
 
-    spied.optimizers["optimizer_D"].step = noted  # type: ignore[method-assign]
+    spied.optimizers["optimizer_D"].step = record  # type: ignore[method-assign]
     train(spied, [batch(3)])
     losses = train(trained, [batch(3)])[0]
     assert len(states) == 2
@@ -152,7 +152,7 @@ def test_a_step_without_action_units_changes_nothing() -> None:
     trained = task()
     train(trained, [batch(3)] * 5)
     before, states = weights(trained), copy.deepcopy([one.state_dict() for one in trained.optimizers.values()])
-    losses = trained.step(without_aus(batch(3), [0, 1, 2]), chance(), 4)
+    losses = trained.step(without_aus(batch(3), [0, 1, 2]), rng(), 4)
     assert {name: loss.item() for name, loss in losses.items()} == {"skipped": 3}
     assert not changed(before, weights(trained))
     for now, then in zip(trained.optimizers.values(), states, strict=True):
@@ -233,14 +233,14 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from motionshards.dataset.reading.world import World
-from tests.trainers.ganimation.test_training import TINY, GanimationTask, Means, batch, train, weights, without_aus
+from tests.trainers.ganimation.test_training import TINY, GanimationTask, Runtime, batch, train, weights, without_aus
 torch.set_num_threads(1)
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", rank=rank, world_size=2)
 torch.manual_seed(rank)  # the first rank's weights are to be those of both
 if not rank:
     torch.manual_seed(0)
-task = GanimationTask(TINY, Means(world=World(rank, 2), device=torch.device("cpu")), "csv", 1000)
+task = GanimationTask(TINY, Runtime(world=World(rank, 2), device=torch.device("cpu")), "csv", 1000)
 for network in task.networks.values():
     network.double()
 from dataclasses import replace

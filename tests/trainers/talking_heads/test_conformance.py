@@ -11,16 +11,16 @@ from torch import Tensor
 from motionshards.trainers import vgg
 from motionshards.trainers.talking_heads.architecture import Architecture
 from motionshards.trainers.talking_heads.config import Config
-from motionshards.trainers.talking_heads.discriminator import Discriminator, Verdict
+from motionshards.trainers.talking_heads.discriminator import Discriminator, DiscriminatorOutput
 from motionshards.trainers.talking_heads.embedder import Embedder
-from motionshards.trainers.talking_heads.episodes import Goals
+from motionshards.trainers.talking_heads.episodes import Targets
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import hinge_loss, match_loss
 from motionshards.trainers.talking_heads.training import image_loss
 
 FIGURES = figures("talking_heads")
 VIDEO = torch.tensor([2, 0])
-# All three networks have spectral norms, whose vectors come from float32: the processor decides their last bits.
+# The vectors of the networks' spectral norms are computed in float32, so last bits depend on the processor.
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
 
 
@@ -28,7 +28,7 @@ class Found(NamedTuple):
     tolerance: float
     embedding: Tensor
     prediction: Tensor
-    fake: Verdict
+    fake: DiscriminatorOutput
     hinge: Tensor
     match: Tensor
 
@@ -43,18 +43,18 @@ def found(request: pytest.FixtureRequest) -> Found:
     discriminator = Discriminator(architecture, videos=4)
     for network, name in ((embedder, "Embedder"), (generator, "TH_Generator"), (discriminator, "TH_Discriminator")):
         fill(network, name).to(dtype).eval()
-    goals = Goals(frames=x, landmarks=y, video=VIDEO, counts=torch.ones(2, dtype=dtype))
+    targets = Targets(frames=x, landmarks=y, video=VIDEO, counts=torch.ones(2, dtype=dtype))
     with torch.inference_mode():
         discriminator.W *= 0.1
         embedding = embedder(x, y)
         prediction = generator(y, embedding)
-        verdicts: list[Verdict] = []
-        handle = discriminator.register_forward_hook(lambda *passed: verdicts.append(passed[2]))
-        hinge = hinge_loss(discriminator, prediction, goals)
+        outputs: list[DiscriminatorOutput] = []
+        handle = discriminator.register_forward_hook(lambda *passed: outputs.append(passed[2]))
+        hinge = hinge_loss(discriminator, prediction, targets)
         handle.remove()
-        match = match_loss(80.0, discriminator.of_videos(VIDEO), embedding, goals)
+        match = match_loss(80.0, discriminator.of_videos(VIDEO), embedding, targets)
     assert embedding.dtype == prediction.dtype == hinge.dtype == dtype
-    return Found(TOLERANCES[dtype], embedding, prediction, verdicts[0], hinge, match)
+    return Found(TOLERANCES[dtype], embedding, prediction, outputs[0], hinge, match)
 
 
 def test_embeddings(found: Found) -> None:
@@ -78,9 +78,9 @@ def test_hinge_and_match(found: Found) -> None:
 
 @pytest.mark.parametrize("compat", [False, True])
 def test_inputs_of_perceptual_networks_depend_on_compat(compat: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, vgg.Net] = {}
-    monkeypatch.setattr(vgg, "load", lambda choice, net, taps: asked.__setitem__(net.name, net))
+    loaded: dict[str, vgg.Net] = {}
+    monkeypatch.setattr(vgg, "load", lambda choice, net, taps: loaded.__setitem__(net.name, net))
     image_loss(Config(architecture=Architecture(compat=compat)), "vgg19.pth", "vggface.pth")
-    assert asked["VGG19"] == vgg.VGG19
-    assert asked["VGGFace"].std == (vgg.VGG19.std if compat else (1 / 255,) * 3)
-    assert asked["VGGFace"].file == vgg.VGGFACE.file
+    assert loaded["VGG19"] == vgg.VGG19
+    assert loaded["VGGFace"].std == (vgg.VGG19.std if compat else (1 / 255,) * 3)
+    assert loaded["VGGFace"].file == vgg.VGGFACE.file

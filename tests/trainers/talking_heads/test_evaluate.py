@@ -42,7 +42,7 @@ def test_frames_are_rendered_from_landmarks_in_the_style_of_the_given_ones() -> 
     torch.manual_seed(0)
     embedder, generator = Embedder(SHAPE).eval(), Generator(SHAPE).eval()
     with torch.inference_mode():
-        made = reconstructor.begin(clip, (0, 4))([1, 6])
+        reconstructed = reconstructor.prepare(clip, (0, 4))([1, 6])
         drawn = draw(torch.from_numpy(clip.landmarks), 32)
         embedding = embedder(as_images(clip.frames[[0, 4]], "cpu"), drawn[[0, 4]]).mean(dim=0, keepdim=True)
-        torch.testing.assert_close(made, generator(drawn[[1, 6]], embedding.expand(2, -1)))
+        torch.testing.assert_close(reconstructed, generator(drawn[[1, 6]], embedding.expand(2, -1)))

@@ -13,7 +13,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import settings
 from motionshards.trainers.models import plan
 from motionshards.trainers.talking_heads.architecture import Architecture
-from motionshards.trainers.talking_heads.blocks import Attention, Conv, ResDown, ResUp, styled
+from motionshards.trainers.talking_heads.blocks import Attention, Conv, ResDown, ResUp, adain
 from motionshards.trainers.talking_heads.config import CONFIGS, Config
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder, averaged
@@ -28,7 +28,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def made(kind: type[nn.Module], *arguments: object, seed: int = 0) -> nn.Module:
+def create(kind: type[nn.Module], *arguments: object, seed: int = 0) -> nn.Module:
     """A float64 network in evaluation mode, with weights large enough for each to be significant."""
     torch.manual_seed(seed)
     network = kind(*arguments).double().eval()
@@ -93,7 +93,7 @@ def test_published_keys_and_shapes() -> None:
 
 
 def test_a_convolution_has_reflection_padding_and_spectral_norm() -> None:
-    conv, x = made(Conv, 3, 4, 3), noise(1, 3, 6, 5)
+    conv, x = create(Conv, 3, 4, 3), noise(1, 3, 6, 5)
     conv.train()
     for _ in range(200):
         conv(x)
@@ -107,7 +107,7 @@ def test_a_convolution_has_reflection_padding_and_spectral_norm() -> None:
 
 def test_styled_features_have_the_given_means_and_deviations() -> None:
     mean, std = noise(2, 3, seed=1), noise(2, 3, seed=2)
-    found = styled(noise(2, 3, 5, 4), mean, std)
+    found = adain(noise(2, 3, 5, 4), mean, std)
     torch.testing.assert_close(found.mean(dim=(2, 3)), mean)
     torch.testing.assert_close(found.std(dim=(2, 3)), std, rtol=1e-4, atol=0)
 
@@ -115,30 +115,30 @@ def test_styled_features_have_the_given_means_and_deviations() -> None:
 def test_constant_features_have_finite_gradients() -> None:
     """A frame without a face has a white landmark image."""
     white = torch.full((1, 1, 4, 4), 0.3, requires_grad=True)
-    found = styled(white, torch.ones(1, 1), torch.ones(1, 1))
+    found = adain(white, torch.ones(1, 1), torch.ones(1, 1))
     found.square().sum().backward()
     torch.testing.assert_close(found, torch.ones(1, 1, 4, 4), rtol=0, atol=0.1)
     assert white.grad is not None and white.grad.isfinite().all()
 
 
 def test_a_downsampling_block() -> None:
-    block, x = made(ResDown, 3, 4), noise(2, 3, 8, 8) - 0.5
+    block, x = create(ResDown, 3, 4), noise(2, 3, 8, 8) - 0.5
     inner = block.conv_r2(block.conv_r1(x.relu()).relu())
     expected = F.avg_pool2d(inner + block.conv_l(x), 2)
     torch.testing.assert_close(block(x), expected)
 
 
 def test_an_upsampling_block() -> None:
-    block, x = made(ResUp, 3, 4), noise(2, 3, 4, 4) - 0.5
+    block, x = create(ResUp, 3, 4), noise(2, 3, 4, 4) - 0.5
     styles = [noise(2, width, seed=seed) for seed, width in enumerate((3, 3, 4, 4))]
     double = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    first = styled(x, *styles[:2]).relu().repeat_interleave(2, 2).repeat_interleave(2, 3)
-    expected = block.conv_r2(styled(block.conv_r1(first), *styles[2:]).relu()) + block.conv_l(double)
+    first = adain(x, *styles[:2]).relu().repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = block.conv_r2(adain(block.conv_r1(first), *styles[2:]).relu()) + block.conv_l(double)
     torch.testing.assert_close(block(x, *styles), expected)
 
 
 def test_attention_over_all_positions_with_unscaled_scores() -> None:
-    attention, x = made(Attention, 16), noise(2, 16, 3, 5)
+    attention, x = create(Attention, 16), noise(2, 16, 3, 5)
     query, key, value = (conv(x).flatten(2) for conv in (attention.query_conv, attention.key_conv, attention.value_conv))
     weights = torch.softmax(query.mT @ key, dim=-1)
     expected = attention.gamma * torch.einsum("bcj,bij->bci", value, weights).view_as(x) + x
@@ -155,7 +155,7 @@ def by_hand(generator: Generator, landmarks: Tensor, style: Tensor, *, compat: b
     for number, residual in enumerate((generator.res1, generator.res2)):
         mean1, std1, mean2, std2 = parts[4 * number : 4 * number + 4]
         second = (mean1, std1) if compat else (mean2, std2)
-        x = x + styled(residual.conv2(styled(residual.conv1(x), mean1, std1).relu()), *second)
+        x = x + adain(residual.conv2(adain(residual.conv1(x), mean1, std1).relu()), *second)
     x = generator.in4_d(generator.deconv4(x, *parts[8:12]))
     x = generator.att2(generator.in3_d(generator.deconv3(x, *parts[12:16])))
     x = generator.in2_d(generator.deconv2(x, *parts[16:20]))
@@ -164,7 +164,7 @@ def by_hand(generator: Generator, landmarks: Tensor, style: Tensor, *, compat: b
 
 @pytest.mark.parametrize("compat", [False, True])
 def test_the_generator_block_by_block(compat: bool) -> None:
-    generator = made(Generator, SMALL)
+    generator = create(Generator, SMALL)
     generator.compat = compat
     landmarks, embedding = noise(2, 3, 32, 32), noise(2, 32, seed=1)
     style = embedding @ generator.projection.T
@@ -187,7 +187,7 @@ def test_state_dicts_record_the_arithmetic(tmp_path: Path) -> None:
 
 
 def test_an_embedding_is_the_rectified_maximum_of_the_last_features() -> None:
-    embedder, frames, landmarks = made(Embedder, SMALL), noise(2, 3, 32, 32), noise(2, 3, 32, 32, seed=1)
+    embedder, frames, landmarks = create(Embedder, SMALL), noise(2, 3, 32, 32), noise(2, 3, 32, 32, seed=1)
     x = embedder.att(embedder.conv3(embedder.conv2(embedder.conv1(torch.cat([frames, landmarks], dim=1)))))
     torch.testing.assert_close(embedder(frames, landmarks), embedder.conv4(x).amax(dim=(2, 3)).relu())
 
@@ -201,18 +201,19 @@ def test_the_mean_embedding_excludes_frames_without_a_face() -> None:
 
 @pytest.mark.parametrize("compat", [False, True])
 def test_a_score_depends_on_image_and_video(compat: bool) -> None:
-    judge = made(Discriminator, replace(SMALL, compat=compat), 5)
+    discriminator = create(Discriminator, replace(SMALL, compat=compat), 5)
     images, landmarks = noise(2, 3, 32, 32), noise(2, 3, 32, 32, seed=1)
-    found = judge(images, landmarks, torch.tensor([3, 1]))
+    found = discriminator(images, landmarks, torch.tensor([3, 1]))
     x = torch.cat([images, landmarks], dim=1)
     features = []
-    for block in (judge.conv1, judge.conv2, judge.conv3, judge.att, judge.conv4):
+    for block in (discriminator.conv1, discriminator.conv2, discriminator.conv3, discriminator.att, discriminator.conv4):
         x = block(x)
         features.append(x)
-    residual = judge.res_block
+    residual = discriminator.res_block
     features.append(x + residual.in2(residual.conv2(residual.in1(residual.conv1(x)).relu())))
-    seen = features[-1].amax(dim=(2, 3)).relu()
-    expected = torch.stack([seen[row] @ (judge.W[:, video] + judge.w_0[:, 0]) + judge.b[0] for row, video in enumerate((3, 1))])
+    pooled = features[-1].amax(dim=(2, 3)).relu()
+    vectors = discriminator.W[:, [3, 1]] + discriminator.w_0
+    expected = torch.stack([pooled[row] @ vectors[:, row] + discriminator.b[0] for row in range(2)])
     torch.testing.assert_close(found.score, expected.sigmoid() if compat else expected)
     for one, other in zip(found.features, features, strict=True):
         torch.testing.assert_close(one, other)
@@ -220,8 +221,8 @@ def test_a_score_depends_on_image_and_video(compat: bool) -> None:
 
 def test_initialization_is_as_published() -> None:
     torch.manual_seed(0)
-    generator, judge = Generator(Architecture(size=64, width=16, halvings=4)), Discriminator(SMALL, 2000)
-    drawn = [generator.res1.conv1.conv2d.weight_orig, generator.projection, judge.W]
+    generator, discriminator = Generator(Architecture(size=64, width=16, halvings=4)), Discriminator(SMALL, 2000)
+    drawn = [generator.res1.conv1.conv2d.weight_orig, generator.projection, discriminator.W]
     for tensor in drawn:
         assert tensor.mean().item() == pytest.approx(0, abs=1e-3)
         assert tensor.std().item() == pytest.approx(0.02, rel=0.05)
@@ -239,10 +240,10 @@ def test_under_autocast_styles_statistics_and_scores_are_not_rounded() -> None:
     def run() -> list[Tensor]:
         embedding = networks[0](frames, landmarks)
         style = networks[1].style(embedding)
-        painted = networks[1](landmarks, embedding)
-        return [embedding, style, painted, networks[2](painted, landmarks, torch.tensor([0, 1])).score]
+        rendered = networks[1](landmarks, embedding)
+        return [embedding, style, rendered, networks[2](rendered, landmarks, torch.tensor([0, 1])).score]
 
-    run()  # spectral norms begin with vectors of their own, which training corrects
+    run()  # power iteration of the spectral norms starts from random vectors
     for network in networks:
         network.eval()
     exact = run()

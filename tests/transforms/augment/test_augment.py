@@ -29,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def clips(seed: int = 0) -> Named:
     """Noise; the second frame of the third clip has no face and no action units."""
     random = generator(seed)
-    made = Named(
+    created = Named(
         frames=torch.randint(0, 256, (COUNT, N, SIDE, SIDE, 3), dtype=torch.uint8, generator=random),
         landmarks=torch.rand(COUNT, N, 68, 2, generator=random) * SIDE,
         aus=torch.rand(COUNT, N, 17, generator=random) * 5,
@@ -37,10 +37,10 @@ def clips(seed: int = 0) -> Named:
         number=torch.arange(N).repeat(COUNT, 1) * 2,
         keys=tuple("abcdefghi"),
     )
-    for field in (made.landmarks, made.aus, made.pose):
+    for field in (created.landmarks, created.aus, created.pose):
         assert field is not None
         field[2, 1] = torch.nan
-    return made
+    return created
 
 
 def rows(found: Clips, part: slice) -> dict[str, Tensor]:
@@ -230,7 +230,7 @@ def test_clips_of_other_shapes_are_refused(field: str, shape: tuple[int, ...]) -
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="requires a CUDA device")
 def test_a_gpu_gives_the_same_result() -> None:
     drawn = EVERYTHING.draw(COUNT, generator())
     here = EVERYTHING(clips(), drawn)

@@ -56,7 +56,7 @@ def test_every_order_applies_the_operations_in_sequence() -> None:
     found = jitter(frames, factors, order).numpy()
     np.testing.assert_allclose(found, expected(frames, factors, order), atol=2e-6)
     in_reverse = jitter(frames, factors, order.flip(1)).numpy()
-    assert (np.abs(found - in_reverse).max(axis=(1, 2, 3, 4)) > 0.001).all()  # so the comparison has seen the order
+    assert (np.abs(found - in_reverse).max(axis=(1, 2, 3, 4)) > 0.001).all()  # the order matters
 
 
 @pytest.mark.parametrize("operation", [BRIGHTNESS, CONTRAST, SATURATION, HUE])
@@ -110,9 +110,9 @@ def test_results_match_pillow(operation: int, enhancer: type[ImageEnhance.Bright
     factors = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
     factors[0, operation] = 1.3
     frames = torch.from_numpy(levels).permute(2, 0, 1)[None, None] / 255
-    ours = jitter(frames, factors, torch.arange(4)[None])[0, 0].permute(1, 2, 0).numpy() * 255
-    theirs = np.asarray(enhancer(Image.fromarray(levels)).enhance(1.3)).astype(float)
-    assert np.abs(ours - theirs).max() < 1.5
+    jittered = jitter(frames, factors, torch.arange(4)[None])[0, 0].permute(1, 2, 0).numpy() * 255
+    enhanced = np.asarray(enhancer(Image.fromarray(levels)).enhance(1.3)).astype(float)
+    assert np.abs(jittered - enhanced).max() < 1.5
 
 
 def test_bf16_is_computed_in_float32() -> None:

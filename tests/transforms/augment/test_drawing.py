@@ -132,7 +132,7 @@ def test_frames_without_a_face_are_white_and_segments_of_missing_points_are_skip
     kept = faces(2)[1:]
     kept[0, :8] = torch.nan
     kept[0, 8] = torch.nan
-    half = landmark_images(kept, SIDE)  # the jaw right of the chin, and the rest
+    half = landmark_images(kept, SIDE)  # without the jaw left of the chin
     assert torch.equal(images[1, :, :, SIDE // 2 + 20 :], half[0, :, :, SIDE // 2 + 20 :])
 
 
@@ -175,6 +175,6 @@ def test_other_shapes_and_widths_are_refused(shape: tuple[int, ...], width_px: f
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="requires a CUDA device")
 def test_a_gpu_gives_the_same_images() -> None:
     torch.testing.assert_close(landmark_images(faces().cuda(), SIDE).cpu(), landmark_images(faces(), SIDE), rtol=0, atol=1e-4)

@@ -76,7 +76,7 @@ def test_pose_matches_the_mirrored_landmarks() -> None:
     pose = torch.from_numpy(head_pose(points.flatten(0, 1).numpy(), (SIDE, SIDE))).view(3, 2, 3)
     mirrored = mirror_landmarks(points, SIDE, SOME)
     expected = torch.from_numpy(head_pose(mirrored.flatten(0, 1).numpy(), (SIDE, SIDE))).view(3, 2, 3)
-    assert (pose[0].abs() > 0.1).all()  # or a wrong sign could not be seen
+    assert (pose[0].abs() > 0.1).all()  # otherwise a wrong sign would not be noticed
     torch.testing.assert_close(mirror_pose(pose, SOME), expected, rtol=0, atol=1e-3, equal_nan=True)
 
 

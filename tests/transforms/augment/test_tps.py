@@ -184,7 +184,7 @@ def test_other_shapes_are_refused(theta: tuple[int, ...], control: tuple[int, ..
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="requires a CUDA device")
 def test_a_gpu_gives_the_same_warp() -> None:
     drawn, frames = Warp.draw(4, torch.Generator().manual_seed(0)), torch.rand(4, 3, 256, 256)
     torch.testing.assert_close(drawn.to("cuda").warp_frames(frames.cuda()).cpu(), drawn.warp_frames(frames), rtol=0, atol=1e-3)

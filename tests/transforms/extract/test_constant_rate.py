@@ -21,7 +21,7 @@ def steady(n: int, rate: Fraction | int) -> Timeline:
     return at(7.25 + np.arange(n) / float(rate))
 
 
-def shown(line: Timeline, rate: Fraction | int) -> list[int]:
+def frame_numbers(line: Timeline, rate: Fraction | int) -> list[int]:
     return shown_frames(line.raw_s, line.duration_s, Fraction(rate)).tolist()
 
 
@@ -42,28 +42,28 @@ def shown(line: Timeline, rate: Fraction | int) -> list[int]:
     ids=str,
 )
 def test_the_frames_of_each_rate(frames: int, source: Fraction | int, rate: Fraction | int, expected: list[int]) -> None:
-    assert shown(steady(frames, source), rate) == expected
+    assert frame_numbers(steady(frames, source), rate) == expected
 
 
 def test_of_two_equally_near_frames_the_earlier_is_shown() -> None:
-    assert shown(at([0, 0.02, 0.06, 0.1]), 25) == [0, 1, 2]
-    assert shown(at([0, 0.02 + 1e-9, 0.06 - 1e-9, 0.1]), 25)[1] == 1
-    assert shown(at([0, 0.02, 0.06 - 2e-6, 0.1]), 25)[1] == 2
-    assert shown(at([0, 0.04, 0.04, 0.08]), 25)[1] == 1
+    assert frame_numbers(at([0, 0.02, 0.06, 0.1]), 25) == [0, 1, 2]
+    assert frame_numbers(at([0, 0.02 + 1e-9, 0.06 - 1e-9, 0.1]), 25)[1] == 1
+    assert frame_numbers(at([0, 0.02, 0.06 - 2e-6, 0.1]), 25)[1] == 2
+    assert frame_numbers(at([0, 0.04, 0.04, 0.08]), 25)[1] == 1
 
 
 def test_a_video_of_years_is_rejected() -> None:
     with pytest.raises(ClipRejected, match="too_many_packets"):
-        shown(at([0, 1e9]), 25)
+        frame_numbers(at([0, 1e9]), 25)
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_no_other_frame_is_nearer_at_any_time(seed: int) -> None:
     """Random, rounded times, so that many are equidistant or equal."""
-    chance = np.random.default_rng(seed)
-    pts = np.sort(chance.uniform(0, 3, chance.integers(1, 120))).round(2 if seed % 2 else 6)
-    rate = Fraction(int(chance.integers(1, 120)), int(chance.integers(1, 4)))
-    found = shown_frames(pts, duration_s := float(chance.uniform(0, 4)), rate)
+    rng = np.random.default_rng(seed)
+    pts = np.sort(rng.uniform(0, 3, rng.integers(1, 120))).round(2 if seed % 2 else 6)
+    rate = Fraction(int(rng.integers(1, 120)), int(rng.integers(1, 4)))
+    found = shown_frames(pts, duration_s := float(rng.uniform(0, 4)), rate)
     assert found.dtype == np.int64 and (np.diff(found) >= 0).all()
     assert len(found) == 1 or abs(len(found) / rate - duration_s) <= 0.5 / rate + 1e-6
     away = np.abs(pts - (pts[0] + np.arange(len(found)) / float(rate))[:, None])

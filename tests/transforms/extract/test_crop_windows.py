@@ -40,9 +40,9 @@ def test_bbox_is_a_square_that_is_shifted_before_it_is_padded(box: tuple[float, 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_bbox_leaves_the_frame_only_if_necessary(seed: int) -> None:
-    chance = np.random.default_rng(seed)
-    corner = chance.uniform(-100, 500, 2)
-    box = np.concatenate([corner, corner + chance.uniform(5, 500, 2)])
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(-100, 500, 2)
+    box = np.concatenate([corner, corner + rng.uniform(5, 500, 2)])
     if (box[2:] <= 0).any() or (box[:2] >= FRAME).any():
         return
     x0, y0, x1, y1 = square_window(box, FRAME)
@@ -69,9 +69,9 @@ def test_fomm_bbox_truncates_and_clips(box: tuple[float, ...], expected: Window)
     "box", [(10, 10, 10, 20), (20, 10, 10, 20), (700, 10, 800, 20), (10, -50, 20, -1), (np.nan, 0, 1, 1)], ids=str
 )
 def test_empty_boxes_and_boxes_outside_are_refused(window: Callable[..., Window], box: tuple[float, ...]) -> None:
-    with pytest.raises(ClipRejected) as lost:
+    with pytest.raises(ClipRejected) as rejection:
         window(np.array(box, float), FRAME)
-    assert lost.value.reason == "bad_annotation"
+    assert rejection.value.reason == "bad_annotation"
 
 
 @pytest.fixture
@@ -111,10 +111,10 @@ def test_padding_is_black_and_not_content(still: tuple[Path, np.ndarray]) -> Non
 def test_pixels_match_the_original_repository_up_to_the_filter(still: tuple[Path, np.ndarray], window: Window) -> None:
     """FOMM's original repository crops with numpy and resizes with skimage, antialiased; only edges may differ."""
     path, image = still
-    ours = decode(Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 64, "squash", 60, window).rgb[0]
+    found = decode(Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 64, "squash", 60, window).rgb[0]
     x0, y0, x1, y1 = window
-    theirs = resize(image[y0:y1, x0:x1], (64, 64), anti_aliasing=True) * 255
-    assert np.abs(ours - theirs).mean() < 6
+    expected = resize(image[y0:y1, x0:x1], (64, 64), anti_aliasing=True) * 255
+    assert np.abs(found - expected).mean() < 6
 
 
 def test_a_marker_is_at_its_mapped_position(make_video: MakeVideo) -> None:

@@ -47,7 +47,7 @@ def read(path: Path, frames: int, **more: Any) -> ReadClip | Rejected:
     return read_clip(spec, path.parent, None, BuildConfig(source="s", frames=frames, min_frames=1, size=SIZE))[0]
 
 
-def kept(result: ReadClip | Rejected) -> ReadClip:
+def accepted(result: ReadClip | Rejected) -> ReadClip:
     assert isinstance(result, ReadClip), result
     return result
 
@@ -147,13 +147,13 @@ def test_a_trimmed_remux_has_the_frames_that_a_player_shows(make_video: MakeVide
     ffmpeg("-ss", start, "-i", whole, "-c", "copy", tmp_path / name)
     images = plain_decode(tmp_path / name)
     assert 10 < len(images) <= (50 if name.endswith("mkv") else 49)
-    clip = kept(read(tmp_path / name, 999))
+    clip = accepted(read(tmp_path / name, 999))
     assert clip.source_frames == len(images) == len(clip.crop)
     np.testing.assert_array_equal(content(clip.crop.rgb), images)
 
 
 def with_uncoded_frames(avi: Path, numbers: list[int]) -> None:
-    """Overwrite packets of an MPEG-4 video with what says "this frame was not coded": a packet, but no frame."""
+    """Overwrite packets of an MPEG-4 video by VOPs flagged as not coded: packets without frames."""
     raw = bytearray(avi.read_bytes())
     at, packets = raw.index(b"movi") + 4, []
     while raw[at : at + 4] == b"00dc":
@@ -171,10 +171,10 @@ def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_v
     with_uncoded_frames(path, [3, 15])
     images, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
     assert (len(packets.raw_s), len(images)) == (25, 23)
-    with pytest.raises(ClipRejected) as lost:
+    with pytest.raises(ClipRejected) as rejection:
         decode(Media.at(path), packets, np.arange(25), SIZE, "pad", LIMIT_S)
-    assert lost.value.reason == "frame_mismatch"
-    clip = kept(read(path, 999))
+    assert rejection.value.reason == "frame_mismatch"
+    clip = accepted(read(path, 999))
     assert clip.source_frames == len(clip.crop) == 23
     np.testing.assert_array_equal(content(clip.crop.rgb), images)
 
@@ -187,16 +187,16 @@ def test_a_frame_is_never_confused_with_its_neighbor_if_packets_are_wrong(make_v
         frames = decode(Media.at(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
         np.testing.assert_array_equal(content(frames.rgb)[0], images[index])
     for index in range(3, 25, 3):
-        with pytest.raises(ClipRejected) as lost:
+        with pytest.raises(ClipRejected) as rejection:
             decode(Media.at(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
-        assert lost.value.reason == "frame_mismatch"
+        assert rejection.value.reason == "frame_mismatch"
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mpg"])
 def test_packets_without_times_are_read_by_decoding(make_video: MakeVideo, name: str) -> None:
     path = make_video(name, "-c:v", "mpeg4" if name == "a.avi" else "mpeg2video", "-bf", "2")
     images = plain_decode(path)
-    clip = kept(read(path, 999))
+    clip = accepted(read(path, 999))
     assert clip.source_frames == len(images) == 50
     np.testing.assert_array_equal(content(clip.crop.rgb), images)
     np.testing.assert_allclose(clip.crop.placement.pts_s, np.arange(50) / 25, atol=1e-4)
@@ -205,14 +205,14 @@ def test_packets_without_times_are_read_by_decoding(make_video: MakeVideo, name:
 
 def test_packets_without_times_are_reported(make_video: MakeVideo) -> None:
     path = make_video("a.h264", "-c:v", "libx264", "-bf", "2")
-    with pytest.raises(ClipRejected) as lost:
+    with pytest.raises(ClipRejected) as rejection:
         timeline_from_packets(Media.at(path), LIMIT_S)
-    assert lost.value.reason == "frame_mismatch"
+    assert rejection.value.reason == "frame_mismatch"
 
 
 def test_a_span_of_a_video_without_packet_times_has_its_frames(make_video: MakeVideo) -> None:
     path = make_video("a.mpg", "-c:v", "mpeg2video", "-bf", "2")
-    clip = kept(read(path, 999, start_s=0.5, end_s=1.5))
+    clip = accepted(read(path, 999, start_s=0.5, end_s=1.5))
     np.testing.assert_allclose(clip.crop.placement.pts_s, np.arange(13, 38) / 25, atol=0.021)
 
 
@@ -251,8 +251,8 @@ def test_a_video_that_changes_its_size_has_correct_frames_or_is_rejected(make_vi
     for indices in ([0, 7, 24], [3, 28], [30], [24, 25, 26], [0, 49]):
         try:
             frames = decode(Media.at(path), timeline, np.array(indices), SIZE, "pad", LIMIT_S)
-        except ClipRejected as lost:
-            reason = lost.reason
+        except ClipRejected as rejection:
+            reason = rejection.reason
             assert reason == "frame_mismatch" and max(indices) >= 25
             continue
         given += 1

@@ -40,8 +40,8 @@ def turn(path: Path, matrix: tuple[int, ...]) -> Path:
     return path
 
 
-def shown(rgb: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Frames [T,H,W,3] as shown by a player: pixel by pixel, according to the standard."""
+def as_displayed(rgb: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Frames [T,H,W,3] as displayed by a player: pixel by pixel, according to the standard."""
     a, b, c, d = matrix
     _, height, width, _ = rgb.shape
     y, x = np.mgrid[:height, :width]
@@ -65,7 +65,7 @@ def plain_decode(path: Path, width: int, height: int) -> NDArray[np.uint8]:
 def test_a_rotated_video_is_upright(make_video: MakeVideo, matrix: tuple[int, ...]) -> None:
     path = make_video("a.mp4", *LOSSLESS, source="testsrc2=size=96x64:rate=5:duration=1")
     stored = plain_decode(path, 96, 64)
-    expected = shown(stored, matrix)
+    expected = as_displayed(stored, matrix)
     frames = decode_all(turn(path, matrix), 96)
     _, height, width, _ = expected.shape
     assert frames.source_size_px.tolist() == [[width, height]] * 5
@@ -105,10 +105,10 @@ def test_a_painted_marker_is_at_its_mapped_position(
     path = make_video("a.mp4", *LOSSLESS, source=f"color=gray:size={width}x{height}:rate=5:duration=0.4,{paint}")
     frames = decode_all(turn(path, MATRICES[way]), size, fit)
 
-    # The same marker as shown by a player, in upright source pixels.
+    # The same marker as displayed by a player, in upright source pixels.
     marked = np.zeros((1, height, width, 3), np.uint8)
     marked[:, top : top + side, left : left + side] = 1
-    upright = shown(marked, MATRICES[way])[0, :, :, 0]
+    upright = as_displayed(marked, MATRICES[way])[0, :, :, 0]
     center = np.argwhere(upright).mean(axis=0)[::-1]
     source_width, source_height = upright.shape[::-1]
     assert frames.source_size_px.tolist() == [[source_width, source_height]] * 2

@@ -39,8 +39,8 @@ def frames_in(path: Path) -> int:
     check_file(str(path))
     try:
         return frames_of(path, timeline_from_packets(Media.at(path), 60))
-    except ClipRejected as lost:
-        if lost.reason != "frame_mismatch":
+    except ClipRejected as rejection:
+        if rejection.reason != "frame_mismatch":
             raise
     return frames_of(path, timeline_by_decoding(Media.at(path), 60))
 
@@ -51,10 +51,10 @@ def frames_of(path: Path, timeline: Timeline) -> int:
 
 
 def reason(path: Path) -> str:
-    with pytest.raises(ClipRejected) as lost:
+    with pytest.raises(ClipRejected) as rejection:
         frames_in(path)
-    assert str(path.parent) not in lost.value.detail, "the detail depends on the location of the input"
-    return lost.value.reason
+    assert str(path.parent) not in rejection.value.detail, "the detail depends on the location of the input"
+    return rejection.value.reason
 
 
 @pytest.mark.parametrize("part", [0.2, 0.4, 0.6, 0.8, "but one byte"])
@@ -74,14 +74,14 @@ def test_a_truncated_video_is_corrupt(make_video: MakeVideo, part: float | str, 
 def test_a_truncated_header_is_rejected_and_not_a_video_of_zero_frames(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", "-c:v", "libx264", "-movflags", "+faststart")
     whole = path.read_bytes()
-    told = []
+    outcomes = []
     for atom in (b"mdhd", b"minf", b"stbl", b"stsd", b"stts", b"stsc", b"stsz", b"stco", b"udta"):
         path.write_bytes(whole[: whole.index(atom) - 4])
         try:
-            told.append((atom, frames_in(path)))
-        except ClipRejected as lost:
-            told.append((atom, lost.reason))
-    assert {outcome for _, outcome in told} <= {"corrupt", "not_a_video", "no_video_stream"}, told
+            outcomes.append((atom, frames_in(path)))
+        except ClipRejected as rejection:
+            outcomes.append((atom, rejection.reason))
+    assert {outcome for _, outcome in outcomes} <= {"corrupt", "not_a_video", "no_video_stream"}, outcomes
 
 
 def test_flipped_bits_are_rejected_or_lose_no_frame(make_video: MakeVideo) -> None:
@@ -96,8 +96,8 @@ def test_flipped_bits_are_rejected_or_lose_no_frame(make_video: MakeVideo) -> No
         path.write_bytes(damaged)
         try:
             outcomes.append(str(frames_in(path)))
-        except ClipRejected as lost:
-            outcomes.append(lost.reason)
+        except ClipRejected as rejection:
+            outcomes.append(rejection.reason)
     assert set(outcomes) <= {"25", "corrupt", "frame_mismatch"}
     assert outcomes.count("corrupt") >= 5, outcomes
 
@@ -105,7 +105,7 @@ def test_flipped_bits_are_rejected_or_lose_no_frame(make_video: MakeVideo) -> No
 def test_flipped_bits_in_the_header_never_raise_anything_else(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", *X264, source="testsrc2=size=96x64:rate=25:duration=0.4")
     whole = path.read_bytes()
-    start, told = whole.index(b"moov"), 0
+    start, rejections = whole.index(b"moov"), 0
     for seed in range(30):
         rng, damaged = np.random.default_rng(seed), bytearray(whole)
         damaged[rng.integers(start, len(whole))] ^= 1 << int(rng.integers(8))
@@ -113,8 +113,8 @@ def test_flipped_bits_in_the_header_never_raise_anything_else(make_video: MakeVi
         try:
             assert frames_in(path) <= 10
         except ClipRejected:
-            told += 1
-    assert told
+            rejections += 1
+    assert rejections
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
@@ -197,8 +197,8 @@ if os.getuid() == 0:
 assert os.stat(sys.argv[1]).st_size == 6
 try:
     check_file(sys.argv[1])
-except ClipRejected as lost:
-    print(lost.reason, lost.detail)
+except ClipRejected as rejection:
+    print(rejection.reason, rejection.detail)
 """
     command = [sys.executable, "-c", program, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
@@ -225,28 +225,28 @@ def fifo(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("limit_s", [0.001, 0.3])
 def test_a_decoder_that_takes_too_long_is_killed(fifo: Path, limit_s: float) -> None:
-    begun = time.monotonic()
+    start = time.monotonic()
     for attempt in (
         lambda: timeline_from_packets(Media.at(fifo), limit_s),
         lambda: timeline_by_decoding(Media.at(fifo), limit_s),
         lambda: decode(Media.at(fifo), Timeline(np.arange(3) / 25, (96, 64)), np.array([0]), 32, "pad", limit_s),
     ):
-        with pytest.raises(ClipRejected) as lost:
+        with pytest.raises(ClipRejected) as rejection:
             attempt()
-        assert lost.value.reason == "decode_timeout" and f"{limit_s:g} s" in lost.value.detail
-    assert time.monotonic() - begun < 5
+        assert rejection.value.reason == "decode_timeout" and f"{limit_s:g} s" in rejection.value.detail
+    assert time.monotonic() - start < 5
     assert not decoders(0)
 
 
 def reason_after(signum: int, fifo: Path, video: bytes) -> str:
     """The reason of a clip whose decoder receives a signal after reading half of the video."""
-    told: list[str] = []
+    reasons: list[str] = []
 
     def attempt() -> None:
         try:
             timeline_by_decoding(Media.at(fifo), 60)
-        except ClipRejected as lost:
-            told.append(lost.reason)
+        except ClipRejected as rejection:
+            reasons.append(rejection.reason)
 
     thread = threading.Thread(target=attempt)
     thread.start()
@@ -256,7 +256,7 @@ def reason_after(signum: int, fifo: Path, video: bytes) -> str:
         time.sleep(0.3)
         decoder.send_signal(signum)
     thread.join()
-    return told[0]
+    return reasons[0]
 
 
 def test_a_killed_decoder_is_retryable(fifo: Path, make_video: MakeVideo) -> None:

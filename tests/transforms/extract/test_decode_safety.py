@@ -55,7 +55,7 @@ INOTIFY_ACCESS_OR_OPEN = 0x21
 
 
 @contextmanager
-def nobody_opens(victim: Path) -> Iterator[Callable[[], bool]]:
+def watch_opening(victim: Path) -> Iterator[Callable[[], bool]]:
     """A function that reports whether the file has been opened since."""
     libc = ctypes.CDLL(None, use_errno=True)
     watch = libc.inotify_init1(os.O_NONBLOCK)
@@ -68,15 +68,15 @@ def nobody_opens(victim: Path) -> Iterator[Callable[[], bool]]:
 
 @pytest.fixture
 def port() -> Iterator[Callable[[], bool]]:
-    """A server on localhost; call it to check for connections."""
+    """Whether anything has connected to a server on localhost since the last call."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
 
-        def knocked() -> bool:
+        def connected() -> bool:
             return bool(select.select([server], [], [], 0)[0])
 
-        knocked.number = server.getsockname()[1]  # type: ignore[attr-defined]
-        yield knocked
+        connected.number = server.getsockname()[1]  # type: ignore[attr-defined]
+        yield connected
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +106,12 @@ def test_a_playlist_named_as_a_video_opens_neither_file_nor_network(
     victim.write_bytes(video)
     for name in ("a.mp4", "a.m3u8") if kind.startswith("hls") else ("a.mp4",):
         path = Media.at(crafted(kind, tmp_path, name, port.number))  # type: ignore[attr-defined]
-        with nobody_opens(victim) as opened:
+        with watch_opening(victim) as opened:
             for attempt in (timeline_from_packets, timeline_by_decoding, decode_two):
-                with pytest.raises(ClipRejected) as lost:
+                with pytest.raises(ClipRejected) as rejection:
                     attempt(path, 20)
-                assert lost.value.reason in {"not_a_video", "corrupt"}
-                assert "root:" not in lost.value.detail
+                assert rejection.value.reason in {"not_a_video", "corrupt"}
+                assert "root:" not in rejection.value.detail
             assert not opened() and not port()
 
 
@@ -123,7 +123,7 @@ def test_the_traps_of_these_tests_catch_an_unrestricted_ffmpeg(
     path = crafted(kind, tmp_path, "a.m3u8", port.number)  # type: ignore[attr-defined]
     options = ["-f", "concat", "-safe", "0"] if kind == "ffconcat" else ["-allowed_extensions", "ALL", "-rw_timeout", "300000"]
     allowed = ["-protocol_whitelist", "file,http,tcp"]
-    with nobody_opens(victim) as opened:
+    with watch_opening(victim) as opened:
         command = [ffmpeg_path(), "-nostdin", "-v", "error", *allowed, *options, "-i", str(path), "-f", "null", "-"]
         try:
             subprocess.run(command, check=False, capture_output=True, timeout=1)

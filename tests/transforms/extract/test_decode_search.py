@@ -10,7 +10,7 @@ from videos import ffmpeg
 from motionshards.schemas.frames import Frames, SearchImage
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.output_images import Besides, Search
+from motionshards.transforms.extract.output_images import ExtraOutputs, Search
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
 GRAY, RGB = Search(gray=True, scale=1.0), Search(gray=False, scale=0.5)
@@ -28,14 +28,14 @@ def wide(tmp_path: Path) -> Path:
 
 def decoded(path: Path, search: Search | None, window: tuple[int, int, int, int] | None = None, size: int = 32) -> Frames:
     media = Media.at(path)
-    return decode(media, timeline_from_packets(media, 60), np.arange(3), size, "pad", 60, window, "tonemap", Besides(search))
+    return decode(media, timeline_from_packets(media, 60), np.arange(3), size, "pad", 60, window, "tonemap", ExtraOutputs(search))
 
 
 def luma(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(ffmpeg("-i", path, "-pix_fmt", "gray", "-f", "rawvideo", "-"), np.uint8).reshape(3, 96, 192)
 
 
-def test_no_image_is_made_unless_requested(wide: Path) -> None:
+def test_no_image_is_created_unless_requested(wide: Path) -> None:
     assert decoded(wide, None).search == ()
 
 
@@ -66,7 +66,7 @@ def test_images_are_scaled_down(wide: Path, scale: float) -> None:
         assert image.pixels.shape[::-1] == tuple(round(side * scale) for side in size)
 
 
-def test_rgb_is_only_made_if_finer_than_the_stored_frame(wide: Path) -> None:
+def test_rgb_is_only_created_if_finer_than_the_stored_frame(wide: Path) -> None:
     finer = decoded(wide, RGB).search[0]
     assert finer.pixels.shape == (48, 96, 3) and finer.covers_px == (0, 8, 32, 24)
     frames = decoded(wide, RGB, size=96)

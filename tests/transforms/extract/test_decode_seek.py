@@ -64,9 +64,9 @@ def test_a_seek_is_used_and_saves_time(make_video: MakeVideo) -> None:
     indices = np.array([2950, 2990])
     times = []
     for start_s in (seek_s(line, indices), 0):
-        began = time.perf_counter()
+        before = time.perf_counter()
         decode_from(start_s, path, line, indices, 64, "pad", 60, None)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - before)
     assert times[0] < times[1] / 2
 
 

@@ -96,9 +96,9 @@ def test_exceeding_the_memory_limit_has_a_reason(tmp_path: Path) -> None:
     line = timeline_from_packets(Media.at(path), 60)
     assert len(list(all_frames(Media.at(path), line, 0, 2, (64, 36), 60))) == 2
     little = replace(Media.at(path), memory_bytes=60 << 20)
-    with pytest.raises(ClipRejected) as lost:
+    with pytest.raises(ClipRejected) as rejection:
         list(all_frames(little, line, 0, 2, (64, 36), 60))
-    assert lost.value.reason == "too_much_memory" and "60 MB" in str(lost.value)
+    assert rejection.value.reason == "too_much_memory" and "60 MB" in str(rejection.value)
 
 
 def test_a_frame_with_too_many_pixels_is_rejected(tmp_path: Path) -> None:

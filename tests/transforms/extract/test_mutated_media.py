@@ -14,7 +14,7 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.output_images import Besides, ToVideo
+from motionshards.transforms.extract.output_images import ExtraOutputs, ToVideo
 from motionshards.transforms.extract.sound import read_sound
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
@@ -65,24 +65,24 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
 
 def outcome(path: Path) -> str:
     """The outcome of a file: a number of frames, or a reason."""
-    lost: ClipRejected | None = None
+    rejected: ClipRejected | None = None
     for timeline_of in (timeline_from_packets, timeline_by_decoding):
         try:
             return frames_by(timeline_of(Media.at(path), LIMIT_S), path)
         except ClipRejected as error:
-            lost = error
-        if lost.reason != "frame_mismatch":
+            rejected = error
+        if rejected.reason != "frame_mismatch":
             break
-    assert lost is not None and lost.reason in REASONS, lost
-    assert str(path.parent) not in lost.detail
-    return lost.reason
+    assert rejected is not None and rejected.reason in REASONS, rejected
+    assert str(path.parent) not in rejected.detail
+    return rejected.reason
 
 
 def frames_by(line: Timeline, path: Path) -> str:
     media, count = Media.at(path), len(line.raw_s)
     assert (np.diff(line.raw_s) >= 0).all()
     stills, shown = np.unique(np.linspace(0, count - 1, 5).astype(np.int64)), shown_frames(line.raw_s, line.duration_s, RATE)
-    frames = decode(media, line, stills, 32, "pad", LIMIT_S, besides=Besides(video=ToVideo(shown[:2000], RATE)))
+    frames = decode(media, line, stills, 32, "pad", LIMIT_S, extra=ExtraOutputs(video=ToVideo(shown[:2000], RATE)))
     assert np.isfinite(frames.source_to_frame).all()
     assert frames.video is not None and frames.video.frames == min(2000, len(shown))
     check_sound(media, float(line.raw_s[0]))
@@ -93,12 +93,12 @@ def frames_by(line: Timeline, path: Path) -> str:
 
 def check_sound(media: Media, start_s: float) -> None:
     """The samples of one second, none, or a reason."""
-    lost, sound = "", None
+    reason, sound = "", None
     try:
         sound = read_sound(media, start_s, 10, Fraction(10), 16_000, True, LIMIT_S)
     except ClipRejected as error:
-        lost = error.reason
-    assert not lost or lost in REASONS | {"sound_clock"}
+        reason = error.reason
+    assert not reason or reason in REASONS | {"sound_clock"}
     assert sound is None or sound.samples.shape == (16_000, 1)
 
 
@@ -115,9 +115,9 @@ def check(kind: str, folder: Path, seeds: range) -> set[str]:
     assert outcome(path) == "10"
     for seed in seeds:
         path.write_bytes(mutated(content, np.random.default_rng(seed)))
-        begun = time.monotonic()
+        start = time.monotonic()
         seen.append(outcome(path))
-        assert time.monotonic() - begun < 6 * LIMIT_S, f"seed {seed}"
+        assert time.monotonic() - start < 6 * LIMIT_S, f"seed {seed}"
     return {*seen}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from motionshards.transforms.extract.portrait import moved_to_hold, portrait_square
+from motionshards.transforms.extract.portrait import moved_to_contain, portrait_square
 
 SQUARE = Fraction(1)
 
@@ -45,6 +45,6 @@ def test_the_window_is_square_as_displayed() -> None:
 
 def test_the_square_is_moved_just_enough_to_contain_the_face() -> None:
     square = np.array([0.0, 0, 100, 100])
-    assert moved_to_hold(square, np.array([10.0, 20, 90, 80])).tolist() == [0, 0, 100, 100]
-    assert moved_to_hold(square, np.array([-10.0, 40, 60, 130])).tolist() == [-10, 30, 90, 130]
-    assert moved_to_hold(square, np.array([-40.0, 0, 160, 50])).tolist() == [10, 0, 110, 100], "centered if it does not fit"
+    assert moved_to_contain(square, np.array([10.0, 20, 90, 80])).tolist() == [0, 0, 100, 100]
+    assert moved_to_contain(square, np.array([-10.0, 40, 60, 130])).tolist() == [-10, 30, 90, 130]
+    assert moved_to_contain(square, np.array([-40.0, 0, 160, 50])).tolist() == [10, 0, 110, 100], "centered if it does not fit"

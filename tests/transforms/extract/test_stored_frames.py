@@ -12,7 +12,7 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.moving import Encoded
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.output_images import Besides, ToVideo
+from motionshards.transforms.extract.output_images import ExtraOutputs, ToVideo
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
 from motionshards.transforms.extract.timeline import timeline_by_decoding
 
@@ -26,7 +26,7 @@ def stored(make_video: MakeVideo) -> Stored:
     def encode(first: int, last: int, size: int = 64, rate: Fraction = Fraction(25), crf: int = 18) -> Encoded:
         media = Media.at(make_video("a.mp4"))
         video, line = ToVideo(np.arange(first, last), rate, crf), timeline_by_decoding(media, 60)
-        found = decode(media, line, np.array([first]), size, "pad", 60, besides=Besides(video=video)).video
+        found = decode(media, line, np.array([first]), size, "pad", 60, extra=ExtraOutputs(video=video)).video
         assert found is not None
         return found
 

@@ -92,10 +92,10 @@ def test_a_decoder_that_hangs_is_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "endless.ts")
     writer = os.open(tmp_path / "endless.ts", os.O_RDWR)
     line = Timeline(np.arange(30) / 25, SIZE)
-    begun = time.monotonic()
+    start_s = time.monotonic()
     with pytest.raises(ClipRejected, match="decode_timeout"):
         list(all_frames(Media.at(tmp_path / "endless.ts"), line, 0, 30, (32, 20), 0.3))
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - start_s < 3
     os.close(writer)
     assert not decoders(0)
 
@@ -138,5 +138,5 @@ def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> No
         assert seen is not None and seen.shape == (32, 48, 1)
     assert all(one is not None and one.shape == (18, 27, 3) for _, _, one in found)
     without = list(decode_images(media, line, 10, 40, (exact, gray), 60))
-    asked = [[one is not None for one in each] for each in without]
-    assert asked == [[one is not None for one in each[:2]] for each in found], "also frames without any requested image"
+    requested = [[one is not None for one in each] for each in without]
+    assert requested == [[one is not None for one in each[:2]] for each in found], "also frames without any requested image"

@@ -75,8 +75,8 @@ def test_a_changing_size_is_recorded_for_each_frame(growing: Path) -> None:
 
 
 def test_a_changing_size_is_rejected_if_a_single_window_is_required(growing: Path) -> None:
-    lost = read(growing, "bbox")
-    assert isinstance(lost, Rejected) and lost.reason == "size_changes"
+    rejected = read(growing, "bbox")
+    assert isinstance(rejected, Rejected) and rejected.reason == "size_changes"
 
 
 LIES = (

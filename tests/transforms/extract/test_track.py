@@ -7,13 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from motionshards.transforms.extract.detect import Detections, iou
-from motionshards.transforms.extract.track import PULL, TOLL, centered_box, track
+from motionshards.transforms.extract.track import FRAME_PENALTY, POSITION_WEIGHT, centered_box, track
 
 EXPECTED = centered_box(256)
 LEFT, RIGHT = (20.0, 60.0, 120.0, 160.0), (140.0, 60.0, 240.0, 160.0)
 
 
-def seen(*faces: tuple[tuple[float, ...], float]) -> Detections:
+def detections(*faces: tuple[tuple[float, ...], float]) -> Detections:
     """Detections of (box, score) pairs, highest score first as from a detector."""
     ordered = sorted(faces, key=lambda face: -face[1])
     boxes = np.array([box for box, _ in ordered], np.float32).reshape(-1, 4)
@@ -69,7 +69,7 @@ def test_the_expected_box_is_the_middle_half() -> None:
 
 def test_the_track_does_not_jump_to_a_face_with_a_higher_score() -> None:
     near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
-    frames = [seen((moved(near, 2 * n), 0.5), (other, 2.0 if n % 2 else 0.1)) for n in range(9)]
+    frames = [detections((moved(near, 2 * n), 0.5), (other, 2.0 if n % 2 else 0.1)) for n in range(9)]
     found = track(frames, EXPECTED)
     np.testing.assert_array_equal(found.boxes_px, [moved(near, 2 * n) for n in range(9)])
     np.testing.assert_array_equal(found.scores, np.full(9, 0.5, np.float32))
@@ -77,14 +77,14 @@ def test_the_track_does_not_jump_to_a_face_with_a_higher_score() -> None:
 
 
 def test_between_two_equal_people_the_track_stays_with_one() -> None:
-    frames = [seen((LEFT, 1 + n % 2), (RIGHT, 2 - n % 2)) for n in range(10)]
+    frames = [detections((LEFT, 1 + n % 2), (RIGHT, 2 - n % 2)) for n in range(10)]
     assert len({tuple(box) for box in track(frames, EXPECTED).boxes_px.tolist()}) == 1
 
 
 def test_a_frame_with_only_another_person_does_not_divert_the_track() -> None:
     near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
-    frames = [seen((near, 0.5), (other, 2.0)) for _ in range(9)]
-    frames[4] = seen((other, 2.0))
+    frames = [detections((near, 0.5), (other, 2.0)) for _ in range(9)]
+    frames[4] = detections((other, 2.0))
     found = track(frames, EXPECTED).boxes_px
     assert {tuple(box) for box in np.delete(found, 4, axis=0).tolist()} == {near}
 
@@ -93,7 +93,7 @@ def test_a_frame_with_only_another_person_does_not_divert_the_track() -> None:
 def test_a_frame_with_only_another_person_has_no_face_of_the_clip(missed: tuple[int, ...]) -> None:
     """A person in the middle whom the detector sometimes misses, and a bystander in the corner who is always detected."""
     near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
-    frames = [seen((other, 2.0)) if n in missed else seen((near, 0.5), (other, 2.0)) for n in range(9)]
+    frames = [detections((other, 2.0)) if n in missed else detections((near, 0.5), (other, 2.0)) for n in range(9)]
     found = track(frames, EXPECTED)
     assert {tuple(box) for box in found.boxes_px[found.found].tolist()} == {near}
     assert (~found.found).nonzero()[0].tolist() == list(missed)
@@ -101,20 +101,20 @@ def test_a_frame_with_only_another_person_has_no_face_of_the_clip(missed: tuple[
 
 def test_a_face_that_moves_off_the_center_is_tracked() -> None:
     start = (64.0, 64.0, 192.0, 192.0)
-    frames = [seen((moved(start, 12 * n), 1.0), (moved(start, -12 * n), 1.1)) for n in range(1, 9)]
+    frames = [detections((moved(start, 12 * n), 1.0), (moved(start, -12 * n), 1.1)) for n in range(1, 9)]
     steps = np.diff(track(frames, EXPECTED).boxes_px[:, 0])
     assert set(steps.tolist()) in ({12.0}, {-12.0})
 
 
 def test_frames_without_a_face_are_bridged_and_remain_nan() -> None:
-    empty = seen()
+    empty = detections()
     frames = [
         empty,
-        seen((LEFT, 1.0)),
+        detections((LEFT, 1.0)),
         empty,
         empty,
-        seen((RIGHT, 1.5), (moved(LEFT, 5), 0.1)),
-        seen((moved(LEFT, 9), 1.0)),
+        detections((RIGHT, 1.5), (moved(LEFT, 5), 0.1)),
+        detections((moved(LEFT, 9), 1.0)),
         empty,
     ]
     found = track(frames, EXPECTED)
@@ -126,14 +126,14 @@ def test_frames_without_a_face_are_bridged_and_remain_nan() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_a_clip_without_faces_has_an_empty_track(count: int) -> None:
-    found = track([seen()] * count, EXPECTED)
+    found = track([detections()] * count, EXPECTED)
     assert found.boxes_px.shape == (count, 4) and not found.found.any() and not found.faces.any()
     assert found.boxes_px.dtype == found.scores.dtype == np.float32 and found.faces.dtype == np.int32
 
 
 def path_score(boxes: list[NDArray[np.float32]]) -> float:
     """The objective of the module: overlap with the expected box, and between frames."""
-    place = sum(PULL * iou(box[None], EXPECTED[None])[0, 0] - TOLL for box in boxes)
+    place = sum(POSITION_WEIGHT * iou(box[None], EXPECTED[None])[0, 0] - FRAME_PENALTY for box in boxes)
     return float(place + sum(iou(a[None], b[None])[0, 0] for a, b in itertools.pairwise(boxes)))
 
 
@@ -158,5 +158,5 @@ def test_no_other_path_has_a_higher_value(seed: int) -> None:
 
 
 def test_a_single_face_far_from_the_center_is_selected() -> None:
-    found = track([seen(((0.0, 0.0, 30.0, 30.0), 1.0))], EXPECTED)
+    found = track([detections(((0.0, 0.0, 30.0, 30.0), 1.0))], EXPECTED)
     assert found.boxes_px.tolist() == [[0, 0, 30, 30]]

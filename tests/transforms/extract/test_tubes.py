@@ -72,16 +72,16 @@ def walk(seed: int, length: int = 400) -> Boxes:
 def test_tubes_match_the_rule_of_the_original_repository(seed: int) -> None:
     boxes, least, most, least_px = walk(seed), 20, 90, 110.0
     rule = TubeRule(min_frames=least, max_frames=most, min_px=least_px, same_place=FOMM_SAME_PLACE)
-    ours = []
+    found = []
     for tube in tubes_of(list(boxes), rule):
         side = (tube.union[2:] - tube.union[:2]).max()
         if tube.stop - tube.start >= least and side >= least_px:
             with suppress(ClipRejected):
-                ours.append((tube.start, tube.stop, list(tube_window("fomm-track", tube.union, FRAME_PX))))
+                found.append((tube.start, tube.stop, list(tube_window("fomm-track", tube.union, FRAME_PX))))
     expected = authors_rule(boxes, least, most, least_px)
-    assert [(start, stop) for start, stop, _ in ours] == [(start, stop) for start, stop, _ in expected]
+    assert [(start, stop) for start, stop, _ in found] == [(start, stop) for start, stop, _ in expected]
     # The last bit of a float may change the rounding to a whole pixel.
-    assert all(np.abs(np.subtract(a[2], b[2])).max() <= 1 for a, b in zip(ours, expected, strict=True))
+    assert all(np.abs(np.subtract(a[2], b[2])).max() <= 1 for a, b in zip(found, expected, strict=True))
 
 
 def test_the_generated_boxes_cover_every_branch_of_the_rule() -> None:
@@ -154,7 +154,7 @@ def test_the_tracked_face_is_selected() -> None:
     assert choose_face(boxes, np.array([5.0, 0, 200, 50]), np.array(left), gate=True) == 0
     assert choose_face(np.array([large]), None, np.array(left), gate=True) is None
     assert choose_face(np.empty((0, 4)), None, None, gate=True) is None
-    # A bystander whose box touches the last one: the original rule switches to him, ours waits.
+    # A bystander whose box touches the last one: the original rule switches to it, ours does not.
     touching = np.array([[40.0, 0, 90, 50]])
     assert choose_face(touching, None, np.array(left), gate=False) == 0
     assert choose_face(touching, None, np.array(left), gate=True) is None

@@ -55,12 +55,12 @@ class LiteRTGraph:
         pairs = zip(inputs, self._inputs, strict=True)
         arrays = [as_array(value, detail["dtype"]) for value, detail in pairs]
         (rows,) = self._checked(arrays)
-        made, start = [], 0
+        results, start = [], 0
         for count in _parts(rows):
             some = [each[start : start + count] if free else each for each, free in zip(arrays, self._free, strict=True)]
-            made.append(_by_number(self._runners[count](**dict(zip(self._names, some, strict=True)))))
+            results.append(_by_number(self._runners[count](**dict(zip(self._names, some, strict=True)))))
             start += count
-        outputs = zip(*(each.values() for each in made), strict=True)
+        outputs = zip(*(each.values() for each in results), strict=True)
         return tuple(np.concatenate(parts) if free else parts[0] for parts, free in zip(outputs, self._free_outputs, strict=True))
 
     def _checked(self, arrays: list[Array]) -> set[int]:

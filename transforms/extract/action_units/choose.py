@@ -15,7 +15,7 @@ from motionshards.transforms.extract.action_units.rows import Row
 from motionshards.transforms.extract.action_units.source import StoredClip
 
 # The box around the landmarks and a detector's box overlap by about 0.6 on the same face.
-LEAST_OVERLAP = 0.2
+MIN_OVERLAP = 0.2
 
 
 def is_usable(row: Row) -> bool:
@@ -47,7 +47,7 @@ def face_of(
     if box_px is None or np.isnan(box_px).any() or any(row.points_px is None for row in usable):
         return most_confident
     overlaps = [_overlap(row, box_px, to_crop) for row in usable]
-    if max(overlaps) >= LEAST_OVERLAP:
+    if max(overlaps) >= MIN_OVERLAP:
         return usable[int(np.argmax(overlaps))]
     return None if same_crop else most_confident
 
@@ -64,12 +64,12 @@ def of_all_frames(
     """
     assert clip.every is not None, "a build knows all frames of a clip"
     row, boxes, same_crop = clip.every.rows(clip.span, clip.index), clip.boxes, clip.images is not None
-    seen = [rows[number] for number in row]
-    chosen = [face_of(*each, same_crop=same_crop) for each in zip(seen, boxes, to_crop, strict=True)]
-    found = as_action_units(chosen, seen, files)
+    candidates = [rows[number] for number in row]
+    chosen = [face_of(*each, same_crop=same_crop) for each in zip(candidates, boxes, to_crop, strict=True)]
+    found = as_action_units(chosen, candidates, files)
     if not clip.keep_every:
         return found
-    other = [one is None and any(map(is_usable, each)) for one, each in zip(chosen, seen, strict=True)]
+    other = [one is None and any(map(is_usable, each)) for one, each in zip(chosen, candidates, strict=True)]
     intensity = np.full((len(rows), len(INTENSITIES)), np.nan, np.float32)
     for number, each in enumerate(rows):
         nearest = int(np.argmin(abs(row - number)))
@@ -91,17 +91,17 @@ def _overlap(row: Row, box_px: NDArray[np.float32], to_crop: NDArray[np.float64]
 
 
 def as_action_units(
-    chosen: Sequence[Row | None], seen: Sequence[Sequence[Row]], files: tuple[AuFile | None, ...] = ()
+    chosen: Sequence[Row | None], candidates: Sequence[Sequence[Row]], files: tuple[AuFile | None, ...] = ()
 ) -> ActionUnits:
     """The action units of a clip from the chosen row of each frame.
 
-    seen: all rows of each frame; where none is chosen, the highest confidence among them is recorded
+    candidates: all rows of each frame; where none is chosen, the highest confidence among them is recorded
     """
     frames = len(chosen)
     intensity = np.full((frames, len(INTENSITIES)), np.nan, np.float32)
     presence = np.full((frames, len(PRESENCES)), np.nan, np.float32)
     confidence = np.full(frames, np.nan, np.float32)
-    for number, (row, rows) in enumerate(zip(chosen, seen, strict=True)):
+    for number, (row, rows) in enumerate(zip(chosen, candidates, strict=True)):
         if row is not None:
             intensity[number], presence[number], confidence[number] = row.intensity, row.presence, row.confidence
         elif rows:

@@ -73,19 +73,19 @@ class CsvFolder:
         files = self.files_of(clip.key, clip.uris)
         frames = clip.every if clip.keep_every else None
         spans, indices = (clip.span, clip.index) if frames is None else (frames.span, frames.index)
-        seen: list[list[Row]] = [[] for _ in range(len(spans))]
+        candidates: list[list[Row]] = [[] for _ in range(len(spans))]
         known: list[AuFile | None] = []
         for span, path in enumerate(files):
-            rows_of = {int(indices[place]) + 1: seen[place] for place in np.flatnonzero(spans == span)}
+            rows_of = {int(indices[place]) + 1: candidates[place] for place in np.flatnonzero(spans == span)}
             try:
                 known.append(None if path is None else self._join(path, clip.file_frames[span], rows_of))
             except (OSError, ValueError) as error:
-                what = error.strerror if isinstance(error, OSError) else error
-                return ClipRejected("bad_aus_csv", f"{self._shown(path)}: {what}" if path else str(what))
+                reason = error.strerror if isinstance(error, OSError) else error
+                return ClipRejected("bad_aus_csv", f"{self._shown(path)}: {reason}" if path else str(reason))
         if frames is not None:
-            return of_all_frames(clip, seen, clip.source_to_crop, tuple(known))
-        chosen = [face_of(*each, same_crop=False) for each in zip(seen, clip.boxes, clip.source_to_crop, strict=True)]
-        return as_action_units(chosen, seen, tuple(known))
+            return of_all_frames(clip, candidates, clip.source_to_crop, tuple(known))
+        chosen = [face_of(*each, same_crop=False) for each in zip(candidates, clip.boxes, clip.source_to_crop, strict=True)]
+        return as_action_units(chosen, candidates, tuple(known))
 
     def _join(self, path: Path, frames: int | None, rows_of: Mapping[int, list[Row]]) -> AuFile:
         """Append the rows of each requested frame to its list. Raises OSError, ValueError: another video's csv, or damaged.

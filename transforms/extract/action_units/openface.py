@@ -32,7 +32,7 @@ START_S = 300.0
 
 # Regressors and landmark detectors, which are stored beside the program and decide the result.
 _MODELS = ("AU_predictors", "model")
-_MOST_FRAMES = 5_000
+_MAX_FRAMES = 5_000
 _FRAME_S, _STILL_S = 0.5, 2.0
 
 
@@ -62,7 +62,7 @@ class OpenFace:
     @property
     def batch_frames(self) -> int:
         """Frames per call: those of many clips, limited by the length of a command line and the disk."""
-        return _MOST_FRAMES
+        return _MAX_FRAMES
 
     def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
         """See AuSource."""

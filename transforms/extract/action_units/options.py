@@ -13,7 +13,7 @@ from motionshards.transforms.extract.action_units.source import AuSource
 EXPECTED = "openface, openface-still, csv:DIR or pyfaceau"
 _OPENFACE = ("openface", "openface-still")
 _BIN = "OPENFACE_BIN"
-_HOW = (
+_INSTALLATION = (
     "build OpenFace 2.x (github.com/TadasBaltrusaitis/OpenFace) and name its FeatureExtraction by --openface or $OPENFACE_BIN, "
     "run a container by --openface 'docker run --rm -v {dir}:{dir} IMAGE FeatureExtraction', or read csv files by --aus csv:DIR"
 )
@@ -48,7 +48,7 @@ def _command(choice: str, command: str | None) -> tuple[str, ...]:
         raise ConfigError(f"--openface {command!r} cannot be split into words: {error}") from error
     program = program_at(words[0]) if words else None
     if program is None:
-        raise ConfigError(f"--aus {choice}: program not found: {words[0] if words else command!r}; {_HOW}")
+        raise ConfigError(f"--aus {choice}: program not found: {words[0] if words else command!r}; {_INSTALLATION}")
     return (program, *words[1:])
 
 

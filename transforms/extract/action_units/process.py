@@ -14,14 +14,14 @@ _TAIL_BYTES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ExitResult:
     """How a program ended: its exit status as in subprocess, None after a timeout; and the end of its output."""
 
     status: int | None
     output: str
 
 
-def run_limited(command: Sequence[str], limit_s: float, log: Path, environment: Mapping[str, str]) -> Ended:
+def run_limited(command: Sequence[str], limit_s: float, log: Path, environment: Mapping[str, str]) -> ExitResult:
     """Run a program for at most `limit_s`, with its output redirected to the file `log`.
 
     It stays in our process group, so that a supervisor that ends the group ends it too.
@@ -38,7 +38,7 @@ def run_limited(command: Sequence[str], limit_s: float, log: Path, environment: 
     finally:
         if program.returncode is None:
             _end(program)
-    return Ended(status, _tail(log))
+    return ExitResult(status, _tail(log))
 
 
 def _end(program: "subprocess.Popen[bytes]") -> None:

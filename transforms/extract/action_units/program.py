@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from motionshards.schemas.errors import BuildFailed, ClipRejected
-from motionshards.transforms.extract.action_units.process import Ended, run_limited
+from motionshards.transforms.extract.action_units.process import ExitResult, run_limited
 from motionshards.transforms.extract.action_units.source import StoredClip
 
 DIR = "{dir}"
@@ -62,49 +62,49 @@ class Program(Generic[Row]):
             BuildFailed: the program cannot be started
         """
         done: dict[int, list[Row] | ClipRejected] = {}
-        waiting, tried, alone, failures = list(range(len(clips))), set[int](), False, 0
+        waiting, tried, single, failures = list(range(len(clips))), set[int](), False, 0
         while waiting and failures < _MAX_FAILURES_IN_A_ROW:
-            batch = waiting[:1] if alone else waiting
-            found, why = self._call([clips[number] for number in batch], scratch)
-            whole = {number: rows for number, rows in zip(batch, found, strict=True) if rows is not None}
-            done |= whole
-            if not whole and len(batch) == 1 and batch[0] in tried:
-                done[batch[0]] = ClipRejected("aus_failed", why)
+            batch = waiting[:1] if single else waiting
+            found, reason = self._call([clips[number] for number in batch], scratch)
+            complete = {number: rows for number, rows in zip(batch, found, strict=True) if rows is not None}
+            done |= complete
+            if not complete and len(batch) == 1 and batch[0] in tried:
+                done[batch[0]] = ClipRejected("aus_failed", reason)
                 failures += 1
-            elif whole:
+            elif complete:
                 failures = 0
             tried |= set(batch)
-            alone = len(whole) < len(batch)
+            single = len(complete) < len(batch)
             waiting = [number for number in waiting if number not in done]
-        why = f"not attempted: {self.name} had failed on {_MAX_FAILURES_IN_A_ROW} clips in a row"
-        return [done.get(number, ClipRejected("aus_failed", why)) for number in range(len(clips))]
+        reason = f"not attempted: {self.name} had failed on {_MAX_FAILURES_IN_A_ROW} clips in a row"
+        return [done.get(number, ClipRejected("aus_failed", reason)) for number in range(len(clips))]
 
     def _call(self, clips: Sequence[StoredClip], scratch: Path | None) -> tuple[list[list[Row] | None], str]:
-        """One run: the rows of each clip, None where results are missing, and why they are missing."""
+        """One run: the rows of each clip, None where results are missing, and the reason."""
         with tempfile.TemporaryDirectory(prefix="aus-", dir=scratch, ignore_cleanup_errors=True) as name:
             work = Path(name)
             inputs = [self.inputs(clip, work, number) for number, clip in enumerate(clips)]
             (work / "results").mkdir()
             limit_s = self.start_s + self.frame_s * sum(one.frames for each in inputs for one in each)
-            ended = self._run(work, [one for each in inputs for one in each], limit_s)
+            result = self._run(work, [one for each in inputs for one in each], limit_s)
             found: list[list[Row] | None] = []
-            why = self._why(ended, limit_s, work)
+            reason = self._describe(result, limit_s, work)
             for each in inputs:
                 try:
                     found.append([row for one in each for row in self._result(work, one)])
                 except ValueError as error:
                     found.append(None)
-                    why = f"{error}; {why}"[:_DETAIL_LETTERS] if len(clips) == 1 else why
-            return found, why
+                    reason = f"{error}; {reason}"[:_DETAIL_LETTERS] if len(clips) == 1 else reason
+            return found, reason
 
-    def _run(self, work: Path, inputs: Sequence[Input], limit_s: float) -> Ended:
+    def _run(self, work: Path, inputs: Sequence[Input], limit_s: float) -> ExitResult:
         words = [word for one in inputs for word in ("-fdir", str(one.directory), "-of", one.name)]
         # Images that the build has written are beside this call's directory.
         inside = all(one.directory.is_relative_to(work) for one in inputs)
         command = [part.replace(DIR, str(work if inside else work.parent)) for part in self.command]
         try:
-            whole = [*command, *words, "-out_dir", str(work / "results"), *self.flags]
-            return run_limited(whole, limit_s, work / "log.txt", {**_ONE_THREAD, **os.environ})
+            full_command = [*command, *words, "-out_dir", str(work / "results"), *self.flags]
+            return run_limited(full_command, limit_s, work / "log.txt", {**_ONE_THREAD, **os.environ})
         except OSError as error:
             raise BuildFailed(f"{self.name} cannot be started: {error.strerror}: {command[0]}") from error
 
@@ -120,11 +120,11 @@ class Program(Generic[Row]):
             raise ValueError(f"a result has {len(found)} of {one.frames} frames")
         return found
 
-    def _why(self, ended: Ended, limit_s: float, work: Path) -> str:
-        """How a call ended, without directory names that differ between runs, so that details are reproducible."""
-        end = f"status {ended.status}" if ended.status is not None else f"timed out after {limit_s:.0f} s"
-        output = ended.output.replace(str(work), DIR).replace(str(work.parent), DIR)[-_DETAIL_LETTERS:]
-        return f"{self.name}: {end}" + (f": {output}" if output else "")
+    def _describe(self, result: ExitResult, limit_s: float, work: Path) -> str:
+        """Describe the end of a call, without directory names that differ between runs, so that details are reproducible."""
+        outcome = f"status {result.status}" if result.status is not None else f"timed out after {limit_s:.0f} s"
+        output = result.output.replace(str(work), DIR).replace(str(work.parent), DIR)[-_DETAIL_LETTERS:]
+        return f"{self.name}: {outcome}" + (f": {output}" if output else "")
 
 
 def all_images(clip: StoredClip, work: Path, number: int) -> list[Input]:

@@ -25,7 +25,7 @@ from motionshards.transforms.extract.action_units.source import IMAGES, StoredCl
 _PACKAGES = ("pyfaceau", "pyclnf", "pymtcnn")
 _DECIDING = (*_PACKAGES, "pyfhog", "onnxruntime", "opencv-python")
 _MODULE = f"{__name__}_program"
-_MOST_FRAMES = 5_000
+_MAX_FRAMES = 5_000
 _START_S, _FRAME_S = 600.0, 5.0
 
 Values = NDArray[np.float32]
@@ -39,11 +39,11 @@ class PyFaceAU:
     def checked(cls) -> "PyFaceAU":
         """The source. Raises ConfigError: packages or weights are missing on this machine."""
         if missing := [name for name in (*_PACKAGES, "pyfhog") if importlib.util.find_spec(name) is None]:
-            how = "pip install 'motionshards[pyfaceau]'"
-            raise ConfigError(f"--aus pyfaceau: {', '.join(missing)} is not installed ({how})")
+            remedy = "pip install 'motionshards[pyfaceau]'"
+            raise ConfigError(f"--aus pyfaceau: {', '.join(missing)} is not installed ({remedy})")
         if missing := [name for name in _PACKAGES if not importlib.import_module(f"{name}.models").models_ready()]:
-            how = "run pyfaceau-download-models, which asks you to accept OpenFace's licence"
-            raise ConfigError(f"--aus pyfaceau: the weights of {', '.join(missing)} are missing: {how}")
+            remedy = "run pyfaceau-download-models, which asks you to accept OpenFace's license"
+            raise ConfigError(f"--aus pyfaceau: the weights of {', '.join(missing)} are missing: {remedy}")
         return cls()
 
     @property
@@ -59,7 +59,7 @@ class PyFaceAU:
     @property
     def batch_frames(self) -> int:
         """Frames per process."""
-        return _MOST_FRAMES
+        return _MAX_FRAMES
 
     def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
         """See AuSource."""

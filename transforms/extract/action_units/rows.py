@@ -18,7 +18,7 @@ from motionshards.schemas.action_units import INTENSITIES, MOST, PRESENCES
 _COLUMNS = ("confidence", "success", *(f"{name}_r" for name in INTENSITIES), *(f"{name}_c" for name in PRESENCES))
 _POINTS = (*(f"x_{number}" for number in range(68)), *(f"y_{number}" for number in range(68)))
 _NAMED = 4
-_MOST_FACES = 64
+_MAX_FACES = 64
 # A row with all column groups of OpenFace has about 8 kB.
 _LONGEST_LINE_BYTES = 1 << 16
 # Half a unit of the last digit that OpenFace prints.
@@ -109,8 +109,8 @@ def in_order(rows: Iterable[Row]) -> Iterator[Row]:
         elif row.frame != last or row.face in faces or not faces:
             follows = f"follows frame {last}" if last else "comes first"
             raise ValueError(f"frame {row.frame} {follows}: frames must be numbered from 1, each once per face, without gaps")
-        if len(faces) == _MOST_FACES:
-            raise ValueError(f"frame {last} has more than {_MOST_FACES} faces")
+        if len(faces) == _MAX_FACES:
+            raise ValueError(f"frame {last} has more than {_MAX_FACES} faces")
         faces.add(row.face)
         yield row
 

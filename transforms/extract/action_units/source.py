@@ -13,8 +13,8 @@ from motionshards.schemas.errors import ClipRejected
 
 # Prefixes of the keys of a source's provenance.
 AU_PROVENANCE = ("openface_", "pyfaceau_")
-MOST_IMAGE_PX = 960
-IMAGES = f"all frames of the clip, the part that its crop shows, PNG in square pixels, at most {MOST_IMAGE_PX} px"
+MAX_IMAGE_PX = 960
+IMAGES = f"all frames of the clip, the part that its crop shows, PNG in square pixels, at most {MAX_IMAGE_PX} px"
 
 
 @dataclass(frozen=True, slots=True)

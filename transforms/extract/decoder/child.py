@@ -69,8 +69,8 @@ def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dic
             send_joined(descriptor, order["lengths"], reply)
         else:
             _answer_video(order, Video(descriptor), reply)
-    except ClipRejected as lost:
-        return {"reason": lost.reason, "detail": lost.detail}
+    except ClipRejected as rejection:
+        return {"reason": rejection.reason, "detail": rejection.detail}
     except MemoryError:
         return {"reason": "too_much_memory", "detail": f"more than {order['memory_bytes'] >> 20} MB"}
     return {"done": True}
@@ -88,6 +88,6 @@ def _answer_video(order: dict[str, Any], video: Video, reply: socket.socket) -> 
 
 def _limit(order: dict[str, Any]) -> None:
     limits = {resource.RLIMIT_DATA: order["memory_bytes"], resource.RLIMIT_CPU: math.ceil(time.process_time()) + order["cpu_s"]}
-    for what, value in limits.items():
-        _, hard = resource.getrlimit(what)
-        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    for resource_id, value in limits.items():
+        _, hard = resource.getrlimit(resource_id)
+        resource.setrlimit(resource_id, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

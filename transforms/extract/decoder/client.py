@@ -62,7 +62,7 @@ class _Servers:
             self._running = self._running or _Server()
             return self._running
 
-    def lost(self, server: _Server) -> None:
+    def discard(self, server: _Server) -> None:
         with self._lock:
             if self._running is server:
                 server.close()
@@ -173,7 +173,7 @@ def _request_decoder(descriptors: list[int]) -> None:
                 socket.send_fds(server.control, [b"o"], descriptors)
                 return
             except OSError:
-                _servers.lost(server)
+                _servers.discard(server)
                 raise
         except OSError as error:
             if last:

@@ -17,7 +17,7 @@ class Clock:
         self._last: int | None = None
         self._next = 0
 
-    def see(self, packet: Any) -> None:
+    def add(self, packet: Any) -> None:
         """Register the next packet, without changing its times."""
         if packet.dts is None:
             return

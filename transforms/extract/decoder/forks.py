@@ -28,12 +28,12 @@ class Request:
     close: Callable[[], None]
 
 
-class Over(Exception):
+class NoMoreRequests(Exception):
     """No more requests will come."""
 
 
 def serve_forks(sources: Mapping[int, Callable[[], Request | None]]) -> None:
-    """Fork children until a source raises Over; then kill all of them.
+    """Fork children until a source raises NoMoreRequests; then kill all of them.
 
     sources: descriptor -> function to call when it is readable, which returns None for an unusable request
     """
@@ -49,7 +49,7 @@ def serve_forks(sources: Mapping[int, Callable[[], Request | None]]) -> None:
                 children.ended(descriptor)
             elif request := sources[descriptor]():
                 children.start(request, sources)
-    except Over:
+    except NoMoreRequests:
         children.kill()
 
 

@@ -26,7 +26,7 @@ from motionshards.transforms.extract.decoder.turn import upright
 from motionshards.transforms.extract.decoder.video import Video
 
 _FACTS_AT_ONCE = 1000
-_LEAST = -(2**63)
+_MIN_TICKS = -(2**63)
 
 
 def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
@@ -36,11 +36,11 @@ def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> No
     images, facts = _Images(video, order), list[list[Any]]()
     for place, (frame, pts) in enumerate(_chosen(video, order, images.encoders)):
         with video.rejecting():
-            shown, made = images.of(frame, place)
-        facts.append([pts, *shown])
-        some = any(one is not None for one in made)
-        if some or len(facts) >= _FACTS_AT_ONCE:
-            _send(reply, facts, made if some else [])
+            frame_facts, outputs = images.of(frame, place)
+        facts.append([pts, *frame_facts])
+        has_images = any(one is not None for one in outputs)
+        if has_images or len(facts) >= _FACTS_AT_ONCE:
+            _send(reply, facts, outputs if has_images else [])
             facts = []
     _send(reply, facts, [])
     for encoder in images.encoders:
@@ -92,7 +92,7 @@ class _Clock:
     """Presentation times: FFmpeg's `best_effort_timestamp`, and the ffmpeg program's fallback where even that is missing."""
 
     def __init__(self) -> None:
-        self._last_pts = self._last_dts = _LEAST
+        self._last_pts = self._last_dts = _MIN_TICKS
         self._faulty_pts = self._faulty_dts = 0
         self._next: int = 0
 
@@ -127,12 +127,12 @@ class _Images:
         self._turn: list[Any] = []
         named = [("setparams", "colorspace=bt2020nc:color_primaries=bt2020")] if order.get("untagged") else []
         self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
-        self._made = [(Chain([tuple(one) for one in made["filters"]]), _places(made)) for made in order["images"]]
-        self._shown = [made["image"] for made in order.get("videos", ())]
-        self.encoders = [_encoder(video, made) for made in order.get("videos", ())]
+        self._outputs = [(Chain([tuple(one) for one in output["filters"]]), _places(output)) for output in order["images"]]
+        self._encoded = [video_order["image"] for video_order in order.get("videos", ())]
+        self.encoders = [_encoder(video, video_order) for video_order in order.get("videos", ())]
 
     def of(self, frame: Any, place: int) -> tuple[list[Any], list[Any]]:
-        """Facts of the frame made upright (size, pixel aspect, colors), and its images, None where not requested.
+        """Facts of the upright frame (size, pixel aspect, colors), and its images, None where not requested.
 
         Passes the frame to the encoders of the videos that show it.
         """
@@ -144,10 +144,10 @@ class _Images:
         if any(name == "transpose" for name, _ in turn):
             aspect = 1 / aspect if aspect else aspect
         facts = self._facts(frame, turn, aspect, colors)
-        outputs = [only is None or place in only for _, only in self._made]
-        encoding = [one for one in zip(self._shown, self.encoders, strict=True) if one[1].shows(place)]
-        if not any(outputs) and not encoding:
-            return facts, [None for _ in self._made]
+        is_requested = [only is None or place in only for _, only in self._outputs]
+        encoding = [one for one in zip(self._encoded, self.encoders, strict=True) if one[1].shows(place)]
+        if not any(is_requested) and not encoding:
+            return facts, [None for _ in self._outputs]
         aspect = aspect or Fraction(1)
         shown = self._upright.of(frame, base, aspect)
         if self._order.get("tone_map"):
@@ -156,18 +156,18 @@ class _Images:
 
             deep = self._deep.of(shown, base, aspect)
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
-        made = [
+        images = [
             chain.of(shown, base, aspect) if requested else None
-            for (chain, _), requested in zip(self._made, outputs, strict=True)
+            for (chain, _), requested in zip(self._outputs, is_requested, strict=True)
         ]
         for number, encoder in encoding:
-            square = partial(self._square, made, number, shown, base, aspect)
+            square = partial(self._square, images, number, shown, base, aspect)
             encoder.take(place, shown, base, aspect, square)
-        return facts, made
+        return facts, images
 
-    def _square(self, made: list[Any], number: int, shown: Any, base: Fraction, aspect: Fraction) -> Any:
-        """The image `number` of a frame, made now if it is not among those sent."""
-        return made[number] or self._made[number][0].of(shown, base, aspect)
+    def _square(self, images: list[Any], number: int, shown: Any, base: Fraction, aspect: Fraction) -> Any:
+        """The image `number` of a frame, converted now if it is not among those sent."""
+        return images[number] or self._outputs[number][0].of(shown, base, aspect)
 
     @staticmethod
     def _facts(frame: Any, turn: list[Any], aspect: Fraction, colors: list[int]) -> list[Any]:
@@ -185,5 +185,5 @@ def _encoder(video: Video, order: dict[str, Any]) -> Encoder | Copied:
     return Copied(video, order) if order["copy"] and Copied.suits(video) else Encoder(order)
 
 
-def _places(made: dict[str, Any]) -> frozenset[int] | None:
-    return None if made["only"] is None else frozenset(made["only"])
+def _places(output: dict[str, Any]) -> frozenset[int] | None:
+    return None if output["only"] is None else frozenset(output["only"])

@@ -12,7 +12,7 @@ import signal
 import socket
 
 from motionshards.transforms.extract.decoder.child import serve
-from motionshards.transforms.extract.decoder.forks import Over, Request, serve_forks
+from motionshards.transforms.extract.decoder.forks import NoMoreRequests, Request, serve_forks
 from motionshards.transforms.extract.decoder.warm_up import warm_up
 
 
@@ -32,7 +32,7 @@ def main() -> None:
 def _requested(control: socket.socket) -> Request | None:
     request, descriptors, _, _ = socket.recv_fds(control, 1, 3)
     if not request:
-        raise Over
+        raise NoMoreRequests
     if len(descriptors) < 3:  # no free descriptors: the client sees its sockets closed
         for descriptor in descriptors:
             os.close(descriptor)

@@ -114,7 +114,7 @@ class Video:
         """The packets that become frames, then an empty one. Raises ClipRejected."""
         for packet in self.packets_of(self.stream):
             if self._clock is not None:
-                self._clock.see(packet)
+                self._clock.add(packet)
                 move(packet, self._clock.moves[-1])
             yield packet
 

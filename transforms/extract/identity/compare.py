@@ -18,7 +18,7 @@ def spread(descriptors: NDArray[np.float32]) -> float:
     return float(pdist(descriptors).max(initial=0.0))
 
 
-def part(descriptors: NDArray[np.float32]) -> bool:
+def has_two_people(descriptors: NDArray[np.float32]) -> bool:
     """Whether descriptors of a tube, float32 [n,128], belong to two people: average linkage finds two distant groups.
 
     Their order is irrelevant, so a tube that jumps to another face and back is detected, too.

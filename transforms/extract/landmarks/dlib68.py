@@ -1,7 +1,7 @@
 """The embedded default: dlib's HOG face detector and its 68-point regression trees, on the CPU, without a download.
 
 Detector: King, "Max-margin object detection", 2015. Landmarks: Kazemi and Sullivan, "One millisecond face alignment with
-an ensemble of regression trees", CVPR 2014; trained on iBUG 300-W, whose licence allows research use only.
+an ensemble of regression trees", CVPR 2014; trained on iBUG 300-W, whose license allows research use only.
 """
 
 import functools

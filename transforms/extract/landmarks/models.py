@@ -23,7 +23,7 @@ MODELS = {
 }
 ON_TORCH = ("fan", "fan3d")
 CHOICES = ("auto", *MODELS, "none")
-_USUAL = ModelOptions()
+_DEFAULT = ModelOptions()
 
 
 class FaceModel(Protocol):
@@ -54,7 +54,7 @@ class FaceModel(Protocol):
 
 
 @functools.cache
-def load(name: str, options: ModelOptions = _USUAL) -> FaceModel | None:
+def load(name: str, options: ModelOptions = _DEFAULT) -> FaceModel | None:
     """The model `name`, loaded once per process; None for `none`. Raises ConfigError if its files are missing."""
     if name == "none":
         return None
@@ -62,7 +62,7 @@ def load(name: str, options: ModelOptions = _USUAL) -> FaceModel | None:
     return model
 
 
-def provenance(name: str, options: ModelOptions = _USUAL) -> dict[str, str]:
+def provenance(name: str, options: ModelOptions = _DEFAULT) -> dict[str, str]:
     """Versions and hashes that decide the landmarks of the model `name`. Raises ConfigError if files are missing."""
     found: dict[str, str] = {} if name == "none" else _model_class(name).provenance(options)
     return found

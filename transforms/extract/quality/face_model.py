@@ -1,4 +1,4 @@
-"""A generic rigid face: the 68 iBUG / 300-W landmarks of an average head, in millimetres.
+"""A generic rigid face: the 68 iBUG / 300-W landmarks of an average head, in millimeters.
 
 Axes: those of the camera when the head faces it. x to the image's right (the person's left), y down, z away from
 the camera, origin at the tip of the nose (landmark 30). Exactly symmetric under x -> -x with `MIRROR_68`.
@@ -11,9 +11,9 @@ The coordinates were measured for this project; no published model was copied:
 * scale: landmarks 36 and 45 (outer eye corners) are 90 mm apart. Nasion to chin is then 122.6 mm, nasion to the base of
   the nose 53.9 mm and the mouth 52.4 mm wide: adult sizes (compare Farkas, "Anthropometry of the Head and Face", 1994).
 * z, relative: a head rotation moves each landmark sideways in proportion to its depth, so the first principal
-  component of the mirror-antisymmetric part of x is z up to scale (the factorisation of Tomasi & Kanade 1992, of rank
+  component of the mirror-antisymmetric part of x is z up to scale (the factorization of Tomasi & Kanade 1992, of rank
   1 here); the median of the pooled estimate and of three people who turn their heads. The jaw is smoothed by (1 2 1)/4.
-  The full factorisation of rank 3 was tried and failed: there is too little pitch.
+  The full factorization of rank 3 was tried and failed: there is too little pitch.
 * z, scale: one number, which the footage hardly determines (mostly frontal: 25 to 45 mm from the eyes to the tip of
   the nose fit most clips equally well; the clip with the widest rotations prefers 40). Set by hand to an adult's
   proportions: the outer eye corners were 38 mm behind the tip of the nose.
@@ -75,4 +75,4 @@ def _both_halves() -> NDArray[np.float64]:
 
 
 FACE_68_MM: NDArray[np.float64] = _both_halves()
-"""float64 [68, 3]: millimetres, axes and origin as above; read-only."""
+"""float64 [68, 3]: millimeters, axes and origin as above; read-only."""

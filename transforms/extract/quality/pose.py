@@ -18,7 +18,7 @@ or down, which no talking head does; yaw may reach the profile. yaw and roll are
 Orientation is relative to the camera's axes, not to the line of sight: a face at the edge of a wide view that looks
 at the lens has a non-zero yaw. For a face crop the two agree to a few degrees.
 
-Method, per frame and vectorised over frames: the scaled-orthographic solution (the "POS" of DeMenthon & Davis,
+Method, per frame and vectorized over frames: the scaled-orthographic solution (the "POS" of DeMenthon & Davis,
 "Model-based object pose in 25 lines of code", IJCV 1995), its two rows orthonormalized by SVD, refined by a fixed
 number of Levenberg-Marquardt steps on the weighted reprojection error. Rotations are updated by the exponential map
 (Rodrigues' formula) from the left. The number of steps never depends on the data, so that the angles of a frame do not
@@ -85,11 +85,11 @@ def fitted_pose(
     focal_px = FOCAL_PER_SIDE * max(size_px)
     image = (points - (np.array(size_px) - 1) / 2) / focal_px
     angles, residual = np.full((len(points), 3), np.nan, np.float32), np.full(len(points), np.nan, np.float32)
-    seen = np.flatnonzero(_solvable(image, weight, _SMALLEST_PX / focal_px))
-    if len(seen):
-        start = _orthographic_pose(image[seen], weight[seen])
-        pose = _refined(image[seen], weight[seen], start)
-        angles[seen], residual[seen] = euler_angles(pose[..., :3]), _residual(image[seen], pose)
+    solvable = np.flatnonzero(_solvable(image, weight, _SMALLEST_PX / focal_px))
+    if len(solvable):
+        start = _orthographic_pose(image[solvable], weight[solvable])
+        pose = _refined(image[solvable], weight[solvable], start)
+        angles[solvable], residual[solvable] = euler_angles(pose[..., :3]), _residual(image[solvable], pose)
     return angles, residual
 
 

@@ -36,7 +36,7 @@ class ShotFinder:
     """Finds cuts, dissolves and fades; keeps the thumbnails of one window, and nine bytes per frame.
 
     Windows of 100 frames have a stride of 50, from the first frame of the stream. The network runs only on windows in which a
-    cheap measure indicates a possible change of shot; `windows_judged` counts them.
+    cheap measure indicates a possible change of shot; `windows_evaluated` counts them.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class ShotFinder:
         self._frames = 0
         self._scores: list[NDArray[np.float32]] = []
         self._last: list[NDArray[np.bool_]] = []
-        self.windows_judged = 0
+        self.windows_evaluated = 0
 
     def add(self, thumbnail: NDArray[np.uint8]) -> None:
         """Add the next frame, uint8 [27,48,3], RGB; the array may be reused.
@@ -68,15 +68,15 @@ class ShotFinder:
     def _append(self, thumbnail: NDArray[np.uint8]) -> None:
         self._window.append(thumbnail)
         if len(self._window) == WINDOW:
-            self._judge(np.stack(self._window))
+            self._evaluate(np.stack(self._window))
             self._window = self._window[STEP:]
 
-    def _judge(self, window: NDArray[np.uint8]) -> None:
+    def _evaluate(self, window: NDArray[np.uint8]) -> None:
         found = np.zeros((2, STEP), np.float32)
         if may_change(window):
             from motionshards.transforms.extract.shots.network import scores
 
-            self.windows_judged += 1
+            self.windows_evaluated += 1
             found = scores(window)
         self._scores.append(found)
         self._last.append(sudden(window))

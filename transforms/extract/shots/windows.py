@@ -17,7 +17,7 @@ _LAG = 25
 # and dissolves of up to 50 frames, the smallest color change was 0.17 and the smallest jump of a cut 0.59.
 _COLOR_CHANGE, _JUMP = 0.12, 0.20
 # Gray levels; limits the influence of noise in black frames.
-_LEAST_CONTRAST = 2.0
+_MIN_CONTRAST = 2.0
 # Relative to the step to the next frame. In a blended frame in which a shot has a weight of 1/9, the ratio is 1 to 8.
 _SAME_SHOT = 1 / 8
 
@@ -67,7 +67,7 @@ def _contrast(window: NDArray[np.uint8]) -> NDArray[np.float64]:
     pixels = _pixels(window).astype(np.int32)
     count = pixels.shape[2]
     spread: NDArray[np.float64] = np.sqrt(count * (pixels**2).sum(axis=2) - pixels.sum(axis=2) ** 2) / count
-    return spread + _LEAST_CONTRAST
+    return spread + _MIN_CONTRAST
 
 
 def _pixels(window: NDArray[np.uint8]) -> NDArray[np.uint8]:

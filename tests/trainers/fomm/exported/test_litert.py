@@ -65,8 +65,8 @@ def test_animations_with_litert_and_torch_are_equal(tmp_path: Path) -> None:
     images = np.rint(255 * image("animation", 9, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(adapt_scale=True), Movement(relative=False)):
         both = [
-            np.stack([*Animator(made, images[0], movement).animate(images[1:], batch=8)]).astype(int)
-            for made in (FoldedNetworks(*networks(CONFIG.architecture)), ExportedNetworks(tmp_path, "litert"))
+            np.stack([*Animator(backend, images[0], movement).animate(images[1:], batch=8)]).astype(int)
+            for backend in (FoldedNetworks(*networks(CONFIG.architecture)), ExportedNetworks(tmp_path, "litert"))
         ]
         assert both[0].shape == (8, 64, 64, 3) and np.ptp(both[0]) > 50
         assert np.abs(both[0] - both[1]).max() <= 1

@@ -90,7 +90,7 @@ def test_a_csv_with_another_number_of_frames_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "said"),
+    ("order", "expected"),
     [
         ([1, 2, 4], "frame 4 follows frame 2"),
         ([1, 3, 2], "frame 3 follows frame 1"),
@@ -101,11 +101,11 @@ def test_a_csv_with_another_number_of_frames_is_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_frames_with_gaps_repeats_or_in_another_order_are_refused(tmp_path: Path, order: list[int], said: str) -> None:
+def test_frames_with_gaps_repeats_or_in_another_order_are_refused(tmp_path: Path, order: list[int], expected: str) -> None:
     path = write(tmp_path / f"{KEY}.csv")
     path.write_text(as_csv([row(number, b"a", 64, {}) for number in order], {}))
-    told = refused(tmp_path, stored([0], 3))
-    assert told == f"{said}: frames must be numbered from 1, each once per face, without gaps"
+    message = refused(tmp_path, stored([0], 3))
+    assert message == f"{expected}: frames must be numbered from 1, each once per face, without gaps"
 
 
 def test_a_csv_is_found_by_key_flat_key_and_name_of_the_video(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_unusable_files_reject_their_clip_with_the_reason(tmp_path: Path) -> Non
 
 def test_a_csv_of_openface_is_joined_and_that_of_a_killed_run_is_refused(tmp_path: Path) -> None:
     if not GENUINE.is_dir():
-        pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
+        pytest.skip("the files of a genuine OpenFace are not beside this checkout")
     path = write(tmp_path / f"{KEY}.csv")
     path.write_bytes((GENUINE / "video_dynamic_2Dfp_aus_60rows.csv").read_bytes())
     assert joined(tmp_path, stored([0, 59], 60)).valid.all()

@@ -156,8 +156,8 @@ def test_complete_results_of_an_aborted_call_are_kept(
 def test_only_a_clip_that_always_crashes_it_is_rejected(openface: Command, tmp_path: Path) -> None:
     found = run(openface(crash_on=[sha(CLIPS[2])[1]]), tmp_path)
     assert all_right(found[:2] + found[3:], CLIPS[:2] + CLIPS[3:])
-    lost = found[2]
-    assert isinstance(lost, ClipRejected) and lost.reason == "aus_failed" and "status -8" in lost.detail
+    rejected = found[2]
+    assert isinstance(rejected, ClipRejected) and rejected.reason == "aus_failed" and "status -8" in rejected.detail
     assert calls(tmp_path) == [18, 3, 3, 6]
 
 
@@ -190,8 +190,8 @@ def test_truncated_results_are_rejected_even_with_status_0(openface: Command, tm
 
 
 def test_missing_columns_are_named(openface: Command, tmp_path: Path) -> None:
-    (lost,) = run(openface(without=["AU45_r", "AU28_c"]), tmp_path, CLIPS[:1])
-    assert isinstance(lost, ClipRejected) and "columns are missing: AU45_r, AU28_c" in lost.detail
+    (rejected,) = run(openface(without=["AU45_r", "AU28_c"]), tmp_path, CLIPS[:1])
+    assert isinstance(rejected, ClipRejected) and "columns are missing: AU45_r, AU28_c" in rejected.detail
 
 
 def test_descendants_of_a_program_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,8 +201,8 @@ def test_descendants_of_a_program_end_with_it(tmp_path: Path, monkeypatch: pytes
     program = "import os, time; print(os.getpid(), flush=True); time.sleep(999)"
     script.write_text(f"#!/bin/sh\n{sys.executable} -c '{program}' > {tmp_path}/pid &\nwait\n")
     script.chmod(0o755)
-    (lost,) = run([str(script)], tmp_path, CLIPS[:1], start_s=1)
-    assert isinstance(lost, ClipRejected) and "timed out after 1 s" in lost.detail
+    (rejected,) = run([str(script)], tmp_path, CLIPS[:1], start_s=1)
+    assert isinstance(rejected, ClipRejected) and "timed out after 1 s" in rejected.detail
     pid = int((tmp_path / "pid").read_text())
     for _ in range(100):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]:
@@ -237,9 +237,9 @@ def test_a_missing_program_is_reported_in_one_line_with_the_remedies(monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("OPENFACE_BIN", raising=False)
     for choice, command in (("openface", None), ("openface", "nothing-of-that-name -x"), ("openface", ""), ("openface", "'")):
-        with pytest.raises(ConfigError, match="openface") as told:
+        with pytest.raises(ConfigError, match="openface") as raised:
             resolve(choice, command)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(raised.value)
     with pytest.raises(
         ConfigError, match=r"program not found: 'FeatureExtraction'; build .*OPENFACE_BIN.*docker run.*--aus csv:DIR"
     ):
@@ -282,18 +282,18 @@ def test_the_program_is_found_by_variable_path_and_directory(monkeypatch: pytest
 
 
 def test_provenance_records_program_models_and_command_but_not_their_location(tmp_path: Path) -> None:
-    def made(name: str, model: str) -> OpenFace:
+    def installed(name: str, model: str) -> OpenFace:
         (tmp_path / name / "AU_predictors").mkdir(parents=True)
         (tmp_path / name / "AU_predictors" / "svr.dat").write_text(model)
         (tmp_path / name / "FeatureExtraction").write_text("program")
         return OpenFace((str(tmp_path / name / "FeatureExtraction"), "-wild"))
 
-    here, there, other = made("here", "same"), made("there", "same"), made("other", "different")
+    here, there, other = installed("here", "same"), installed("there", "same"), installed("other", "different")
     assert here.provenance() == there.provenance() != other.provenance()
-    told = here.provenance()
-    assert told["openface_program"] == f"sha256:{hashlib.sha256(b'program').hexdigest()}"
-    assert told["openface_command"] == "FeatureExtraction -wild -fdir CLIP -of CLIP … -out_dir DIR -aus -2Dfp"
-    assert "square pixels, at most 960 px" in told["openface_input"]
+    recorded = here.provenance()
+    assert recorded["openface_program"] == f"sha256:{hashlib.sha256(b'program').hexdigest()}"
+    assert recorded["openface_command"] == "FeatureExtraction -wild -fdir CLIP -of CLIP … -out_dir DIR -aus -2Dfp"
+    assert "square pixels, at most 960 px" in recorded["openface_input"]
     still = replace(here, still=True).provenance()
     assert still["openface_command"] == "FeatureExtraction -wild -fdir FRAME -of FRAME … -out_dir DIR -aus -2Dfp -au_static"
     container = replace(here, command=(shutil.which("sh") or "sh", "-c", "run"))

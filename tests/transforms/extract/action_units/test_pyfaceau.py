@@ -50,11 +50,11 @@ def test_sequences_are_measured_independently_in_one_process(tmp_path: Path, mon
         np.testing.assert_allclose(one.sequence.intensity, expected, rtol=1e-6)
         np.testing.assert_array_equal(one.intensity, one.sequence.intensity[STORED])
         assert one.valid.tolist() == [each[place] > 51 for place in STORED] and np.isnan(one.confidence).all()
-    lost = found[2]
+    rejected = found[2]
     assert (
-        isinstance(lost, ClipRejected)
-        and lost.reason == "aus_failed"
-        and "no result was written; pyfaceau: status -11" in lost.detail
+        isinstance(rejected, ClipRejected)
+        and rejected.reason == "aus_failed"
+        and "no result was written; pyfaceau: status -11" in rejected.detail
     )
 
 
@@ -65,7 +65,7 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("frame,timestamp\n0,0.0\n", "the column success is missing"),
         ("frame,success,AU01_r\n0,True,1.0\n", "intensities of frame 0 are not within 0 to 5"),
@@ -73,9 +73,9 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"success,{','.join(pyfaceau_imitation.NAMES)}\nTrue{',x' * 17}\n", "could not convert"),
     ],
 )
-def test_invalid_results_are_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_results_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         intensities_of(tmp_path / "a.csv", 1)
 
 
@@ -109,11 +109,11 @@ def test_the_package_reads_our_videos_and_writes_results_that_we_can_parse(
     assert "verbose" in inspect.signature(OpenFaceProcessor).parameters and not inspect.signature(
         OpenFaceProcessor.clear_cache
     ).parameters.keys() - {"self"}
-    reds, seen = [60, 120, 180, 0, 0, 90], list[np.ndarray]()
+    reds, read_frames = [60, 120, 180, 0, 0, 90], list[np.ndarray]()
     one = clip(0, reds, tmp_path)
 
     def frame_result(self: Any, frame: np.ndarray, index: int, timestamp: float) -> dict[str, Any]:
-        seen.append(frame)
+        read_frames.append(frame)
         result = {"frame": index, "timestamp": timestamp, "success": bool(frame[0, 0, 2])}
         return {**result, **dict.fromkeys(pyfaceau_imitation.NAMES, frame[0, 0, 2] / 51)} if result["success"] else result
 
@@ -124,7 +124,9 @@ def test_the_package_reads_our_videos_and_writes_results_that_we_can_parse(
     assert one.images is not None
     measure(OpenFaceProcessor(weights_dir=str(weights)), one.images, tmp_path / "0000")
     assert sorted(path.name for path in tmp_path.glob("0000*")) == ["0000.csv"]
-    assert [frame[0, 0].tolist() for frame in seen] == [[number, 0, red] for number, red in enumerate(reds)], "BGR, lossless"
+    assert [frame[0, 0].tolist() for frame in read_frames] == [[number, 0, red] for number, red in enumerate(reds)], (
+        "BGR, lossless"
+    )
     found = intensities_of(tmp_path / "0000.csv", 6)
     assert [bool(np.isnan(row).any()) for row in found] == [False, False, False, True, True, False]
     np.testing.assert_allclose(found[1], (60 + 120 + 180) / 3 / 51, rtol=1e-6)

@@ -54,10 +54,10 @@ def test_a_missing_column_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("", "empty"), ("\n\n", "empty"), ("<html>\n", "confidence, success, AU01_r, AU02_r and 33 more")]
+    ("text", "message"), [("", "empty"), ("\n\n", "empty"), ("<html>\n", "confidence, success, AU01_r, AU02_r and 33 more")]
 )
-def test_files_that_are_not_a_csv_of_openface_are_refused(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_files_that_are_not_a_csv_of_openface_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         rows_of(text)
 
 
@@ -72,7 +72,7 @@ def test_damaged_lines_are_named_by_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "message"),
     [
         ("frame", "nan", "frame is nan, must be a whole number"),
         ("frame", "1.5", "frame is 1.5, must be a whole number"),
@@ -87,9 +87,9 @@ def test_damaged_lines_are_named_by_number() -> None:
         ("AU28_c", "0.5", "AU28_c is 0.5, must be 0 or 1"),
     ],
 )
-def test_a_value_out_of_range_is_an_error(column: str, value: str, said: str) -> None:
+def test_a_value_out_of_range_is_an_error(column: str, value: str, message: str) -> None:
     text = as_csv([row(1, b"a", 64, {}), {**row(2, b"b", 64, {}), column: value}], {})
-    with pytest.raises(ValueError, match=f"^line 3: {said}"):
+    with pytest.raises(ValueError, match=f"^line 3: {message}"):
         rows_of(text)
 
 
@@ -118,7 +118,7 @@ def test_a_row_is_usable_if_openface_computed_action_units() -> None:
 def test_validity_in_real_files_matches_openface() -> None:
     """Stills and videos measured by FeatureExtraction 2.0.6, built from source."""
     if not GENUINE.is_dir():
-        pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
+        pytest.skip("the files of a genuine OpenFace are not beside this checkout")
 
     def found(name: str) -> tuple[int, list[bool], list[float]]:
         rows = list(read_rows(CsvLines(GENUINE / f"{name}.csv"), ("frame", "face_id")))
@@ -139,15 +139,15 @@ def test_validity_in_real_files_matches_openface() -> None:
 def test_the_imitation_writes_what_openface_writes() -> None:
     """The same header, spelling and digits, so that tests with it apply to the real program."""
     if not GENUINE.is_dir():
-        pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
+        pytest.skip("the files of a genuine OpenFace are not beside this checkout")
     faceless = next(name for name in (b"%d" % n for n in range(99)) if not confidence(name, 1))
     no_face, found = ((GENUINE / f"still_static_{name}.csv").read_text().splitlines() for name in ("no_face", "ok"))
     assert as_csv([row(1, faceless, 64, {"lost_every": 1})], {}).splitlines() == no_face
-    ours = as_csv([row(1, b"a", 64, {})], {}).splitlines()
+    imitated = as_csv([row(1, b"a", 64, {})], {}).splitlines()
     whole = (GENUINE / "video_dynamic_gaze_pose_2Dfp_aus_40rows.csv").read_text().splitlines()[0]
     assert as_csv([], {}, ("-aus", "-pose", "-gaze", "-2Dfp")).splitlines() == [whole]
-    digits = [[len(cell.partition(".")[2]) for cell in line.split(", ")] for line in (ours[1], found[1])]
-    assert ours[0] == found[0] and digits[0] == digits[1]
+    digits = [[len(cell.partition(".")[2]) for cell in line.split(", ")] for line in (imitated[1], found[1])]
+    assert imitated[0] == found[0] and digits[0] == digits[1]
 
 
 def test_without_a_box_or_landmarks_the_highest_confidence_is_selected() -> None:

@@ -36,18 +36,18 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sound import flac_bytes, flac_samples, read_sound
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
 from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
-from motionshards.transforms.extract.output_images import Besides, ToVideo
+from motionshards.transforms.extract.output_images import ExtraOutputs, ToVideo
 for path in sys.argv[1:]:
     try:
         line = timeline_from_packets(Media.at(path), 60)
         timeline_by_decoding(Media.at(path), 60)
         video = ToVideo(np.arange(10), Fraction(10), psnr_db=40.0)
-        found = decode(Media.at(path), line, np.array([0, 3]), 32, "pad", 60, besides=Besides(video=video))
+        found = decode(Media.at(path), line, np.array([0, 3]), 32, "pad", 60, extra=ExtraOutputs(video=video))
         frames_of_mp4(joined([found.video.mp4] * 2, 60), np.array([19]), 60)
         sound = read_sound(Media.at(path), 0.0, 10, Fraction(10), 16000, True, 60)
         flac_samples(flac_bytes([sound], 60), 60)
-    except ClipRejected as lost:
-        print(path, lost.reason)
+    except ClipRejected as rejection:
+        print(path, rejection.reason)
 """
 
 
@@ -58,7 +58,7 @@ def server() -> psutil.Process:
     return found
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_a_decoder_opens_no_file_and_no_socket(make_video: MakeVideo, tmp_path: Path) -> None:
     """Not even its own video, whose descriptor it receives; intact, damaged, and a playlist that names others."""
     sound = ["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac"]
@@ -72,10 +72,10 @@ def test_a_decoder_opens_no_file_and_no_socket(make_video: MakeVideo, tmp_path: 
     (server_pid,) = {line.split()[0] for line in lines if re.search(r"openat\(.*decoder/(__pycache__/)?server\.", line)}
     forked = {found[1] for line in lines if line.startswith(f"{server_pid} ") and (found := re.search(r"clone.*= (\d+)$", line))}
     assert len(forked) == 10, "eight orders for the good file, one for each other"
-    theirs = [line.split(maxsplit=1)[1] for line in lines if line.split()[0] in forked]
-    opened = {found[1] for call in theirs if (found := re.match(r'(?:openat|open|execve|creat)\((?:AT_FDCWD, )?"([^"]*)"', call))}
+    calls = [line.split(maxsplit=1)[1] for line in lines if line.split()[0] in forked]
+    opened = {found[1] for call in calls if (found := re.match(r'(?:openat|open|execve|creat)\((?:AT_FDCWD, )?"([^"]*)"', call))}
     assert opened <= ALLOWED, opened
-    assert not [call for call in theirs if re.match(r"(socket|connect|bind|listen)\(", call)]
+    assert not [call for call in calls if re.match(r"(socket|connect|bind|listen)\(", call)]
 
 
 def test_one_decoder_executes_all_orders_for_a_clip(make_video: MakeVideo) -> None:

@@ -32,28 +32,28 @@ def played(content: bytes) -> tuple[list[tuple[float, np.ndarray]], list[Any]]:
 def test_pixels_and_samples_are_unchanged_and_synchronized() -> None:
     content, frames = playable(VIDEO, flac_of(sound()))
     assert frames == FRAMES
-    images, heard = played(content)
+    images, sound_frames = played(content)
     stored, _ = played(VIDEO)
     for number, ((time, rgb), (_, expected)) in enumerate(zip(images, stored, strict=True)):
         assert seen_in(rgb) == (7, number) and time == pytest.approx(number / 25)
         np.testing.assert_array_equal(rgb, expected)
-    assert heard[0].time == 0
-    np.testing.assert_array_equal(np.concatenate([frame.to_ndarray()[0] for frame in heard]), sound())
+    assert sound_frames[0].time == 0
+    np.testing.assert_array_equal(np.concatenate([frame.to_ndarray()[0] for frame in sound_frames]), sound())
 
 
 def test_a_video_without_sound_can_be_played() -> None:
     content, frames = playable(VIDEO, None)
-    images, heard = played(content)
-    assert (len(images), heard, frames) == (FRAMES, [], FRAMES)
+    images, sound_frames = played(content)
+    assert (len(images), sound_frames, frames) == (FRAMES, [], FRAMES)
 
 
 def test_a_large_file_is_truncated_with_its_sound() -> None:
     most = 30_000
     content, frames = playable(VIDEO, flac_of(sound()), most)
-    images, heard = played(content)
+    images, sound_frames = played(content)
     assert 5 < frames == len(images) < FRAMES
     assert len(content) < most + 3000  # plus the index
-    assert heard[-1].time + heard[-1].samples / HZ == pytest.approx(frames / 25, abs=0.3)
+    assert sound_frames[-1].time + sound_frames[-1].samples / HZ == pytest.approx(frames / 25, abs=0.3)
     assert [seen_in(rgb)[1] for _, rgb in images] == list(range(frames))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from motionshards.transforms.extract.identity.compare import TWO_PEOPLE, part, spread
+from motionshards.transforms.extract.identity.compare import TWO_PEOPLE, has_two_people, spread
 
 
 def faces(*people: int, noise: float, apart: float) -> NDArray[np.float32]:
@@ -33,16 +33,16 @@ def faces(*people: int, noise: float, apart: float) -> NDArray[np.float32]:
 def test_a_tube_is_rejected_if_its_frames_show_two_people(
     people: tuple[int, ...], noise: float, apart: float, parts: bool
 ) -> None:
-    assert part(faces(*people, noise=noise, apart=apart)) is parts
+    assert has_two_people(faces(*people, noise=noise, apart=apart)) is parts
 
 
 def test_the_order_of_frames_does_not_matter() -> None:
-    shown = faces(0, 0, 0, 1, 1, 0, 0, noise=0.35, apart=0.7)
+    frames = faces(0, 0, 0, 1, 1, 0, 0, noise=0.35, apart=0.7)
     random = np.random.default_rng(0)
-    assert {part(shown[random.permutation(len(shown))]) for _ in range(20)} == {part(shown)}
+    assert {has_two_people(frames[random.permutation(len(frames))]) for _ in range(20)} == {has_two_people(frames)}
 
 
 def test_the_spread_is_the_largest_distance_of_two_frames() -> None:
-    shown = faces(0, 1, 1, 0, noise=0.2, apart=0.8)
-    assert spread(shown) == pytest.approx(max(float(np.linalg.norm(a - b)) for a in shown for b in shown))
-    assert spread(shown[:1]) == 0.0
+    frames = faces(0, 1, 1, 0, noise=0.2, apart=0.8)
+    assert spread(frames) == pytest.approx(max(float(np.linalg.norm(a - b)) for a in frames for b in frames))
+    assert spread(frames[:1]) == 0.0

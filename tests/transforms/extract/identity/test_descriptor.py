@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from videos import ffmpeg
 
-from motionshards.transforms.extract.identity.compare import part
+from motionshards.transforms.extract.identity.compare import has_two_people
 from motionshards.transforms.extract.identity.descriptor import descriptors, provenance
 from motionshards.transforms.extract.landmarks import models
 
@@ -43,7 +43,7 @@ def test_descriptors_of_one_person_are_close_and_of_another_far(found: NDArray[n
     assert found.shape == (4, 128) and found.dtype == np.float32
     assert np.linalg.norm(found[:3] - found[0], axis=1).max() < 0.5
     assert np.linalg.norm(found[:3] - found[3], axis=1).min() > 0.6
-    assert not part(found[:3]) and part(found)
+    assert not has_two_people(found[:3]) and has_two_people(found)
 
 
 def test_the_provenance_has_the_hash_of_the_network() -> None:

@@ -88,7 +88,7 @@ def test_a_face_that_just_fills_the_window_at_a_coarse_scale_is_searched_at_a_fi
     image = np.full((400, 640, 3), 128, np.uint8)
     image[:390, :390] = transform.resize(data.astronaut(), (390, 390), preserve_range=True).round().astype(np.uint8)
     (found,), (fine,) = model.detect([image]), model.detect([image], own_scale=True)
-    assert found.scores[0] > 1, "160 px finds it with a score of 0.2"
+    assert found.scores[0] > 1, "at 160 px its score is 0.2"
     np.testing.assert_array_equal(found.boxes_px, fine.boxes_px)
 
 
@@ -141,16 +141,16 @@ def test_a_frame_does_not_depend_on_its_batch_and_pixels_are_unchanged(model: mo
     np.testing.assert_array_equal(frames, before)
 
 
-def test_a_model_is_loaded_once_per_process_and_none_is_none(model: models.FaceModel) -> None:
+def test_a_model_is_loaded_once_per_process_and_none_loads_none(model: models.FaceModel) -> None:
     assert models.load("dlib") is model and isinstance(model, Dlib68)
     assert models.load("none") is None and models.provenance("none") == {}
 
 
 def test_provenance_has_version_and_weights() -> None:
-    told = models.provenance("dlib")
+    recorded = models.provenance("dlib")
     digest = hashlib.sha256(data_file().read_bytes()).hexdigest()
-    assert digest in told["landmark_model"] and set(told) == {"dlib", "landmark_model"}
-    assert told["dlib"].split(".")[0].isdigit()
+    assert digest in recorded["landmark_model"] and set(recorded) == {"dlib", "landmark_model"}
+    assert recorded["dlib"].split(".")[0].isdigit()
 
 
 @pytest.mark.parametrize("choice", ["dlib", "none"])
@@ -158,7 +158,7 @@ def test_a_requested_model_is_selected(choice: str) -> None:
     assert models.resolve(choice) == (choice, "requested")
 
 
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there may be a CUDA device here")
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine may have a CUDA device")
 def test_auto_is_dlib_without_cuda() -> None:
     name, why = models.resolve("auto")
     assert name == "dlib" and "CUDA" in why

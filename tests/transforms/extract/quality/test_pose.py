@@ -208,8 +208,8 @@ def test_the_model_agrees_with_the_six_point_face_within_12_mm() -> None:
     """The points of PnP tutorials, y up and z towards the viewer, after the best similarity (scale 0.90, pitch 5)."""
     tutorial = np.array([[0, 0, 0], [0, -330, -65], [-225, 170, -135], [225, 170, -135], [-150, -150, -125]])
     tutorial = np.concatenate([tutorial, [[150, -150, -125]]]) * [1, -1, -1] * (90 / 450)
-    ours = FACE_68_MM[[NOSE_TIP, CHIN, *OUTER_EYES, *MOUTH_CORNERS]]
-    from_center, target = ours - ours.mean(axis=0), tutorial - tutorial.mean(axis=0)
+    model_mm = FACE_68_MM[[NOSE_TIP, CHIN, *OUTER_EYES, *MOUTH_CORNERS]]
+    from_center, target = model_mm - model_mm.mean(axis=0), tutorial - tutorial.mean(axis=0)
     left, stretch, right = np.linalg.svd(target.T @ from_center)
     rotation, scale = left @ right, stretch.sum() / (from_center**2).sum()
     assert np.linalg.det(rotation) > 0 and 0.85 < scale < 1.15

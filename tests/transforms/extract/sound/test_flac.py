@@ -51,9 +51,9 @@ def test_damage_is_detected() -> None:
     """Whatever bit is flipped, the samples are correct or rejected. Few bits are never read."""
     flac, found = flac_bytes([Pcm(NOISE[:2_000], 16_000)], 60), []
     for seed in range(60):
-        chance = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         bad = bytearray(flac)
-        bad[chance.integers(42 if seed % 2 else len(bad))] ^= 1 << int(chance.integers(8))
+        bad[rng.integers(42 if seed % 2 else len(bad))] ^= 1 << int(rng.integers(8))
         found.append(_same_or_corrupt(bytes(bad)))
     for cut in (0, 41, 60, len(flac) - 1):
         assert not _same_or_corrupt(flac[:cut])

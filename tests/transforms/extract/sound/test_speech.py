@@ -41,10 +41,10 @@ def share(samples: np.ndarray, hz: int = HZ) -> float:
 
 
 def test_voices_are_speech_and_other_sounds_are_not() -> None:
-    said, chance = voice(4, HZ), np.random.default_rng(0)
-    assert share(said) > 0.8
-    spectrum = np.fft.rfft(said) * np.exp(2j * np.pi * chance.random(len(said) // 2 + 1))
-    for other in (np.zeros(600), chance.normal(0, 3000, HZ), np.sin(np.arange(HZ) / 10) * 8000, np.fft.irfft(spectrum)):
+    spoken, rng = voice(4, HZ), np.random.default_rng(0)
+    assert share(spoken) > 0.8
+    spectrum = np.fft.rfft(spoken) * np.exp(2j * np.pi * rng.random(len(spoken) // 2 + 1))
+    for other in (np.zeros(600), rng.normal(0, 3000, HZ), np.sin(np.arange(HZ) / 10) * 8000, np.fft.irfft(spectrum)):
         assert share(other) == 0.0
 
 
@@ -58,16 +58,16 @@ def test_the_fraction_does_not_depend_on_rate_and_channels() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 def test_spoken_sentences_are_speech(tmp_path: Path) -> None:
-    said = "The quick brown fox jumps over the lazy dog, and then it looks at the camera and says a few words more."
-    subprocess.run(["espeak-ng", "-w", tmp_path / "a.wav", said], check=True)
+    sentence = "The quick brown fox jumps over the lazy dog, and then it looks at the camera and says a few words more."
+    subprocess.run(["espeak-ng", "-w", tmp_path / "a.wav", sentence], check=True)
     hz, samples = scipy.io.wavfile.read(tmp_path / "a.wav")
     assert share(samples, hz) > 0.8
 
 
 def test_provenance_has_the_weights_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = provenance()
+    recorded = provenance()
     digest = hashlib.sha256((Path(silero.__file__).parent / "data/silero_vad_16k_sequence.onnx").read_bytes()).hexdigest()
-    assert set(told) == {"silero-vad", "onnxruntime", "speech_model"} and digest in told["speech_model"]
+    assert set(recorded) == {"silero-vad", "onnxruntime", "speech_model"} and digest in recorded["speech_model"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     speech._model.cache_clear()
     with pytest.raises(ConfigError, match=r"motionshards\[audio\]"):

@@ -66,7 +66,7 @@ def read(reader: FrameReader, mp4: bytes, numbers: list[int], size: int = SIZE) 
     return out
 
 
-def heard(flac: bytes, start: int, count: int) -> np.ndarray:
+def read_sound_samples(flac: bytes, start: int, count: int) -> np.ndarray:
     out = np.full(count, np.nan, np.float32)
     read_stored_sound(flac, start, out)
     return out
@@ -101,16 +101,16 @@ def test_one_reader_decodes_videos_with_different_headers() -> None:
 def test_parameter_sets_inside_a_stream_do_not_affect_the_next_video_with_the_same_header() -> None:
     plain, other = mp4_of(noise(12), KEPT), mp4_of(noise(12), {**KEPT, "x264-params": "cabac=0"})
     with (
-        av.open(io.BytesIO(plain)) as ours,
-        av.open(io.BytesIO(other)) as theirs,
+        av.open(io.BytesIO(plain)) as plain_container,
+        av.open(io.BytesIO(other)) as other_container,
         tempfile.NamedTemporaryFile(suffix=".mp4") as file,
     ):
-        header = theirs.streams[0].codec_context.extradata
+        header = other_container.streams[0].codec_context.extradata
         assert header is not None
         parameters = b"".join(len(one).to_bytes(4) + one for one in parameter_sets(header))
         with av.open(file.name, "w", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream_from_template(ours.streams.video[0])
-            for packet in theirs.demux(video=0):
+            stream = container.add_stream_from_template(plain_container.streams.video[0])
+            for packet in other_container.demux(video=0):
                 if packet.size:
                     put = av.Packet((parameters if packet.is_keyframe else b"") + bytes(packet))
                     put.pts, put.dts, put.time_base, put.is_keyframe = (
@@ -138,7 +138,7 @@ def test_decoding_starts_no_threads() -> None:
     mp4, reader = mp4_of(noise(20), KEPT), FrameReader()
     before = len(os.listdir("/proc/self/task"))
     read(reader, mp4, [3, 17])
-    heard(flac_of(np.zeros((HZ, 1), np.int16)), 100, 640)
+    read_sound_samples(flac_of(np.zeros((HZ, 1), np.int16)), 100, 640)
     assert len(os.listdir("/proc/self/task")) == before
 
 
@@ -195,23 +195,23 @@ def test_any_interval_of_sound_is_exact(channels: int) -> None:
     flac, mean = flac_of(samples), samples.astype(np.float32).mean(axis=1) / 32768
     starts = [0, 1, 1151, 1152, 4096, 3 * HZ - 700, *np.random.default_rng(4).integers(0, 3 * HZ - 700, 40).tolist()]
     for start in starts:
-        assert np.array_equal(heard(flac, start, 700), mean[start : start + 700])
-    assert np.array_equal(heard(flac, 0, 3 * HZ), mean)
+        assert np.array_equal(read_sound_samples(flac, start, 700), mean[start : start + 700])
+    assert np.array_equal(read_sound_samples(flac, 0, 3 * HZ), mean)
 
 
 def test_sound_that_is_too_short_damaged_or_not_16_bit_is_refused() -> None:
     flac = flac_of(np.random.default_rng(5).integers(-99, 99, (HZ, 1)).astype(np.int16))
     with pytest.raises(ValueError, match="1 samples too early"):
-        heard(flac, HZ - 699, 700)
+        read_sound_samples(flac, HZ - 699, 700)
     with pytest.raises(ValueError, match=r"."):
-        heard(flac, 2 * HZ, 700)
+        read_sound_samples(flac, 2 * HZ, 700)
     with pytest.raises(ValueError, match="not 16-bit"):
-        heard(flac_of(np.zeros((HZ, 1), np.int32), "s32"), 0, 700)
+        read_sound_samples(flac_of(np.zeros((HZ, 1), np.int32), "s32"), 0, 700)
     random = np.random.default_rng(6)
     for _ in range(100):
         flipped = bytearray(flac)
         flipped[random.integers(0, len(flac))] ^= 1 << random.integers(0, 8)
         try:
-            heard(bytes(flipped), 5000, 700)
+            read_sound_samples(bytes(flipped), 5000, 700)
         except ValueError:
             continue

@@ -30,7 +30,7 @@ _SAME_TIME_S, _SAME_TICKS = Fraction(1, 1000), Fraction(3, 2)
 _MARGIN_S = Fraction(1, 50)
 _PREROLL_S = 30
 _RATES_HZ = range(1000, 655_351)  # the upper limit is FLAC's
-_MOST_CHANNELS = 8
+_MAX_CHANNELS = 8
 _BYTES_AT_ONCE = 1 << 16
 _SILENT_SAMPLES = 1 << 14
 _never_freed: list[Any] = []
@@ -55,23 +55,23 @@ def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, 
     """Decoded audio frames, each with its time base; after a seek, the first one must be shortly before the start."""
     if video.sound() is None:
         return
-    sought, started, lost = bool(seek_s) and not video.restarts, False, None
-    for packet in _packets(video, seek_s if sought else 0):
+    seeking, started, failure = bool(seek_s) and not video.restarts, False, None
+    for packet in _packets(video, seek_s if seeking else 0):
         try:
             frames = video.decoded(packet)
         except ClipRejected as error:
             if started or not video.restarts:
                 raise
-            frames, lost = [], error  # such containers may be cut anywhere, also within a frame
+            frames, failure = [], error  # such containers may be cut anywhere, also within a frame
         for frame in frames:
             _check_channels(frame)
-            if sought and not started:
+            if seeking and not started:
                 _check_seek(frame, packet.time_base, start)
             started = True
             yield frame, packet.time_base
-    if lost is not None and not started:
-        raise lost
-    if sought and not started:
+    if failure is not None and not started:
+        raise failure
+    if seeking and not started:
         raise ClipRejected("frame_mismatch", "no sound after the seek")
 
 
@@ -84,7 +84,7 @@ def _packets(video: Video, seek_s: int) -> Iterator[Any]:
         video.seek(seek_s)
     for packet in video.packets_of(video.sound()):
         if video.restarts:
-            clock.see(packet)
+            clock.add(packet)
         move(packet, moves[len(clock.moves) - 1])
         yield packet
 
@@ -107,11 +107,13 @@ def _moves(video: Video) -> list[int]:
     """Ticks to move the sound by after each restart of its clock, the same time as for the video. Raises ClipRejected."""
     clocks = {stream.index: Clock() for stream in (video.stream, video.sound())}
     for packet in video.packets_of(video.stream, video.sound()):
-        clocks[packet.stream_index].see(packet)
-    shown, heard = (clocks[stream.index].moves for stream in (video.stream, video.sound()))
-    if len(shown) != len(heard):
-        raise ClipRejected("sound_clock", f"the clock of the video starts {len(shown)} times, that of the sound {len(heard)}")
-    return [round(ticks * video.base / video.sound().time_base) for ticks in shown]
+        clocks[packet.stream_index].add(packet)
+    video_moves, sound_moves = (clocks[stream.index].moves for stream in (video.stream, video.sound()))
+    if len(video_moves) != len(sound_moves):
+        raise ClipRejected(
+            "sound_clock", f"the clock of the video starts {len(video_moves)} times, that of the sound {len(sound_moves)}"
+        )
+    return [round(ticks * video.base / video.sound().time_base) for ticks in video_moves]
 
 
 class _Stretch:
@@ -123,7 +125,7 @@ class _Stretch:
     def __init__(self, first: Any, base: Fraction, start: Fraction, order: dict[str, Any], reply: socket.socket) -> None:
         self._kind, self._rate = _kind(first), int(first.sample_rate)
         channels = 1 if order["mono"] else first.layout.nb_channels
-        if self._rate not in _RATES_HZ or not 1 <= channels <= _MOST_CHANNELS:
+        if self._rate not in _RATES_HZ or not 1 <= channels <= _MAX_CHANNELS:
             raise ClipRejected("corrupt", f"sound of {self._rate} Hz and {channels} channels")
         self._converters: dict[tuple[Any, ...], av.AudioResampler] = {}
         hz = order["hz"] or self._rate
@@ -146,10 +148,10 @@ class _Stretch:
         begin: int = self._begin(frame)
         for one in self._alike(frame):
             end: int = begin + one.samples
-            kept, stop = max(begin, self._at), min(end, self._stop)
-            if kept < stop:
-                self._silence(kept)
-                self._out.put(one if stop - kept == one.samples else _part(one, kept - begin, stop - begin))
+            first, stop = max(begin, self._at), min(end, self._stop)
+            if first < stop:
+                self._silence(first)
+                self._out.put(one if stop - first == one.samples else _part(one, first - begin, stop - begin))
                 self._at = stop
             self._expected = max(end, end if self._expected is None else self._expected)
             begin = end

@@ -61,5 +61,5 @@ def _check_frame(frame: Any, number: int, order: dict[str, Any]) -> None:
         raise _mismatch(f"frame {number} is {frame.width}x{frame.height} px of {name}, must be {side}x{side} px of yuv420p")
 
 
-def _mismatch(what: str) -> ClipRejected:
-    return ClipRejected("frame_mismatch", what)
+def _mismatch(detail: str) -> ClipRejected:
+    return ClipRejected("frame_mismatch", detail)

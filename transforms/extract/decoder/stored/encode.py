@@ -83,12 +83,12 @@ class Encoder:
         return float(255**2 / 10 ** (self._order["psnr_db"] / 10) * len(self._held) * self._order["size"] ** 2 * 1.5)
 
     def _squared_error(self, crf: int) -> int:
-        target = self._encoded(crf, judged=True)
+        target = self._encoded(crf, measured=True)
         target.finished()
         return target.squared_error
 
-    def _encoded(self, crf: int, *, judged: bool = False) -> "_Target":
-        target = _Target(self._order["size"], self._rate, crf, judged=judged)
+    def _encoded(self, crf: int, *, measured: bool = False) -> "_Target":
+        target = _Target(self._order["size"], self._rate, crf, measured=measured)
         for yuv in self._held:
             target.encode(yuv)
         return target
@@ -97,18 +97,18 @@ class Encoder:
 class _Target:
     """An encoder and the MP4 that its packets are written to.
 
-    judged: whether to sum the squared errors of all samples
+    measured: whether to sum the squared errors of all samples
     """
 
-    def __init__(self, size: int, rate: Fraction, crf: int, *, judged: bool = False) -> None:
+    def __init__(self, size: int, rate: Fraction, crf: int, *, measured: bool = False) -> None:
         self.count, self.crf, self.squared_error = 0, crf, 0
-        self._mp4, self._base, self._judged, self._written = Mp4(rate), 1 / rate, judged, 0
+        self._mp4, self._base, self._measured, self._written = Mp4(rate), 1 / rate, measured, 0
         options = {**X264_OPTIONS, "crf": str(crf)}
         self._stream: Any = self._mp4.container.add_stream(ENCODER, rate, options, width=size, height=size, pix_fmt="yuv420p")
         codec: Any = self._stream.codec_context
         codec.time_base, codec.thread_count, codec.sample_aspect_ratio = self._base, 1, Fraction(1)
         codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = LIMITED_RANGE, BT601, BT601, BT601
-        if judged:
+        if measured:
             codec.flags |= _PSNR_FLAG
 
     def encode(self, yuv: Any | None) -> None:
@@ -117,7 +117,7 @@ class _Target:
             yuv.time_base, yuv.pts = self._base, self.count
             self.count += 1
         for packet in self._stream.encode(yuv):
-            if self._judged:
+            if self._measured:
                 self.squared_error += _squared_error(packet)
             self._mp4.add(self._stream, packet, self._written, self._written)
             self._written += 1

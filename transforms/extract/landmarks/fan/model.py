@@ -61,11 +61,11 @@ class Fan:
 
         Scores are the mean of the heatmaps' maxima for the crop and its mirror image, clamped to [0, 1].
         """
-        seen = np.flatnonzero(~np.isnan(boxes_px).any(axis=1))
+        valid = np.flatnonzero(~np.isnan(boxes_px).any(axis=1))
         at, scores = np.full((len(rgb), 68, 2), np.nan, np.float32), np.zeros((len(rgb), 68), np.float32)
-        batches = self._in_batches(len(seen), lambda part: self._points(rgb[seen[part]], boxes_px[seen[part]]))
+        batches = self._in_batches(len(valid), lambda part: self._points(rgb[valid[part]], boxes_px[valid[part]]))
         if batches:
-            at[seen], scores[seen] = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
+            at[valid], scores[valid] = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
         return Landmarks(at, scores)
 
     def _images(self, rgb: NDArray[np.uint8]) -> Tensor:

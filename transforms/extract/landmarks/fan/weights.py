@@ -29,13 +29,13 @@ class Network:
 
 
 def _fan() -> nn.Module:
-    made: nn.Module = importlib.import_module("face_alignment.models").FAN(4)
-    return made
+    network: nn.Module = importlib.import_module("face_alignment.models").FAN(4)
+    return network
 
 
 def _s3fd() -> nn.Module:
-    made: nn.Module = importlib.import_module("face_alignment.detection.sfd.net_s3fd").s3fd()
-    return made
+    network: nn.Module = importlib.import_module("face_alignment.detection.sfd.net_s3fd").s3fd()
+    return network
 
 
 NETWORKS = {

@@ -14,7 +14,7 @@ from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.output_images import Besides, ToVideo
+from motionshards.transforms.extract.output_images import ExtraOutputs, ToVideo
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
@@ -27,7 +27,7 @@ def stored(path: Path, *, copy: bool = True, rate: int = 25, window: Window | No
     line = timeline_from_packets(media, 60)
     shown = first + shown_frames(line.raw_s[first:], line.duration_s * (1 - first / len(line.raw_s)), Fraction(rate))
     frames = decode(
-        media, line, np.array([3, 9]), 64, "pad", 60, window, besides=Besides(video=ToVideo(shown, Fraction(rate), copy=copy))
+        media, line, np.array([3, 9]), 64, "pad", 60, window, extra=ExtraOutputs(video=ToVideo(shown, Fraction(rate), copy=copy))
     )
     assert frames.video is not None
     return frames.video

@@ -19,7 +19,7 @@ from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.decode import decode, decode_from, seek_s
 from motionshards.transforms.extract.decoder.client import encoder_version
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.output_images import AllFrames, Besides, Search, ToVideo
+from motionshards.transforms.extract.output_images import AllFrames, ExtraOutputs, Search, ToVideo
 from motionshards.transforms.extract.stored_frames import frames_of_mp4
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
@@ -35,7 +35,7 @@ def encoded(path: Path, rate: Fraction | int = 25, stills: tuple[int, ...] = (0,
     media = Media.at(path)
     line = timeline_from_packets(media, 60)
     video = ToVideo(shown_frames(line.raw_s, line.duration_s, Fraction(rate)), Fraction(rate), **more)
-    frames = decode(media, line, np.array(stills), SIZE, "pad", 60, besides=Besides(video=video))
+    frames = decode(media, line, np.array(stills), SIZE, "pad", 60, extra=ExtraOutputs(video=video))
     assert frames.video is not None
     return frames, frames.video
 
@@ -47,7 +47,7 @@ def read(mp4: bytes) -> tuple[list[Fraction], list[int]]:
     return [time for time, _ in found], [round((luma - 16) / 3) for _, luma in found]
 
 
-class Kept:
+class Collecting:
     def begin(self) -> None:
         self.images = list[NDArray[np.uint8]]()
 
@@ -81,7 +81,7 @@ def test_stills_and_images_are_the_same_with_and_without_a_video(make_video: Mak
     line = timeline_from_packets(Media.at(path), 60)
     stills, search = np.array([1, 8, 9, 20]), Search(gray=False, scale=1.0)
     for window in (None, (31, 5, 131, 105)):
-        sinks = [Kept(), Kept()]
+        sinks = [Collecting(), Collecting()]
         plain, both = (
             decode(
                 Media.at(path),
@@ -91,7 +91,7 @@ def test_stills_and_images_are_the_same_with_and_without_a_video(make_video: Mak
                 "pad",
                 60,
                 window,
-                besides=Besides(search, AllFrames(np.arange(1, 21), (48, 48), sink), video),
+                extra=ExtraOutputs(search, AllFrames(np.arange(1, 21), (48, 48), sink), video),
             )
             for sink, video in zip(sinks, (None, ToVideo(np.array([0, 3, 3, 24]), Fraction(25))), strict=True)
         )
@@ -124,9 +124,9 @@ def bars(pixels: str, matrix: str, range_: str, size: str) -> str:
     value = "if(lt(X,W/4),{},if(lt(X,W/2),{},if(lt(X,W*3/4),{},{})))"
     red, green, blue = (value.format(*one) for one in ((200, 40, 30, 128), (40, 180, 60, 128), (40, 60, 210, 128)))
     drawn = f"nullsrc=size={size}:rate=25:duration=0.2,format=gbrp,geq=r='{red}':g='{green}':b='{blue}'"
-    told = f"setparams=colorspace={matrix}:range={range_}"
+    tags = f"setparams=colorspace={matrix}:range={range_}"
     coded = "smpte170m" if matrix == "unknown" else matrix
-    return f"{drawn},scale=out_color_matrix={coded}:out_range={range_}:flags=accurate_rnd+full_chroma_int,format={pixels},{told}"
+    return f"{drawn},scale=out_color_matrix={coded}:out_range={range_}:flags=accurate_rnd+full_chroma_int,format={pixels},{tags}"
 
 
 def levels(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -161,7 +161,7 @@ def test_colors_match_the_stills(make_video: MakeVideo, kind: tuple[str, str, st
         "pad",
         60,
         window,
-        besides=Besides(video=ToVideo(np.arange(5), Fraction(25), crf=10)),
+        extra=ExtraOutputs(video=ToVideo(np.arange(5), Fraction(25), crf=10)),
     )
     assert frames.video is not None
     expected = levels(frames.rgb)
@@ -190,8 +190,8 @@ def test_a_video_after_a_seek_matches_decoding_from_the_start(make_video: MakeVi
     line, stills = timeline_from_packets(media, 60), np.array([300, 320])
     video = ToVideo(np.arange(290, 330), Fraction(25))
     assert seek_s(line, video.frames) > 0
-    found = decode(media, line, stills, SIZE, "pad", 60, besides=Besides(video=video))
-    plain = decode_from(0, media, line, stills, SIZE, "pad", 60, None, besides=Besides(video=video))
+    found = decode(media, line, stills, SIZE, "pad", 60, extra=ExtraOutputs(video=video))
+    plain = decode_from(0, media, line, stills, SIZE, "pad", 60, None, extra=ExtraOutputs(video=video))
     assert found.video == plain.video is not None
 
 
@@ -259,7 +259,7 @@ def test_bytes_are_the_same_on_older_processors(make_video: MakeVideo) -> None:
 def test_what_cannot_be_encoded_is_refused(make_video: MakeVideo) -> None:
     line, media = timeline_from_packets(media := Media.at(make_video("a.mp4")), 60), media
     with pytest.raises(ValueError, match="even size"):
-        decode(media, line, np.array([0]), 65, "pad", 60, besides=Besides(video=ToVideo(np.array([0]), Fraction(25))))
+        decode(media, line, np.array([0]), 65, "pad", 60, extra=ExtraOutputs(video=ToVideo(np.array([0]), Fraction(25))))
     for frames in ([], [3, 2]):
         with pytest.raises(ValueError, match="ascending"):
             ToVideo(np.array(frames, np.int64), Fraction(25))

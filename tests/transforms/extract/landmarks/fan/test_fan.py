@@ -60,12 +60,12 @@ def test_crops_are_bit_identical_to_the_library(frames: NDArray[np.uint8]) -> No
     boxes = np.hstack([low, low + sides])
     boxes[:3] = [[60, 60, 60 + 124.8, 60 + 124.8], [0, 0, 256, 256], [10.5, 20.25, 205.5, 215.25]]
     center, side = places(torch.from_numpy(boxes))
-    ours = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(150) % 3, center, side)
+    found = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(150) % 3, center, side)
     for number, box in enumerate(boxes):
         middle = np.array([box[2] - (box[2] - box[0]) / 2.0, box[3] - (box[3] - box[1]) / 2.0])
         middle[1] -= (box[3] - box[1]) * 0.12
-        theirs = crop(frames[number % 3], middle, (box[2] - box[0] + box[3] - box[1]) / 195)
-        np.testing.assert_array_equal(ours[number].permute(1, 2, 0).numpy(), theirs, err_msg=f"box {box}")
+        expected = crop(frames[number % 3], middle, (box[2] - box[0] + box[3] - box[1]) / 195)
+        np.testing.assert_array_equal(found[number].permute(1, 2, 0).numpy(), expected, err_msg=f"box {box}")
 
 
 @pytest.mark.slow
@@ -73,12 +73,12 @@ def test_landmarks_match_the_library(model: Fan, oracle: Any, frames: NDArray[np
     """Within the half pixel of the library's truncation for every point; maxima in exactly the same cells."""
     batch = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     faces = [[np.append(box, 1.0)] for box in BOXES.astype(np.float64)]
-    theirs = np.array(oracle.get_landmarks_from_batch(batch, detected_faces=faces))
-    ours = model.landmarks(frames, BOXES - np.float32(0.5)).points_px
+    expected = np.array(oracle.get_landmarks_from_batch(batch, detected_faces=faces))
+    found = model.landmarks(frames, BOXES - np.float32(0.5)).points_px
     # Truncation is towards zero, so left of and above the image the library is off by up to a pixel in the other direction.
-    inside = (theirs > 0).all(axis=2)
+    inside = (expected > 0).all(axis=2)
     assert inside.mean() > 0.8
-    assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3
+    assert np.abs(found - expected)[inside].max() <= 0.5 + 1e-3
 
 
 @pytest.mark.slow
@@ -88,27 +88,27 @@ def test_heatmaps_have_their_maxima_in_the_same_cells(model: Fan, oracle: Any, f
     center, side = places(torch.from_numpy(BOXES))
     crop = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(3), center, side)
     with torch.inference_mode():
-        ours = model._heatmaps(crop)
+        found = model._heatmaps(crop)
         inputs = [one[None].float() / 255 for one in crop]
         net = oracle.face_alignment_net
-        theirs = torch.cat([net(one)[-1] + flip(net(flip(one))[-1], is_label=True) for one in inputs])
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
-    assert torch.equal(cells(ours)[0], cells(theirs)[0])
-    in_cells, _ = points(theirs, torch.full((3, 2), 32.0), torch.full((3,), 64.0))
-    np.testing.assert_allclose(in_cells, get_preds_fromhm(theirs.numpy())[0], atol=1e-9)
+        expected = torch.cat([net(one)[-1] + flip(net(flip(one))[-1], is_label=True) for one in inputs])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert torch.equal(cells(found)[0], cells(expected)[0])
+    in_cells, _ = points(expected, torch.full((3, 2), 32.0), torch.full((3,), 64.0))
+    np.testing.assert_allclose(in_cells, get_preds_fromhm(expected.numpy())[0], atol=1e-9)
 
 
 def test_boxes_match_the_library(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
     small = np.ascontiguousarray(frames[:, ::2, ::2])
-    theirs = oracle.face_detector.detect_from_batch(torch.from_numpy(small).permute(0, 3, 1, 2).float())
-    ours = model.detect(small)
-    assert [len(one) for one in ours] == [len(one) for one in theirs]
-    assert sum(map(len, theirs)) > 6
-    for found, expected in zip(ours, np.array(theirs, dtype=object), strict=True):
-        rows = np.array(list(expected), np.float64)
-        np.testing.assert_allclose(found.boxes_px + 0.5, rows[:, :4], atol=1e-3)
-        np.testing.assert_allclose(found.scores, rows[:, 4], atol=1e-5)
-        assert (np.diff(found.scores) <= 0).all()
+    expected = oracle.face_detector.detect_from_batch(torch.from_numpy(small).permute(0, 3, 1, 2).float())
+    found = model.detect(small)
+    assert [len(one) for one in found] == [len(one) for one in expected]
+    assert sum(map(len, expected)) > 6
+    for detections, reference in zip(found, np.array(expected, dtype=object), strict=True):
+        rows = np.array(list(reference), np.float64)
+        np.testing.assert_allclose(detections.boxes_px + 0.5, rows[:, :4], atol=1e-3)
+        np.testing.assert_allclose(detections.scores, rows[:, 4], atol=1e-5)
+        assert (np.diff(detections.scores) <= 0).all()
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -151,7 +151,7 @@ def test_out_of_memory_halves_the_batch_and_continues(
     def tight(self: Fan, rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Any:
         sizes.append(len(rgb))
         if len(rgb) > fits:
-            raise torch.cuda.OutOfMemoryError("no room")
+            raise torch.cuda.OutOfMemoryError("out of memory")
         return real(self, rgb, boxes)
 
     monkeypatch.setattr(Fan, "_points", tight)
@@ -195,9 +195,9 @@ def test_process_wide_state_changed_by_a_library_is_restored() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="requires a CUDA device")
 def test_a_gpu_gives_the_same_landmarks(weight_files: Path, model: Fan, frames: NDArray[np.uint8]) -> None:
     on_gpu = Fan(ModelOptions(weights=weight_files, device="cuda"))
     np.testing.assert_allclose(on_gpu.landmarks(frames, BOXES).points_px, model.landmarks(frames, BOXES).points_px, atol=0.5)
-    for ours, expected in zip(on_gpu.detect(frames), model.detect(frames), strict=True):
-        np.testing.assert_allclose(ours.boxes_px, expected.boxes_px, atol=1e-2)
+    for found, expected in zip(on_gpu.detect(frames), model.detect(frames), strict=True):
+        np.testing.assert_allclose(found.boxes_px, expected.boxes_px, atol=1e-2)

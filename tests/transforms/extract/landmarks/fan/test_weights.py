@@ -27,18 +27,18 @@ def test_weights_are_looked_up_in_the_users_directory_then_in_the_cache(
     weight_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    asked: list[str] = []
+    requested_urls: list[str] = []
 
     def offline(url: str, *_: Any, **__: Any) -> None:
-        asked.append(url)
+        requested_urls.append(url)
         raise URLError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     assert weights.find("fan", weight_files) == weight_files / "2DFAN4-11f355bf06.pth.tar"
-    assert not asked
+    assert not requested_urls
     with pytest.raises(ConfigError) as missing:
         weights.find("sfd", tmp_path / "empty")
-    assert asked == ["https://www.adrianbulat.com/downloads/python-fan/s3fd-619a316812.pth"]
+    assert requested_urls == ["https://www.adrianbulat.com/downloads/python-fan/s3fd-619a316812.pth"]
     for words in ("s3fd-619a316812.pth", str(tmp_path / "hub" / "checkpoints"), "--weights DIR", "--landmarks dlib"):
         assert words in str(missing.value)
     assert "\n" not in str(missing.value)
@@ -57,9 +57,11 @@ def test_other_files_with_these_names_are_refused(weight_files: Path, tmp_path: 
 
 
 def test_provenance_has_the_hashes(weight_files: Path) -> None:
-    told = models.provenance("fan", ModelOptions(weights=weight_files))
-    assert told["landmark_model"] == "; ".join(weights.digest(weight_files / weights.NETWORKS[n].file) for n in ("fan", "sfd"))
-    assert set(told) == {"face-alignment", "torch", "landmark_model"}
+    recorded = models.provenance("fan", ModelOptions(weights=weight_files))
+    assert recorded["landmark_model"] == "; ".join(
+        weights.digest(weight_files / weights.NETWORKS[n].file) for n in ("fan", "sfd")
+    )
+    assert set(recorded) == {"face-alignment", "torch", "landmark_model"}
 
 
 @pytest.mark.slow
