@@ -67,12 +67,14 @@ def _quality(content: Content) -> Markup:
 
 def _confidence(content: Content) -> Markup:
     charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _CONFIDENCE]
-    words = [
+    words = element(
+        "p",
         "Clips with low scores or high residuals may have wrong landmarks or boxes: inspect them with ",
         element("code", "motionshards preview --sort"),
         ".",
-    ]
-    return element("div", element("p", words, class_="quiet"), element("div", charts, class_="charts"))
+        class_="quiet",
+    )
+    return element("div", words, element("div", charts, class_="charts"))
 
 
 def _moving(content: Content, moving: VideoTotals) -> Markup:
