@@ -143,7 +143,7 @@ def test_an_option_has_the_same_type_in_all_commands() -> None:
     assert {"--data", "--output", "--workers", "--device", "--quiet", "--json"} <= kinds.keys()
 
 
-@pytest.mark.parametrize("one", every_command(), ids=lambda one: one.program)
+@pytest.mark.parametrize("one", list(every_command()), ids=lambda one: one.program)
 def test_every_option_has_a_help_text(
     one: Command[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
