@@ -22,14 +22,14 @@ from cyclopts import Group, Parameter
 from cyclopts.types import PositiveInt
 
 from motionshards.dataset.commandline import COMPUTATION, OUTPUT, OfDataset, OnDevice, Reporting, choice, command
-from motionshards.dataset.loader import make_loader
+from motionshards.dataset.loader import Loader, make_loader
 from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.jobs.options import TRAINING, PerceptualLosses
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_strangers
-from motionshards.trainers.checkpoint import LAST, Place, resume
+from motionshards.trainers.checkpoint import LAST, Place, remedy, resume
 from motionshards.trainers.log import METRICS, last_scalars
 from motionshards.trainers.loop import Run, train
 from motionshards.trainers.models import MODELS, plan
@@ -65,7 +65,7 @@ class TrainOptions(Reporting, OnDevice, PerceptualLosses, OfDataset):
     cache: Annotated[Path | None, Parameter(group=_DATA)] = None
     """Directory to cache the shards of a URL in."""
     epochs: Annotated[PositiveInt | None, Parameter(group=TRAINING)] = None
-    """Epochs in total; by default those of the config."""
+    """Epochs in total; by default those of the config. More than before extend a finished run, except of ganimation."""
     batch: Annotated[PositiveInt | None, Parameter(group=TRAINING)] = None
     """Samples per step over all processes; by default those of the config."""
     seed: Annotated[int, Parameter(group=TRAINING)] = 0
@@ -182,19 +182,28 @@ def _means(options: TrainOptions, world: World, device: torch.device) -> Means:
 
 def _run(options: TrainOptions, model_plan: Plan[Any], stream: ClipStream, task: Task, device: torch.device) -> Place:
     with make_loader(stream, device=device, processes=options.workers, augment=model_plan.config.training.augment()) as loader:
-        place = _place(options, task, device, loader.state_dict())
-        loader.load_state_dict(place.loader)
+        place = _place(options, model_plan, task, device, loader.state_dict())
+        _move_to(place, loader, options.output / LAST)
         if stream.world.rank == 0:
-            what = f"{stream.slots:,} samples of {stream.size_px} px per epoch"
-            print(f"{what}, {len(loader):,} steps; at step {place.step:,}", file=sys.stderr)
+            what, steps = f"{stream.slots:,} samples of {stream.size_px} px per epoch", len(loader)
+            total = steps * model_plan.config.training.epochs
+            print(f"{what}, {steps:,} steps; at step {place.step:,} of {total:,}", file=sys.stderr)
         return train(task, loader, _how(options, model_plan), place)
 
 
-def _place(options: TrainOptions, task: Task, device: torch.device, beginning: dict[str, object]) -> Place:
+def _move_to(place: Place, loader: Loader, last: Path) -> None:
+    """Move the loader to a place. Raises ConfigError: the samples are not those that the run was trained on."""
+    try:
+        loader.load_state_dict(place.loader)
+    except ConfigError as error:
+        raise ConfigError(f"{last} cannot be resumed: {error}. {remedy(last)}") from error
+
+
+def _place(options: TrainOptions, model_plan: Plan[Any], task: Task, device: torch.device, beginning: dict[str, object]) -> Place:
     """Find where the run is: at its last checkpoint, or at the start, with given weights or random ones."""
     last = options.output / LAST
     if last.exists():
-        return resume(last, task, device)
+        return resume(last, task, device, can_extend=model_plan.config.training.can_extend)
     if options.init is not None:
         task.begin(read(options.init, device), options.init)
     return Place(0, 0, beginning)

@@ -66,6 +66,11 @@ class TrainingSettings:
         require("betas must be two numbers in [0, 1)", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
         self.augment()
 
+    @property
+    def can_extend(self) -> bool:
+        """Whether a run may be resumed with another number of epochs: not if its learning rate depends on that number."""
+        return True
+
     def augment(self) -> Augment:
         """Return the augmentation of images. Raises ConfigError: a probability or factor is out of range."""
         return Augment()

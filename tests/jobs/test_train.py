@@ -118,6 +118,16 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     assert same(state(tmp_path / "parts"), state(tmp_path / "whole"))
 
 
+def test_a_finished_run_can_be_extended(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--epochs", 1)) == 0
+    capsys.readouterr()
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--epochs", 2)) == 0
+    assert "at step 3 of 6" in capsys.readouterr().err
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "whole", "--epochs", 2)) == 0
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    assert same(state(tmp_path / "run"), state(tmp_path / "whole"))
+
+
 def started(arguments: list[str], **environment: str) -> "subprocess.Popen[str]":
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums of more threads can differ in the last bit
     return subprocess.Popen(
@@ -258,9 +268,14 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0
     config.write_text(ADVERSARIAL.replace("keypoints: 3", "keypoints: 4"))
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
-    assert "architecture.keypoints: 3 → 4" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "architecture.keypoints: 3 → 4" in error and "use another --output" in error
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "new", "--init", tmp_path / "run" / "last.pt")) == 2
     assert "another architecture: shapes: " in capsys.readouterr().err
+    config.write_text(ADVERSARIAL)
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--seed", 1)) == 2
+    error = capsys.readouterr().err
+    assert "different settings (seed: 0 → 1)" in error and "use another --output" in error
     (tmp_path / "run" / "last.pt").write_bytes(b"no checkpoint")
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
     assert "cannot be read as a checkpoint" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def state(run: Path) -> dict[str, Any]:
     return content
 
 
-def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path) -> None:
+def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(data, config, whole, "--images-every", 5) == 0
     lines = metrics(whole)
@@ -62,6 +62,10 @@ def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path)
         assert train(data, config, parts, "--stop-after", cut) == 0
         (group,) = state(parts)["optimizer_D"]["param_groups"]
         assert group["lr"] == pytest.approx(1e-4 if cut < 10 else 5e-5), "half, in the last of four epochs"
+    capsys.readouterr()
+    assert train(data, config, parts, "--epochs", 5) == 2
+    error = capsys.readouterr().err
+    assert "training.epochs: 4 → 5" in error and "its learning rate depends on" in error and "another --output" in error
     assert train(data, config, parts) == 0
     assert metrics(parts) == lines
     assert same(state(parts), content)
