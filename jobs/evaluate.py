@@ -40,7 +40,7 @@ from motionshards.trainers.evaluation.fid import Inception
 from motionshards.trainers.evaluation.lpips import LpipsMeasure
 from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
 from motionshards.trainers.evaluation.reconstruction import Reconstructor
-from motionshards.trainers.evaluation.scores import METRICS, Scores, shown, text_table
+from motionshards.trainers.evaluation.scores import METRICS, Scores, missing_faces, note, shown, text_table
 from motionshards.trainers.evaluation.sheet import sheet
 from motionshards.trainers.face_rotator.evaluate import FRONTAL_DEG, FaceRotatorReconstructor
 from motionshards.trainers.fomm.evaluate import FommReconstructor
@@ -124,7 +124,10 @@ class CompareOptions(Reporting):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured."""
+    """What was measured.
+
+    measured: number of frames by metric in which the model could be measured
+    """
 
     output: str
     model: str
@@ -134,15 +137,16 @@ class Evaluation:
     skipped: dict[str, int]
     model_scores: dict[str, float | None]
     copy_scores: dict[str, float | None]
+    measured: dict[str, int]
 
     def __str__(self) -> str:
         skipped = f"; skipped {reasons(self.skipped)}" if self.skipped else ""
         rows = [("", self.model, "copy", "better is", "")]
         for name, value in self.model_scores.items():
-            about = METRICS[name]
-            rows.append((about.label, shown(value, name), shown(self.copy_scores[name], name), about.better, about.note))
+            values = shown(value, name), shown(self.copy_scores[name], name)
+            rows.append((METRICS[name].label, *values, METRICS[name].better, note(name, self.measured[name], self.frames)))
         heading = f"{self.output}: {self.frames} frames of {self.clips} clips of --split {self.split}{skipped}"
-        return f"{heading}\n{text_table(rows, 2)}"
+        return f"{heading}\n{text_table(rows, 2)}{missing_faces(self.model_scores.get('missing'), self.model)}"
 
 
 @command("evaluate --compare")
@@ -194,9 +198,8 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
         )
         _write(options, data, scores, {"size_px": model.size_px, "provenance": provenance})
     means = [{name: score.mean for name, score in each.items()} for each in (scores.model, scores.copy)]
-    return Evaluation(
-        str(options.output), options.model, options.split, scores.clips, scores.frames, dict(scores.skipped), *means
-    )
+    about = (str(options.output), options.model, options.split, scores.clips, scores.frames, dict(scores.skipped))
+    return Evaluation(*about, *means, {name: score.frames for name, score in scores.model.items()})
 
 
 def _model(options: EvaluateOptions, device: torch.device, data: Dataset) -> Reconstructor:
