@@ -29,7 +29,7 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.jobs.options import TRAINING, PerceptualLosses
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_strangers
-from motionshards.trainers.checkpoint import LAST, Place, remedy, resume
+from motionshards.trainers.checkpoint import LAST, Place, remedy, resume, saved_step
 from motionshards.trainers.log import METRICS, last_scalars
 from motionshards.trainers.loop import Run, train
 from motionshards.trainers.models import MODELS, plan
@@ -79,11 +79,11 @@ class TrainOptions(Reporting, OnDevice, PerceptualLosses, OfDataset):
     accumulate: Annotated[PositiveInt, Parameter(group=COMPUTATION)] = 1
     """Parts of a batch to compute one after the other, to save memory."""
     log_every: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 50
-    """Steps between lines of metrics."""
+    """Steps between lines of metrics; the first and the last step are logged, too."""
     save_every: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 1000
     """Steps between checkpoints."""
     images_every: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 1000
-    """Steps between sample images."""
+    """Steps between image grids; the last step has one, too."""
     keep_every: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 10
     """Epochs between checkpoints that are kept."""
     stop_after: Annotated[PositiveInt | None, Parameter(group=OUTPUT)] = None
@@ -109,7 +109,8 @@ class Done:
 
 
 def _resumption(options: TrainOptions) -> str:
-    return "The same command resumes from the last checkpoint" if (options.output / LAST).is_file() else ""
+    step = saved_step(options.output / LAST)
+    return "" if step is None else f"The same command resumes from the checkpoint of step {step:,}"
 
 
 @command("train", after=_resumption, renamed={"--processes": "--workers", "--pictures-every": "--images-every"})

@@ -171,6 +171,14 @@ def resume(path: Path, task: Task, device: torch.device, *, can_extend: bool = F
         raise ConfigError(f"{path} cannot be resumed from: {one_line(error)}") from error
 
 
+def saved_step(path: Path) -> int | None:
+    """Return the step of a checkpoint that can be resumed from, without reading its tensors; None if there is no such file."""
+    try:
+        return int(read(path, "meta")[OURS]["step"])
+    except (ConfigError, KeyError, TypeError, ValueError):
+        return None
+
+
 def remedy(path: Path) -> str:
     """Return what to do about a checkpoint that cannot be resumed with the given options."""
     return (

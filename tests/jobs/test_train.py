@@ -89,7 +89,7 @@ def test_files_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest
     assert all(line.keys() - {"step", "epoch"} == {*losses, *rates} for line in lines)
     # Decayed after the first epoch, that is after the third step.
     assert all([line[rate] for line in lines] == pytest.approx([2e-4] * 3 + [2e-5] * 6) for rate in rates)
-    assert [path.name for path in sorted((run / "images").iterdir())] == ["00000004.jpg", "00000008.jpg"]
+    assert [path.name for path in sorted((run / "images").iterdir())] == ["00000004.jpg", "00000008.jpg", "00000009.jpg"]
     assert sorted(path.name for path in run.glob("*.pt")) == ["epoch-0002.pt", "last.pt"]
     content = state(run)
     assert {"generator", "kp_detector", "discriminator", "epoch"} < content.keys()
@@ -116,6 +116,17 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "parts")) == 0
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert same(state(tmp_path / "parts"), state(tmp_path / "whole"))
+
+
+@pytest.mark.filterwarnings("error:Detected call of")  # torch's, where schedulers step and optimizers do not
+def test_a_discriminator_that_is_not_trained_has_no_learning_rate(data: Path, config: Path, tmp_path: Path) -> None:
+    config.write_text(ADVERSARIAL.replace("vox-adv-256", "vox-256").replace("spectral_norm: false", ""))
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--epochs", 1)) == 0
+    line = metrics(tmp_path / "run")[-1]
+    assert {"lr_generator", "lr_kp_detector", "pixel"} < line.keys() and "lr_discriminator" not in line
+    content = state(tmp_path / "run")
+    assert content.keys() >= {"discriminator", "optimizer_discriminator"}, "as in the authors' checkpoints"
+    assert content["motionshards"]["schedulers"].keys() == {"optimizer_generator", "optimizer_kp_detector"}
 
 
 def test_a_finished_run_can_be_extended(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,9 +164,10 @@ def test_a_killed_run_resumes_from_its_checkpoint(data: Path, config: Path, tmp_
     wait_for_step(tmp_path / "killed", 12, program)
     program.send_signal(number)
     message = program.communicate(timeout=60)[1]
-    if number == signal.SIGTERM:
-        assert program.returncode == 130 and "interrupted. The same command resumes from the last checkpoint" in message
     before = state(tmp_path / "killed")["motionshards"]["step"]
+    if number == signal.SIGTERM:
+        advice = f"interrupted. The same command resumes from the checkpoint of step {before}\n"
+        assert program.returncode == 130 and message.endswith(advice)
     assert before >= 10 and before < 120
     assert motionshards.jobs.train.main([*long, "--stop-after", str(before + 4)]) == 0
     undisturbed = order(data, config, tmp_path / "whole", "--epochs", 40, "--stop-after", before + 4)

@@ -52,7 +52,7 @@ def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path,
     assert ["g_cycle" in line for line in lines] == [False, True, False] * 4, "counted within the epoch"
     assert all(line["skipped"] == 0 for line in lines), "frames without action units are not chosen"
     assert lines[0]["lr_G"] == lines[0]["lr_D"] == 1e-4 > lines[-1]["lr_G"] == lines[-1]["lr_D"] > 0
-    assert [path.name for path in sorted((whole / "images").iterdir())] == ["00000005.jpg", "00000010.jpg"]
+    assert [path.name for path in sorted((whole / "images").iterdir())] == ["00000005.jpg", "00000010.jpg", "00000012.jpg"]
     content = state(whole)
     assert {"G", "D", "optimizer_G", "optimizer_D", "epoch", "motionshards"} == content.keys()
     shape = Config.from_json(content["motionshards"]["config"]).architecture
