@@ -79,6 +79,8 @@ class EvaluateOptions(Reporting, InBatches, OfMotionModel, OfLocalDataset):
     """Frames of a clip that talking_heads sees; by default those of its training."""
     frontal_deg: PositiveFloat | None = None
     """Largest yaw, pitch and roll of the frames from which face_rotator starts; by default 3, as in its training."""
+    compare: tuple[Path, Path] | None = None  # for --help: words with it are a CompareOptions
+    """Compare two --output directories instead: `motionshards evaluate --compare A B`; only --quiet and --json go with it."""
     landmarks: Annotated[Literal["dlib", "fan", "none"], Parameter(group=_METRICS)] = "dlib"
     """The landmark model; the papers used fan, and none omits all metrics of faces."""
     no_identity: Annotated[bool, Parameter(group=_METRICS)] = False
@@ -162,9 +164,12 @@ def _variant(words: Sequence[str]) -> Command[CompareOptions] | None:
 
 @command("evaluate", after=lambda options: "Nothing was written", variant=_variant)
 def main(options: EvaluateOptions) -> None:
-    """Evaluate how well a trained model reconstructs clips; `--compare A B` compares two evaluations."""
+    """Evaluate how well a trained model reconstructs clips, or compare two evaluations."""
     refuse_strangers(options.output, "evaluation", (TABLE, IMAGE))
     options.print_result(_evaluate(options))
+    if options.model == "fomm":
+        inputs = "--image face.png --driving video.mp4 --output out.mp4"
+        options.suggest(f"motionshards animate --checkpoint {options.checkpoint} {inputs}")
 
 
 def _evaluate(options: EvaluateOptions) -> Evaluation:

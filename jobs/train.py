@@ -48,7 +48,8 @@ _CONFIGS = "; ".join(f"{name}: {', '.join(model.configs)}" for name, model in MO
 class TrainOptions(Reporting, OnDevice, PerceptualLosses, OfDataset):
     """Options of `motionshards train`."""
 
-    model: Annotated[str, Parameter(metavar="NAME", help=f"The model to train: {', '.join(sorted(MODELS))}.")]
+    model: Annotated[str, choice(sorted(MODELS))]
+    """The model to train."""
     config: Annotated[str, Parameter(metavar="NAME|FILE", help=f"Published settings ({_CONFIGS}), or a YAML file.")]
     output: Path
     """Directory of the run: checkpoints, metrics, images."""
@@ -152,7 +153,9 @@ def _stream(options: TrainOptions, model_plan: Plan[Any], world: World) -> ClipS
     size_px, sizes = model_plan.config.architecture.size, stored_sizes(options.data)
     if size_px not in sizes:
         stored = " and ".join(map(str, sizes))
-        raise ConfigError(f"{options.data} has frames of {stored} px, and --config {options.config} needs {size_px}")
+        own = f"in a config of your own set architecture.size: {sizes[0]} (see docs/training.md)"
+        needs = f"{options.data} has frames of {stored} px, and --config {options.config} needs {size_px}"
+        raise ConfigError(f"{needs}: build with --size {size_px}, or {own}")
     return ClipStream(
         options.data,
         model_plan.view,

@@ -226,8 +226,11 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("--config", "vox-512"), "vox-512 is neither vox-256"),
-        (("--config", "vox-256"), "frames of 32 px, and --config vox-256 needs 256"),
+        (("--config", "vox256"), "did you mean vox-256?"),
+        (
+            ("--config", "vox-256"),
+            "needs 256: build with --size 256, or in a config of your own set architecture.size: 32",
+        ),
         (("--batch", "13"), "fewer than one batch of 13"),
         (("--batch", "0"), "--batch. Must be > 0"),
         (("--vgg", "nowhere.pth"), "nowhere.pth"),
@@ -235,7 +238,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--data", "nowhere"), "holds no dataset"),
         (("--where", "blurr > 1"), "blurr"),
         (("--log-every", "0"), "--log-every. Must be > 0"),
-        (("--model", "gan"), "--model is 'gan', must be face_rotator or fomm or ganimation or talking_heads"),
+        (("--model", "fom"), 'Did you mean "fomm"?'),
     ],
 )
 def test_unusable_arguments_are_refused_in_one_line(

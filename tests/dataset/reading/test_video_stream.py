@@ -112,7 +112,7 @@ def test_what_is_read_where_both_are_stored(video: Path, both: Path) -> None:
     for view in (KPlusOne(3, landmarks=True), PosePairs()):
         with pytest.raises(ConfigError, match="describes the stills, not the video"):
             stream_of(both, view=view, frames="video")
-    with pytest.raises(ConfigError, match="frames must be None or stills or video, not 'all'"):
+    with pytest.raises(ConfigError, match="frames must be None, stills or video, not 'all'"):
         stream_of(both, frames="all")
 
 
