@@ -202,9 +202,10 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
             progress=progress,
         )
         _write(options, data, scores, {"size_px": model.size_px, "provenance": provenance})
-    means = [{name: score.mean for name, score in each.items()} for each in (scores.model, scores.copy)]
+    of_model, of_copy = ({name: score.mean for name, score in each.items()} for each in (scores.model, scores.copy))
+    measured = {name: score.frames for name, score in scores.model.items()}
     about = (str(options.output), options.model, options.split, scores.clips, scores.frames, dict(scores.skipped))
-    return Evaluation(*about, *means, {name: score.frames for name, score in scores.model.items()})
+    return Evaluation(*about, of_model, of_copy, measured)
 
 
 def _model(options: EvaluateOptions, device: torch.device, data: Dataset) -> Reconstructor:
