@@ -48,8 +48,7 @@ _CONFIGS = "; ".join(f"{name}: {', '.join(model.configs)}" for name, model in MO
 class TrainOptions(Reporting, OnDevice, PerceptualLosses, OfDataset):
     """Options of `motionshards train`."""
 
-    model: Annotated[str, choice(sorted(MODELS))]
-    """The model to train."""
+    model: Annotated[str, Parameter(metavar="NAME", help=f"The model to train: {', '.join(sorted(MODELS))}.")]
     config: Annotated[str, Parameter(metavar="NAME|FILE", help=f"Published settings ({_CONFIGS}), or a YAML file.")]
     output: Path
     """Directory of the run: checkpoints, metrics, images."""

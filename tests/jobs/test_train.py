@@ -238,7 +238,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--data", "nowhere"), "holds no dataset"),
         (("--where", "blurr > 1"), "blurr"),
         (("--log-every", "0"), "--log-every. Must be > 0"),
-        (("--model", "fom"), 'Did you mean "fomm"?'),
+        (("--model", "fom"), "must be face_rotator, fomm, ganimation or talking_heads; did you mean fomm?"),
     ],
 )
 def test_unusable_arguments_are_refused_in_one_line(
