@@ -176,7 +176,7 @@ def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, s
     if motionshards.jobs.train.main([*arguments, "--quiet"]) != 0:
         raise RuntimeError(f"motionshards train {' '.join(arguments)} failed")
     lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
-    losses = [line[stage.loss] for line in lines if stage.loss in line]
+    losses = [line[stage.loss] for line in lines if line["step"] % every == 0 and stage.loss in line]
     return Trained(stage, steps, time.perf_counter() - began, losses)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.reading.world import World
-from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError, either
 
 _VIEW_ATTRIBUTES = ("n", "per_identity", "in_time_order", "unusable", "pick")
 
@@ -35,7 +35,7 @@ def seed(value: Any) -> int:
 def one_of(name: str, value: Any, allowed: Iterable[str | None]) -> None:
     """Raises ConfigError: the value is not allowed."""
     if value not in allowed:
-        raise ConfigError(f"{name} must be {' or '.join(map(str, allowed))}, not {value!r}")
+        raise ConfigError(f"{name} must be {either(allowed)}, not {value!r}")
 
 
 def text_or_none(name: str, value: Any, example: str) -> None:

@@ -40,7 +40,7 @@ from motionshards.dataset.plotting.overlay import BACKGROUND
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.config import MAX_FRAMES
-from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.errors import ConfigError, DatasetError, either
 from motionshards.schemas.layout import is_plain_name
 from motionshards.schemas.tables import CLIP_MEASURES, SOUND_MEASURES
 
@@ -275,7 +275,7 @@ def _check(options: PreviewOptions) -> None:
 
 def _check_file(name: str, path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
-        raise ConfigError(f"--{name} {path} must end in {' or '.join(suffixes)}")
+        raise ConfigError(f"--{name} {path} must end in {either(suffixes)}")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError(
             f"--{name} {path} is a directory" if path.is_dir() else f"--{name}: the directory {path.parent} does not exist"

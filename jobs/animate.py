@@ -33,6 +33,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement, Networks
 from motionshards.trainers.fomm.best_frame import BestFrame, find_best_frame
 from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.fomm.exported.model import format_of
 from motionshards.trainers.fomm.exported.networks import ExportedNetworks
 from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.restore import restore
@@ -86,9 +87,9 @@ class AnimateOptions(OutputOptions, BatchOption, AlignCornersOption):
     """Options of `motionshards animate`."""
 
     checkpoint: Path
-    """Checkpoint of `motionshards train` or of the original repository."""
-    backend: Literal["torch", "onnx", "litert"] = "torch"
-    """Inference engine; with onnx and litert, --checkpoint is a directory of `motionshards export-model`."""
+    """Checkpoint of `motionshards train` or of the original repository, or a directory of `motionshards export-model`."""
+    backend: Literal["torch", "onnx", "litert"] | None = None
+    """What runs the networks; by default torch for a checkpoint, and the format of an export for its directory."""
     config: Annotated[str | None, named_in(CONFIGS)] = None
     image: Path
     """The image to animate; it is scaled to the square of the networks."""
@@ -116,10 +117,14 @@ class AnimateOptions(OutputOptions, BatchOption, AlignCornersOption):
         """Raise ConfigError for options that contradict each other."""
         if self.absolute and (self.adapt_scale or self.best_frame):
             raise ConfigError("--adapt-scale and --best-frame apply to relative motion, not to --absolute")
-        if self.backend != "torch" and self.align_corners is not None:
+        if self.align_corners is not None and (backend := self.chosen_backend()) != "torch":
             raise ConfigError(
-                f"--align-corners is part of exported graphs: pass it to export-model, not with --backend {self.backend}"
+                f"--align-corners is part of exported graphs: give it to export-model, not with --backend {backend}"
             )
+
+    def chosen_backend(self) -> str:
+        """Return --backend, or the one that --checkpoint needs. Raises ConfigError: it is an export that no backend reads."""
+        return self.backend or format_of(self.checkpoint) or "torch"
 
 
 @command("animate", renamed={"--source": "--image"})
@@ -127,6 +132,8 @@ def main(options: AnimateOptions) -> None:
     """Animate an image with a driving video, by a trained First Order Motion Model."""
     check_output(options.output, (options.checkpoint, options.image, options.driving), (".mp4",))
     options.print_result(_animate(options))
+    if options.chosen_backend() == "torch":
+        options.suggest(f"motionshards export-model --checkpoint {options.checkpoint} --output exported")
 
 
 def _animate(options: AnimateOptions) -> Done:
@@ -160,8 +167,8 @@ def _animate(options: AnimateOptions) -> Done:
 def _networks(options: AnimateOptions, device: torch.device) -> tuple[int, Networks]:
     """Load the side of the images, pixels, and the networks of a checkpoint or of an export."""
     networks: Networks
-    if options.backend != "torch":
-        networks = exported = ExportedNetworks(options.checkpoint, options.backend, str(device))
+    if (backend := options.chosen_backend()) != "torch":
+        networks = exported = ExportedNetworks(options.checkpoint, backend, str(device))
         size, channels = exported.model.size, exported.model.channels
     else:
         config, detector, generator = restore(options.checkpoint, options.config, align_corners=options.aligned())

@@ -40,7 +40,7 @@ from motionshards.trainers.evaluation.fid import Inception
 from motionshards.trainers.evaluation.lpips import LpipsMeasure
 from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
 from motionshards.trainers.evaluation.reconstruction import Reconstructor
-from motionshards.trainers.evaluation.scores import METRICS, Scores, format_value, text_table
+from motionshards.trainers.evaluation.scores import METRICS, Scores, format_value, missing_faces, note, text_table
 from motionshards.trainers.evaluation.sheet import sheet
 from motionshards.trainers.face_rotator.evaluate import FRONTAL_DEG, FaceRotatorReconstructor
 from motionshards.trainers.fomm.evaluate import FommReconstructor
@@ -79,6 +79,8 @@ class EvaluateOptions(OutputOptions, BatchOption, AlignCornersOption, LocalDatas
     """Number of frames of a clip that talking_heads receives; by default as in its training."""
     frontal_deg: PositiveFloat | None = None
     """Largest yaw, pitch and roll of the frames from which face_rotator starts; by default 3, as in its training."""
+    compare: tuple[Path, Path] | None = None  # for --help: words with it are a CompareOptions
+    """Compare two --output directories instead: `motionshards evaluate --compare A B`; only --quiet and --json go with it."""
     landmarks: Annotated[Literal["dlib", "fan", "none"], Parameter(group=_METRICS)] = "dlib"
     """The landmark model; the papers used fan, and none omits all metrics of faces."""
     no_identity: Annotated[bool, Parameter(group=_METRICS)] = False
@@ -124,7 +126,10 @@ class CompareOptions(OutputOptions):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured."""
+    """What was measured.
+
+    measured: number of frames by metric in which the model could be measured
+    """
 
     output: str
     model: str
@@ -134,17 +139,16 @@ class Evaluation:
     skipped: dict[str, int]
     model_scores: dict[str, float | None]
     copy_scores: dict[str, float | None]
+    measured: dict[str, int]
 
     def __str__(self) -> str:
         skipped = f"; skipped {reasons(self.skipped)}" if self.skipped else ""
         rows = [("", self.model, "copy", "better is", "")]
         for name, value in self.model_scores.items():
-            about = METRICS[name]
-            rows.append(
-                (about.label, format_value(value, name), format_value(self.copy_scores[name], name), about.better, about.note)
-            )
+            values = format_value(value, name), format_value(self.copy_scores[name], name)
+            rows.append((METRICS[name].label, *values, METRICS[name].better, note(name, self.measured[name], self.frames)))
         heading = f"{self.output}: {self.frames} frames of {self.clips} clips of --split {self.split}{skipped}"
-        return f"{heading}\n{text_table(rows, 2)}"
+        return f"{heading}\n{text_table(rows, 2)}{missing_faces(self.model_scores.get('missing'), self.model)}"
 
 
 @command("evaluate --compare")
@@ -160,9 +164,12 @@ def _variant(words: Sequence[str]) -> Command[CompareOptions] | None:
 
 @command("evaluate", after=lambda options: "Nothing was written", variant=_variant)
 def main(options: EvaluateOptions) -> None:
-    """Evaluate how well a trained model reconstructs clips; `--compare A B` compares two evaluations."""
+    """Evaluate how well a trained model reconstructs clips, or compare two evaluations."""
     refuse_foreign_files(options.output, "evaluation", (TABLE, IMAGE))
     options.print_result(_evaluate(options))
+    if options.model == "fomm":
+        inputs = "--image face.png --driving video.mp4 --output out.mp4"
+        options.suggest(f"motionshards animate --checkpoint {options.checkpoint} {inputs}")
 
 
 def _evaluate(options: EvaluateOptions) -> Evaluation:
@@ -195,10 +202,10 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
             progress=progress,
         )
         _write(options, data, scores, {"size_px": model.size_px, "provenance": provenance})
-    means = [{name: score.mean for name, score in each.items()} for each in (scores.model, scores.copy)]
-    return Evaluation(
-        str(options.output), options.model, options.split, scores.clips, scores.frames, dict(scores.skipped), *means
-    )
+    of_model, of_copy = ({name: score.mean for name, score in each.items()} for each in (scores.model, scores.copy))
+    measured = {name: score.frames for name, score in scores.model.items()}
+    about = (str(options.output), options.model, options.split, scores.clips, scores.frames, dict(scores.skipped))
+    return Evaluation(*about, of_model, of_copy, measured)
 
 
 def _model(options: EvaluateOptions, device: torch.device, data: Dataset) -> Reconstructor:

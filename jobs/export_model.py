@@ -24,7 +24,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_foreign_files
 from motionshards.trainers.fomm.config import CONFIGS
 from motionshards.trainers.fomm.export import FORMATS, LIMITS, export
-from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS
+from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, RUNTIMES
 from motionshards.trainers.fomm.restore import restore
 
 
@@ -67,8 +67,8 @@ class Exported:
 
     def __str__(self) -> str:
         size, speed = f"{self.size_bytes / 1e6:.1f} MB", f"{self.ms_per_frame:.3g} ms a frame"
-        relative = f"{self.relative_difference:.1e} of the contrast (limit {self.relative_limit:g})"
-        return f"{self.path}  {size}  {speed}  difference {self.largest_difference:.1e}, {relative}"
+        relative = f"relative {self.relative_difference:.1e} (limit {self.relative_limit:g})"
+        return f"{self.path}  {size}  {speed}  difference: max {self.largest_difference:.1e}, {relative}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +99,8 @@ def main(options: ExportOptions) -> int:
         figures = (f"{name} by {each.relative_difference:.2g} (limit {each.relative_limit:g})" for name, each in wrong.items())
         difference = f"differ from the networks, relative to the contrast of their output: {', '.join(figures)}"
         return end(FAILED, f"error: graphs in {options.precision} {difference}; no export.json is written")
+    if options.format in RUNTIMES:
+        options.suggest(
+            f"motionshards animate --checkpoint {options.output} --image face.png --driving video.mp4 --output out.mp4"
+        )
     return OK

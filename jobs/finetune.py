@@ -91,6 +91,7 @@ def main(options: FinetuneOptions) -> None:
     """Fine-tune a trained talking-heads model to a person."""
     check_output(options.output, (options.checkpoint, options.input, *options.images))
     options.print_result(_finetune(options))
+    options.suggest(f"motionshards drive --checkpoint {options.output} --driving video.mp4 --output out.mp4")
 
 
 def _finetune(options: FinetuneOptions) -> Done:

@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 from cyclopts.types import PositiveInt
 
 from motionshards.dataset.commandline import COMPUTATION, DeviceOption
-from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError, either
 
 TRAINING = Group("Training", sort_key=7)
 BACKGROUND_HELP = Parameter(metavar="COLOR", help="Color behind transparent pixels: a name or #rrggbb.")
@@ -33,7 +33,7 @@ class BatchOption(DeviceOption):
 class AlignCornersOption:
     """Option of a job that runs a trained First Order Motion Model."""
 
-    align_corners: Literal["true", "false"] | None = None
+    align_corners: Annotated[Literal["true", "false"] | None, Parameter(group=COMPUTATION)] = None
     """How the networks sample images (align_corners of PyTorch's grid_sample); by default as in the checkpoint's settings,
     which is true for the published ones. Weights trained with the original code under PyTorch 1.3 or later need false."""
 
@@ -73,6 +73,6 @@ def check_output(output: Path, inputs: Iterable[Path | None], suffixes: Iterable
     if output.is_dir():
         raise ConfigError(f"--output {output} is a directory, must be a file")
     if suffixes and output.suffix.lower() not in suffixes:
-        raise ConfigError(f"--output {output} must have the suffix {' or '.join(suffixes)}")
+        raise ConfigError(f"--output {output} must have the suffix {either(suffixes)}")
     if output.exists() and any(path is not None and path.exists() and output.samefile(path) for path in inputs):
         raise ConfigError(f"--output {output} is also an input")

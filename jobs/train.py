@@ -22,14 +22,14 @@ from cyclopts import Group, Parameter
 from cyclopts.types import PositiveInt
 
 from motionshards.dataset.commandline import COMPUTATION, OUTPUT, DatasetArgument, DeviceOption, OutputOptions, choice, command
-from motionshards.dataset.loader import make_loader
+from motionshards.dataset.loader import Loader, make_loader
 from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.jobs.options import TRAINING, PerceptualLossOptions
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_foreign_files
-from motionshards.trainers.checkpoint import LAST, Progress, resume
+from motionshards.trainers.checkpoint import LAST, Progress, remedy, resume, saved_step
 from motionshards.trainers.log import METRICS, last_scalars
 from motionshards.trainers.loop import Run, train
 from motionshards.trainers.models import MODELS, plan
@@ -65,7 +65,7 @@ class TrainOptions(OutputOptions, DeviceOption, PerceptualLossOptions, DatasetAr
     cache: Annotated[Path | None, Parameter(group=_DATA)] = None
     """Directory to cache the shards of a URL in."""
     epochs: Annotated[PositiveInt | None, Parameter(group=TRAINING)] = None
-    """Epochs in total; by default those of the config."""
+    """Epochs in total; by default those of the config. More than before extend a finished run, except of ganimation."""
     batch: Annotated[PositiveInt | None, Parameter(group=TRAINING)] = None
     """Samples per step over all processes; by default those of the config."""
     seed: Annotated[int, Parameter(group=TRAINING)] = 0
@@ -79,11 +79,11 @@ class TrainOptions(OutputOptions, DeviceOption, PerceptualLossOptions, DatasetAr
     accumulate: Annotated[PositiveInt, Parameter(group=COMPUTATION)] = 1
     """Parts of a batch to compute one after the other, to save memory."""
     log_every: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 50
-    """Steps between lines of metrics."""
+    """Steps between lines of metrics; the first and the last step are logged, too."""
     save_every: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 1000
     """Steps between checkpoints."""
     images_every: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 1000
-    """Steps between sample images."""
+    """Steps between image grids; the last step has one, too."""
     keep_every: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 10
     """Epochs between checkpoints that are kept."""
     stop_after: Annotated[PositiveInt | None, Parameter(group=OUTPUT)] = None
@@ -109,7 +109,8 @@ class Done:
 
 
 def _resumption(options: TrainOptions) -> str:
-    return "The same command resumes from the last checkpoint" if (options.output / LAST).is_file() else ""
+    step = saved_step(options.output / LAST)
+    return "" if step is None else f"The same command resumes from the checkpoint of step {step:,}"
 
 
 @command("train", after=_resumption, renamed={"--processes": "--workers", "--pictures-every": "--images-every"})
@@ -151,7 +152,9 @@ def _stream(options: TrainOptions, model_plan: Plan[Any], world: World) -> ClipS
     size_px, sizes = model_plan.config.architecture.size, stored_sizes(options.data)
     if size_px not in sizes:
         stored = " and ".join(map(str, sizes))
-        raise ConfigError(f"{options.data} has frames of {stored} px, and --config {options.config} needs {size_px}")
+        own = f"in a config of your own set architecture.size: {sizes[0]} (see docs/training.md)"
+        needs = f"{options.data} has frames of {stored} px, and --config {options.config} needs {size_px}"
+        raise ConfigError(f"{needs}: build with --size {size_px}, or {own}")
     return ClipStream(
         options.data,
         model_plan.view,
@@ -182,19 +185,30 @@ def _runtime(options: TrainOptions, world: World, device: torch.device) -> Runti
 
 def _run(options: TrainOptions, model_plan: Plan[Any], stream: ClipStream, task: Task, device: torch.device) -> Progress:
     with make_loader(stream, device=device, processes=options.workers, augment=model_plan.config.training.augment()) as loader:
-        place = _place(options, task, device, loader.state_dict())
-        loader.load_state_dict(place.loader)
+        place = _place(options, model_plan, task, device, loader.state_dict())
+        _move_to(place, loader, options.output / LAST)
         if stream.world.rank == 0:
-            what = f"{stream.slots:,} samples of {stream.size_px} px per epoch"
-            print(f"{what}, {len(loader):,} steps; starting at step {place.step:,}", file=sys.stderr)
+            what, steps = f"{stream.slots:,} samples of {stream.size_px} px per epoch", len(loader)
+            total = steps * model_plan.config.training.epochs
+            print(f"{what}, {steps:,} steps; at step {place.step:,} of {total:,}", file=sys.stderr)
         return train(task, loader, _how(options, model_plan), place)
 
 
-def _place(options: TrainOptions, task: Task, device: torch.device, initial_state: dict[str, object]) -> Progress:
-    """The position of the run: its last checkpoint, or the start, with the weights of --init or random ones."""
+def _move_to(place: Progress, loader: Loader, last: Path) -> None:
+    """Move the loader to a place. Raises ConfigError: the samples are not those that the run was trained on."""
+    try:
+        loader.load_state_dict(place.loader)
+    except ConfigError as error:
+        raise ConfigError(f"{last} cannot be resumed: {error}. {remedy(last)}") from error
+
+
+def _place(
+    options: TrainOptions, model_plan: Plan[Any], task: Task, device: torch.device, initial_state: dict[str, object]
+) -> Progress:
+    """Find where the run is: at its last checkpoint, or at the start, with given weights or random ones."""
     last = options.output / LAST
     if last.exists():
-        return resume(last, task, device)
+        return resume(last, task, device, can_extend=model_plan.config.training.can_extend)
     if options.init is not None:
         task.load_weights(read(options.init, device), options.init)
     return Progress(0, 0, initial_state)

@@ -12,6 +12,7 @@ MotionShardsError
 """
 
 import re
+from collections.abc import Iterable
 
 from motionshards.schemas.reasons import REASONS
 
@@ -55,6 +56,12 @@ class ClipRejected(MotionShardsError):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+def either(alternatives: Iterable[object]) -> str:
+    """Join alternatives: "a, b or c"."""
+    *others, last = map(str, alternatives)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def one_line(error: BaseException) -> str:

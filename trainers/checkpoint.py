@@ -25,6 +25,7 @@ METADATA_KEY = "motionshards"
 LAST = "last.pt"
 _VERSION = 1
 _MAX_NAMES = 4
+_EPOCHS = "training.epochs"
 
 # Half precision is converted to float32, and networks may have small buffers that are not stored.
 _MAX_WIDENING = 4
@@ -134,8 +135,10 @@ def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type
         raise ConfigError(f"{path}: its settings are of another version: {one_line(error)}") from error
 
 
-def resume(path: Path, task: Task, device: torch.device) -> Progress:
+def resume(path: Path, task: Task, device: torch.device, *, can_extend: bool = False) -> Progress:
     """Restore a task from its checkpoint and return the progress recorded in it.
+
+    can_extend: whether the number of epochs may differ, see `TrainingSettings.can_extend`
 
     Raises:
         ConfigError: the checkpoint is of another model or config; the message names the differences
@@ -145,9 +148,12 @@ def resume(path: Path, task: Task, device: torch.device) -> Progress:
     if not isinstance(metadata, dict) or metadata.get("version") != _VERSION:
         raise ConfigError(f"{path} contains weights but no training state to resume; use --init to start from its weights")
     if metadata.get("model") != task.name:
-        raise ConfigError(f"{path} is a checkpoint of {metadata.get('model')}, not of {task.name}")
-    if other := _other_settings(metadata.get("config"), task.config):
-        raise ConfigError(f"{path} was trained with different settings ({'; '.join(other)})")
+        raise ConfigError(f"{path} is a checkpoint of {metadata.get('model')}, not of {task.name}; use another --output")
+    if other := _other_settings(metadata.get("config"), task.config, may_differ=_EPOCHS if can_extend else ""):
+        why = (
+            "; its learning rate depends on the number of epochs" if any(line.startswith(f"{_EPOCHS}:") for line in other) else ""
+        )
+        raise ConfigError(f"{path} was trained with different settings ({'; '.join(other)}){why}. {remedy(path)}")
     for kind, names in task.names.items():
         if isinstance(metadata.get("names"), dict) and kind not in metadata["names"]:
             continue  # written by a version that did not record them
@@ -163,6 +169,21 @@ def resume(path: Path, task: Task, device: torch.device) -> Progress:
         return Progress(content["epoch"], metadata["step"], metadata["loader"])
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ConfigError(f"{path} cannot be resumed from: {one_line(error)}") from error
+
+
+def saved_step(path: Path) -> int | None:
+    """Return the step of a checkpoint that can be resumed from, without reading its tensors; None if there is no such file."""
+    try:
+        return int(read(path, "meta")[METADATA_KEY]["step"])
+    except (ConfigError, KeyError, TypeError, ValueError):
+        return None
+
+
+def remedy(path: Path) -> str:
+    """Return what to do about a checkpoint that cannot be resumed with the given options."""
+    return (
+        f"To resume, use the same options as before; for a new run, use another --output (--init {path} starts from its weights)"
+    )
 
 
 def _difference(expected: Mapping[str, torch.Tensor], found: Any) -> str:
@@ -199,12 +220,13 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_MAX_NAMES]) + more
 
 
-def _other_settings(stored: Any, expected: Any, name: str = "") -> list[str]:
-    """Describe the differences between two nested dicts of plain values."""
+def _other_settings(stored: Any, expected: Any, name: str = "", may_differ: str = "") -> list[str]:
+    """Describe the differences between two nested dicts of plain values, except for the setting `may_differ`."""
+    if name and name == may_differ:
+        return []
     if isinstance(stored, dict) and isinstance(expected, dict):
-        keys = sorted(stored.keys() | expected.keys())
-        return [
-            line for key in keys for line in _other_settings(stored.get(key), expected.get(key), f"{name}.{key}" if name else key)
-        ]
+        names = {key: f"{name}.{key}" if name else key for key in sorted(stored.keys() | expected.keys())}
+        found = (_other_settings(stored.get(key), expected.get(key), full, may_differ) for key, full in names.items())
+        return [line for lines in found for line in lines]
     as_list = [list(value) if isinstance(value, tuple) else value for value in (stored, expected)]
     return [] if as_list[0] == as_list[1] else [f"{name}: {reprlib.repr(stored)} → {expected!r}"]

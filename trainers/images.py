@@ -13,14 +13,12 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from motionshards.schemas.errors import ConfigError, one_line
 from motionshards.schemas.regular_file import open_regular
-from motionshards.trainers.video import Rgb, cut_window
+from motionshards.trainers.video import IMAGE_FORMATS, Rgb, cut_window
 
 logger = logging.getLogger("motionshards")
 
 MAX_PX = 64_000_000
 BACKGROUND = "white"
-# A subset of Pillow's formats: to read PostScript, for example, it would execute a program.
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339  # tags of TIFF
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 
@@ -55,7 +53,7 @@ def read_rgba(path: Path) -> Rgb:
     try:
         with open_regular(path) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged metadata, and about sizes that are refused below
-            with Image.open(stream, formats=_FORMATS) as opened:
+            with Image.open(stream, formats=IMAGE_FORMATS) as opened:
                 return _rgba(opened, path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist") from error

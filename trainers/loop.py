@@ -41,7 +41,7 @@ class Run:
     seed: random seed
     log_every, save_every, images_every: intervals in steps
     keep_every: interval in epochs of checkpoints that are not overwritten
-    stop_after: step after which to stop; None for the end of training
+    stop_after: step after which to stop, or not to begin; None for the end of training
     quiet: show no progress bar
     """
 
@@ -78,15 +78,16 @@ class _Training:
             self._end_epoch()
 
     def run(self) -> Progress:
-        steps = len(self._loader) * self._options.epochs
+        steps, last = len(self._loader) * self._options.epochs, self._options.stop_after
         quiet = self._options.quiet or not self._first
-        with _Stop() as stop, tqdm(total=steps, initial=self._step, disable=quiet, unit="step") as bar:
-            while self._epoch < self._options.epochs:
+        total = steps if last is None else min(steps, last)
+        with _Stop() as stop, tqdm(total=total, initial=self._step, disable=quiet, unit="step") as bar:
+            while self._epoch < self._options.epochs and (last is None or self._step < last):
                 for batch in self._meter.waiting(self._loader):
                     self._train_on(batch)
                     bar.update()
-                    self._note(bar)
                     over = self._is_over(stop)
+                    self._note(bar, is_last=over or (self._is_epoch_over() and self._epoch + 1 == self._options.epochs))
                     if self._is_epoch_over():
                         self._end_epoch()
                         self._save(keep=self._epoch % self._options.keep_every == 0)
@@ -111,24 +112,26 @@ class _Training:
         self._step += 1
         self._meter.add(losses, len(batch) * self._loader.stream.world.size)
 
-    def _note(self, bar: Any) -> None:
-        """Log metrics and images at their intervals. Only then does it synchronize with the device."""
-        if self._step % self._options.log_every == 0:
+    def _note(self, bar: Any, *, is_last: bool) -> None:
+        """Log metrics and images at their intervals, metrics also of the first step, and both of the last one. Only then does it
+        synchronize with the device.
+        """
+        if self._step % self._options.log_every == 0 or self._step == 1 or is_last:
             values = {"epoch": float(self._epoch), **self._checked(), **self._learning_rates()}
             loss = sum(value for name, value in values.items() if tag(name).startswith("loss/"))
             rate, waiting = f"{values['images_per_s']:.1f}", f"{values['waiting']:.1%}"
-            bar.set_postfix({"loss": f"{loss:.4g}", "images/s": rate, "waiting": waiting})
+            bar.set_postfix({"loss": f"{loss:.4g}", "samples/s": rate, "waiting": waiting})
             if self._log is not None:
                 self._log.scalars(self._step, values)
             self._meter.restart()
-        if self._step % self._options.images_every == 0 and self._log is not None:
+        if (self._step % self._options.images_every == 0 or is_last) and self._log is not None:
             images = self._task.images()
             if images is not None:
                 self._log.images(self._step, images)
 
     def _learning_rates(self) -> dict[str, float]:
-        """Return the learning rates of the last step by name of the optimizer."""
-        optimizers = self._task.optimizers.items()
+        """Return the learning rates of the last step by name of the optimizer, without those that train nothing."""
+        optimizers = [(name, each) for name, each in self._task.optimizers.items() if _trains(each)]
         return {f"{RATE}{re.sub('^optimizer_?', '', name)}": float(each.param_groups[0]["lr"]) for name, each in optimizers}
 
     def _checked(self) -> dict[str, float]:
@@ -179,7 +182,7 @@ class _Meter:
         self.restart()
 
     def restart(self) -> None:
-        self._sums, self._counts, self._images, self._waited_s = {}, {}, 0, 0.0
+        self._sums, self._counts, self._samples, self._waited_s = {}, {}, 0, 0.0
         self._started = time.perf_counter()
 
     def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -193,15 +196,15 @@ class _Meter:
                 return
             yield batch
 
-    def add(self, losses: dict[str, Tensor], images: int) -> None:
-        self._images += images
+    def add(self, losses: dict[str, Tensor], samples: int) -> None:
+        self._samples += samples
         for name, loss in losses.items():
             self._sums[name] = self._sums[name] + loss if name in self._sums else loss.clone()
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """Return mean losses over processes and the steps that had them, `images_per_s` over all processes, and `waiting`, the
-        share of time spent waiting for data.
+        """Return mean losses over processes and the steps that had them, `images_per_s`, the samples per second of all processes,
+        and `waiting`, the share of time spent waiting for data.
         """
         names = list(self._sums)
         if not names:
@@ -210,7 +213,7 @@ class _Meter:
         elapsed_s = max(time.perf_counter() - self._started, 1e-9)
         return {
             **dict(zip(names, values, strict=True)),
-            "images_per_s": self._images / elapsed_s,
+            "images_per_s": self._samples / elapsed_s,
             "waiting": self._waited_s / elapsed_s,
         }
 
@@ -235,6 +238,10 @@ class _Stop:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def _trains(optimizer: torch.optim.Optimizer) -> bool:
+    return any(parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"])
 
 
 def _is_finite(network: torch.nn.Module) -> bool:

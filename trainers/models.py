@@ -1,10 +1,11 @@
 """The models that can be trained, by name."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError, either
 from motionshards.trainers import settings
 from motionshards.trainers.face_rotator.config import CONFIGS as FACE_ROTATOR_CONFIGS
 from motionshards.trainers.face_rotator.training import FaceRotatorPlan
@@ -44,7 +45,8 @@ def plan(model: str, config: str, epochs: int | None = None, batch: int | None =
         ConfigError: there is no such model or config, or a setting has an invalid value
     """
     if model not in MODELS:
-        raise ConfigError(f"--model is {model!r}, must be {' or '.join(MODELS)}")
+        near = difflib.get_close_matches(model, MODELS, 1)
+        raise ConfigError(f"--model is {model!r}, must be {either(MODELS)}{f'; did you mean {near[0]}?' if near else ''}")
     given = {name: value for name, value in (("epochs", epochs), ("global_batch_size", batch)) if value is not None}
     try:
         loaded = settings.load(config, MODELS[model].configs)

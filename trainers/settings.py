@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError, either
 from motionshards.transforms.augment.augment import Augment
 
 # Checkpoints are untrusted, and networks are built from their settings. Published values are far below these limits.
@@ -65,6 +65,11 @@ class TrainingSettings:
         require("learning_rate must be above 0", self.learning_rate > 0)
         require("betas must be two numbers in [0, 1)", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
         self.augment()
+
+    @property
+    def can_extend(self) -> bool:
+        """Whether a run may be resumed with another number of epochs: not if its learning rate depends on that number."""
+        return True
 
     def augment(self) -> Augment:
         """Return the augmentation of images. Raises ConfigError: a probability or factor is out of range."""
@@ -117,8 +122,12 @@ def load(choice: str, bases: Mapping[str, T]) -> T:
 def _from_path(path: str, bases: Mapping[str, T]) -> T:
     try:
         stored = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        near = difflib.get_close_matches(path, bases, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"configs are {', '.join(bases)}"
+        raise ConfigError(f"{path} is neither a published config nor a YAML file; {meant}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is neither {_or(bases)} nor a readable YAML file: {error}") from error
+        raise ConfigError(f"{path} cannot be read as a YAML file: {getattr(error, 'strerror', None) or error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     try:
@@ -131,7 +140,7 @@ def _from_file(path: Path, stored: Any, bases: Mapping[str, T]) -> T:
     fields = dict(_mapping(stored, "the file"))
     base = fields.pop("base", next(iter(bases)))
     if not isinstance(base, str) or base not in bases:
-        raise ValueError(f"base is {base!r}, must be {_or(bases)}")
+        raise ValueError(f"base is {base!r}, must be {either(bases)}")
     return changed(bases[base], {"name": path.stem, **fields})
 
 
@@ -214,7 +223,3 @@ def _names(stored: dict[str, Any], prefix: str = "") -> set[str]:
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; settings are {', '.join(known)}"
-
-
-def _or(names: Mapping[str, Any]) -> str:
-    return " or ".join([", ".join([*names][:-1]), [*names][-1]]) if len(names) > 1 else next(iter(names))

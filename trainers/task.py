@@ -24,7 +24,8 @@ class Task(Protocol):
     """A model in training.
 
     name: name of the model, as in `--model`
-    config: plain values that are stored in checkpoints; a run resumes only with equal ones
+    config: plain values that are stored in checkpoints; a run resumes only with equal ones, see also
+        `TrainingSettings.can_extend`
     networks, optimizers, schedulers: by their keys in checkpoints
     names: lists of what rows of weights belong to, such as the videos of a discriminator with a vector for each; stored in
         checkpoints, and a run resumes only with equal ones

@@ -21,6 +21,7 @@ from PIL import Image
 
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.regular_file import open_regular
 from motionshards.trainers.sound import INPUT, PacketList, arguments_for, packets
 from motionshards.transforms.extract.constant_rate import source_rate
 from motionshards.transforms.extract.crop import Window
@@ -38,6 +39,8 @@ logger = logging.getLogger("motionshards")
 Rgb = NDArray[np.uint8]
 """[H,W,3], RGB."""
 
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
+"""A subset of Pillow's formats: to read PostScript, for example, it would execute a program."""
 _PATIENCE_S = 3600.0  # for ffmpeg to read a whole video
 _OUTPUT = "file:OUTPUT"
 # For the look-ahead of x264, which buffers many frames, more with each thread.
@@ -217,4 +220,15 @@ def _as_config_error(path: Path) -> Iterator[None]:
     try:
         yield
     except ClipRejected as rejection:
+        if rejection.reason in ("not_a_video", "no_video_stream") and _is_image(path):
+            raise ConfigError(f"{path} is an image, and a video is needed") from rejection
         raise ConfigError(f"{path}: {rejection.reason}{f': {rejection.detail}' if rejection.detail else ''}") from rejection
+
+
+def _is_image(path: Path) -> bool:
+    """Return whether a file begins like an image of a format that `trainers.images` reads."""
+    try:
+        with open_regular(path) as stream, Image.open(stream, formats=IMAGE_FORMATS):
+            return True
+    except Exception:  # Pillow's plugins raise any exception for damaged files
+        return False

@@ -66,6 +66,9 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
                 raise ValueError(f"its tensors declare {stored:,} bytes, but the file has {size:,}")
     except FileNotFoundError as error:
         raise ConfigError(f"checkpoint not found: {path}") from error
+    except IsADirectoryError as error:
+        files = sorted(path.glob("*.pt"), key=lambda file: file.name != "last.pt")
+        raise ConfigError(f"{path} is a directory{f'; did you mean {files[0]}?' if files else ', not a checkpoint'}") from error
     except Exception as error:  # torch's unpickler can raise anything for bytes that are not a pickle
         raise ConfigError(f"{path} cannot be read as a checkpoint: {_reason(error)}") from error
     if not isinstance(content, dict):

@@ -16,6 +16,7 @@ from motionshards.dataset.export.clip import StoredClip
 from motionshards.dataset.export.directory import ExportDirectory
 from motionshards.dataset.export.format import ExportedFiles, Settings, Write
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import either
 from motionshards.schemas.layout import SOUND, VIDEO, frame_suffix
 from motionshards.schemas.moving import Smaller, scaled_px
 
@@ -41,7 +42,7 @@ class Parquet:
         except ImportError as error:
             return f"parquet needs the package datasets, version 4 or later ({error}): pip install 'motionshards[parquet]'"
         if settings.size_px not in config.sizes:
-            return f"parquet exports stored files, which have {' or '.join(map(str, config.sizes))} px: omit --size"
+            return f"parquet exports stored files, which have {either(config.sizes)} px: omit --size"
         return None
 
     @contextmanager

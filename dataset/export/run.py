@@ -24,7 +24,7 @@ from motionshards.dataset.export.worker import Setup, Task
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import sha256_of
-from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.errors import ConfigError, DatasetError, either
 from motionshards.schemas.layout import DATASET_JSON, tar_path
 from motionshards.schemas.output import only_writer, refuse_foreign_files
 
@@ -165,7 +165,7 @@ class _Selection:
         if not splits:
             return f"{self.data.out} has no clips"
         if self.splits and not set(self.splits) & set(splits):
-            return f"the dataset has no --split {' or '.join(self.splits)}, only {', '.join(splits)}"
+            return f"the dataset has no --split {either(self.splits)}, only {', '.join(splits)}"
         return f"none matches --where {order.where}" + (f" in {', '.join(self.splits)}" if self.splits else "")
 
     def tasks(self) -> Iterator[Task]:
@@ -220,7 +220,7 @@ def _settings(data: Dataset, order: ExportOrder, selection: _Selection) -> Setti
     kind, config = format_of(order.format), data.manifest.config
     frames = order.frames or kind.frames[0]
     if frames not in kind.frames:
-        raise ConfigError(f"--frames {frames} cannot be used with --format {order.format}, only {' or '.join(kind.frames)}")
+        raise ConfigError(f"--frames {frames} cannot be used with --format {order.format}, only {either(kind.frames)}")
     if order.crf is not None and not kind.encodes:
         raise ConfigError(f"--crf cannot be used with --format {order.format}, which encodes no video")
     crf, names = DEFAULT_CRF if order.crf is None else order.crf, Names.of(selection.keys())

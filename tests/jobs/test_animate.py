@@ -158,8 +158,10 @@ def test_align_corners_option(animate: Animate, inputs: Path, tmp_path: Path, mo
 
 @pytest.mark.parametrize("backend", ["onnx", "litert"])
 def test_exported_graphs_have_their_own_sampling(animate: Animate, tmp_path: Path, backend: str) -> None:
-    status, _, err = animate("--backend", backend, "--align-corners", "true", checkpoint=tmp_path)
-    assert status == 2 and f"pass it to export-model, not with --backend {backend}" in err and err.count("\n") == 1
+    (tmp_path / "export.json").write_text(json.dumps({"format": backend}))
+    for given in ((), ("--backend", backend)):  # without, that of the export
+        status, _, err = animate(*given, "--align-corners", "true", checkpoint=tmp_path)
+        assert status == 2 and f"give it to export-model, not with --backend {backend}" in err and err.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -169,15 +171,17 @@ def test_exported_graphs_animate_like_the_networks(animate: Animate, inputs: Pat
         pytest.importorskip("litert_torch", reason="the extra litert is not installed")
     config, detector, generator = restore(inputs / "last.pt")
     export(detector, generator, config, tmp_path / "graphs", backend)
-    assert animate("--backend", backend, "--adapt-scale", checkpoint=tmp_path / "graphs")[0] == 0
+    assert animate("--adapt-scale", checkpoint=tmp_path / "graphs")[0] == 0
     assert_shows(tmp_path / "out.mp4", expected(inputs, Movement(adapt_scale=True), 0))
 
 
-def test_other_rates_and_no_sound(animate: Animate, tmp_path: Path) -> None:
-    status, out, _ = animate("--fps", "15", "--no-audio")
+def test_other_rates_and_no_sound(animate: Animate, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    status, out, err = animate("--fps", "15", "--no-audio")
     assert status == 0 and "5 frames of 160 px at 15 Hz, without sound" in out
-    animated = Driving.at(tmp_path / "out.mp4")
-    assert (len(animated), animated.rate, animated.audio) == (5, 15, ())
+    assert f"next: motionshards export-model --checkpoint {inputs / 'last.pt'}" in err
+    made = Driving.at(tmp_path / "out.mp4")
+    assert (len(made), made.rate, made.audio) == (5, 15, ())
 
 
 def test_a_driving_video_of_one_frame_prints_a_note(animate: Animate, tmp_path: Path) -> None:
@@ -211,12 +215,20 @@ def test_a_checkpoint_with_other_settings_is_refused_naming_the_keys(animate: An
     assert status == 2 and "kp_detector has another architecture: missing: predictor.decoder.up_blocks.2" in err
 
 
-def test_invalid_checkpoints(animate: Animate, tmp_path: Path) -> None:
+def test_unusable_checkpoints(animate: Animate, inputs: Path, tmp_path: Path) -> None:
     other = save(tmp_path / "other.pt", architecture(), {"model": "ganimation", "config": {}})
     (tmp_path / "text.pt").write_text("no weights")
     later = save(tmp_path / "later.pt", architecture(), {"model": "fomm", "config": {"name": "x", "depth": 3}})
     torch.save({"generator": {}, "motionshards": {"model": "fomm", "config": Config().to_json()}}, tmp_path / "half.pt")
+    for name, form in (("program", '"torch"'), ("broken", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "export.json").write_text(f'{{"format": {form}}}')
+    (tmp_path / "empty").mkdir()
     for path, message in {
+        inputs: f"{inputs} is a directory; did you mean {inputs / 'last.pt'}?",
+        tmp_path / "empty": "empty is a directory, not a checkpoint",
+        tmp_path / "program": "is an export of format 'torch', which animate does not run; export with --format onnx",
+        tmp_path / "broken": "export.json is invalid",
         other: "a checkpoint of ganimation, not of fomm",
         tmp_path / "text.pt": "cannot be read as a checkpoint",
         tmp_path / "absent.pt": "checkpoint not found",
@@ -237,6 +249,7 @@ def test_invalid_images_and_videos(animate: Animate, inputs: Path, tmp_path: Pat
         ({"image": tmp_path / "blank.png"}, ("--best-frame",), "no face was found in the source"),
         ({"driving": tmp_path / "absent.mp4"}, (), "unreadable"),
         ({"driving": tmp_path / "text.txt"}, (), "not_a_video"),
+        ({"driving": tmp_path / "blank.png"}, (), "blank.png is an image, and a video is needed"),
         ({"driving": tmp_path / "cut.mp4"}, (), "corrupt"),
         ({"output": inputs / "driving.mp4"}, (), "driving.mp4 is also an input"),
         ({"output": tmp_path / "out.avi"}, (), "must have the suffix .mp4"),

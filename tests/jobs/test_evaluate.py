@@ -93,6 +93,7 @@ def test_scores_equal_those_computed_by_the_networks(
     assert found["provenance"]["landmark_model"].startswith("shape_predictor_68") and "identity_model" in found["provenance"]
     message = capsys.readouterr().out
     assert f"{total} frames of 9 clips of --split test; skipped 3 with only one frame" in message
+    assert f"mean distance of 68 landmarks; 0 of {total} frames" in message and "warning" not in message
     assert message.splitlines()[2].split()[:3] == ["L1", f"{mean:.4f}", f"{found['copy_scores']['l1']['mean']:.4f}"]
 
 

@@ -1,6 +1,7 @@
 """The export-model command: files, output and exit statuses."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,9 @@ def test_onnx_graphs_of_a_training_run(
     assert ExportedModel(out, "onnx").size == 32
 
 
-def test_align_corners_option(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_align_corners_option(
+    bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The option determines the exported networks and the settings in export.json."""
     recorded = []
 
@@ -85,9 +88,11 @@ def test_align_corners_option(bare: Path, config: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(motionshards.jobs.export_model, "export", recording)
     (tmp_path / "other.yaml").write_text(f"{TINY}  align_corners: false\n")
     out, other = tmp_path / "graphs", tmp_path / "other.yaml"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     for flags in ((config,), (config, "--align-corners", "false"), (other,), (other, "--align-corners", "true")):
         assert run(bare, out, "--config", *flags) == 0
     assert recorded == [(value, value, value) for value in (True, False, False, True)]
+    assert capsys.readouterr().err.count(f"next: motionshards animate --checkpoint {out} ") == 4
 
 
 @pytest.mark.slow
@@ -102,9 +107,8 @@ def test_graphs_that_differ_from_the_networks_are_not_accepted(
     figures = ", ".join(f"{name} by 0 (limit -1)" for name in GRAPHS)
     start = "error: graphs in fp32 differ from the networks, relative to the contrast of their output: "
     assert output.err == f"{start}{figures}; no export.json is written\n"
-    assert [line.partition("difference ")[2] for line in output.out.splitlines()] == [
-        "0.0e+00, 0.0e+00 of the contrast (limit -1)"
-    ] * 3
+    differences = [line.partition("difference: ")[2] for line in output.out.splitlines()]
+    assert differences == ["max 0.0e+00, relative 0.0e+00 (limit -1)"] * 3
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {f"{name}.pt2" for name in GRAPHS}
 
 

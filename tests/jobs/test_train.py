@@ -89,7 +89,7 @@ def test_files_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest
     assert all(line.keys() - {"step", "epoch"} == {*losses, *rates} for line in lines)
     # Decayed after the first epoch, that is after the third step.
     assert all([line[rate] for line in lines] == pytest.approx([2e-4] * 3 + [2e-5] * 6) for rate in rates)
-    assert [path.name for path in sorted((run / "images").iterdir())] == ["00000004.jpg", "00000008.jpg"]
+    assert [path.name for path in sorted((run / "images").iterdir())] == ["00000004.jpg", "00000008.jpg", "00000009.jpg"]
     assert sorted(path.name for path in run.glob("*.pt")) == ["epoch-0002.pt", "last.pt"]
     content = state(run)
     assert {"generator", "kp_detector", "discriminator", "epoch"} < content.keys()
@@ -118,6 +118,27 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     assert same(state(tmp_path / "parts"), state(tmp_path / "whole"))
 
 
+@pytest.mark.filterwarnings("error:Detected call of")  # torch's, where schedulers step and optimizers do not
+def test_a_discriminator_that_is_not_trained_has_no_learning_rate(data: Path, config: Path, tmp_path: Path) -> None:
+    config.write_text(ADVERSARIAL.replace("vox-adv-256", "vox-256").replace("spectral_norm: false", ""))
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--epochs", 1)) == 0
+    line = metrics(tmp_path / "run")[-1]
+    assert {"lr_generator", "lr_kp_detector", "pixel"} < line.keys() and "lr_discriminator" not in line
+    content = state(tmp_path / "run")
+    assert content.keys() >= {"discriminator", "optimizer_discriminator"}, "as in the authors' checkpoints"
+    assert content["motionshards"]["schedulers"].keys() == {"optimizer_generator", "optimizer_kp_detector"}
+
+
+def test_a_finished_run_can_be_extended(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--epochs", 1)) == 0
+    capsys.readouterr()
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--epochs", 2)) == 0
+    assert "at step 3 of 6" in capsys.readouterr().err
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "whole", "--epochs", 2)) == 0
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    assert same(state(tmp_path / "run"), state(tmp_path / "whole"))
+
+
 def started(arguments: list[str], **environment: str) -> "subprocess.Popen[str]":
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # with more threads, sums can differ in the last bit
     return subprocess.Popen(
@@ -143,9 +164,10 @@ def test_a_killed_run_resumes_from_its_checkpoint(data: Path, config: Path, tmp_
     wait_for_step(tmp_path / "killed", 12, program)
     program.send_signal(number)
     message = program.communicate(timeout=60)[1]
-    if number == signal.SIGTERM:
-        assert program.returncode == 130 and "interrupted. The same command resumes from the last checkpoint" in message
     before = state(tmp_path / "killed")["motionshards"]["step"]
+    if number == signal.SIGTERM:
+        advice = f"interrupted. The same command resumes from the checkpoint of step {before}\n"
+        assert program.returncode == 130 and message.endswith(advice)
     assert before >= 10 and before < 120
     assert motionshards.jobs.train.main([*long, "--stop-after", str(before + 4)]) == 0
     undisturbed = order(data, config, tmp_path / "whole", "--epochs", 40, "--stop-after", before + 4)
@@ -210,8 +232,11 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("--config", "vox-512"), "vox-512 is neither vox-256"),
-        (("--config", "vox-256"), "frames of 32 px, and --config vox-256 needs 256"),
+        (("--config", "vox256"), "did you mean vox-256?"),
+        (
+            ("--config", "vox-256"),
+            "needs 256: build with --size 256, or in a config of your own set architecture.size: 32",
+        ),
         (("--batch", "13"), "fewer than one batch of 13"),
         (("--batch", "0"), "--batch. Must be > 0"),
         (("--vgg", "nowhere.pth"), "nowhere.pth"),
@@ -219,7 +244,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--data", "nowhere"), "holds no dataset"),
         (("--where", "blurr > 1"), "blurr"),
         (("--log-every", "0"), "--log-every. Must be > 0"),
-        (("--model", "gan"), "--model is 'gan', must be face_rotator or fomm or ganimation or talking_heads"),
+        (("--model", "fom"), "must be face_rotator, fomm, ganimation or talking_heads; did you mean fomm?"),
     ],
 )
 def test_invalid_arguments_are_refused_in_one_line(
@@ -264,9 +289,14 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0
     config.write_text(ADVERSARIAL.replace("keypoints: 3", "keypoints: 4"))
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
-    assert "architecture.keypoints: 3 → 4" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "architecture.keypoints: 3 → 4" in error and "use another --output" in error
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "new", "--init", tmp_path / "run" / "last.pt")) == 2
     assert "another architecture: shapes: " in capsys.readouterr().err
+    config.write_text(ADVERSARIAL)
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--seed", 1)) == 2
+    error = capsys.readouterr().err
+    assert "different settings (seed: 0 → 1)" in error and "use another --output" in error
     (tmp_path / "run" / "last.pt").write_bytes(b"no checkpoint")
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
     assert "cannot be read as a checkpoint" in capsys.readouterr().err

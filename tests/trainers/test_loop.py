@@ -94,7 +94,7 @@ def test_nan_or_infinity_ends_the_run_and_keeps_the_last_checkpoint(
 
 
 def test_nan_before_the_first_checkpoint(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="by step 2; no checkpoint has been saved yet"):
+    with pytest.raises(TrainingFailed, match="by step 1; no checkpoint has been saved yet"):
         run(data, tmp_path, OneNumber(1))
     assert not (tmp_path / LAST).exists()
 
@@ -133,8 +133,28 @@ def test_the_bar_shows_the_sum_of_mean_losses(data: Path, tmp_path: Path, capsys
             return {"one": torch.tensor(float(number)), "other": torch.tensor(2.0), "skipped": torch.tensor(100.0)}
 
     run(data, tmp_path, Known(), log_every=5, quiet=False)
-    output = capsys.readouterr().err
-    assert all(f"loss={loss}," in output for loss in (4, 9, 14)) and "100%" in output and "inf" not in output
+    shown = capsys.readouterr().err
+    assert (
+        all(f"loss={loss}," in shown for loss in (2, 4.5, 9, 14))
+        and "samples/s=" in shown
+        and "100%" in shown
+        and "inf" not in shown
+    )
+
+
+def test_the_first_and_the_last_step_are_logged(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    often = {"log_every": 100, "images_every": 100, "save_every": 100, "quiet": False}
+
+    def logged(name: str) -> tuple[list[int], list[str]]:
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["step"] for line in lines], sorted(path.stem for path in (tmp_path / name / "images").iterdir())
+
+    place = run(data, tmp_path / "part", OneNumber(), stop_after=7, **often)
+    assert logged("part") == ([1, 7], ["00000007"]) and "7/7" in capsys.readouterr().err, "the bar ends where the run stops"
+    again = OneNumber()
+    assert run(data, tmp_path / "part", again, place, stop_after=7, **often).step == 7 and again.steps == 0
+    run(data, tmp_path / "whole", OneNumber(), **often)
+    assert logged("whole") == ([1, 15], ["00000015"])
 
 
 def test_lines_after_the_checkpoint_are_deleted_when_a_run_resumes(tmp_path: Path) -> None:
@@ -164,7 +184,7 @@ def test_a_loss_of_some_steps_is_averaged_over_those(data: Path, tmp_path: Path)
 
     run(data, tmp_path, Seldom(), log_every=5)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [(line["always"], line["seldom"]) for line in lines] == [(2.0, 2.0), (7.0, 8.0), (12.0, 12.5)]
+    assert [(line["always"], line["seldom"]) for line in lines] == [(0.0, 0.5), (2.5, 3.5), (7.0, 8.0), (12.0, 12.5)]
 
 
 def test_checkpoints_without_training_state_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.evaluation.scores import METRICS, format_value, text_table
+from motionshards.trainers.evaluation.scores import METRICS, format_value, missing_faces, text_table
 
 TABLE = "evaluation.json"
 VERSION = 2
@@ -51,7 +51,9 @@ class Comparison:
             values = [format_value(each.first, name), format_value(each.second, name), format_value(each.difference, name, "+")]
             rows.append((METRICS[name].label, *values, format_value(each.copy, name), METRICS[name].better))
         heading = f"A: {self.names[0]}\nB: {self.names[1]}\n{self.frames} frames of {self.clips} clips"
-        return f"{heading}\n{text_table(rows, 4)}"
+        missing = self.metrics.get("missing", Difference(None, None, None, None))
+        warnings = missing_faces(missing.first, "A") + missing_faces(missing.second, "B")
+        return f"{heading}\n{text_table(rows, 4)}{warnings}"
 
 
 def compare(first: Path, second: Path) -> Comparison:

@@ -43,6 +43,9 @@ METRICS = {
 """All metrics by their names in evaluation.json, in the order in which they are printed."""
 
 
+_MANY_MISSING = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """The mean of a metric over `frames` frames, or their FID; None if no frame could be measured."""
@@ -136,6 +139,19 @@ class Scores:
         for name, scores in (("model_scores", self.model), ("copy_scores", self.copy)):
             totals[name] = {metric: asdict(score) for metric, score in scores.items()}
         return {**totals, "per_clip": [asdict(clip) for clip in self.per_clip]}
+
+
+def note(metric: str, measured: int, frames: int) -> str:
+    """Describe a metric, with the number of frames that were measured if that is not all `frames`."""
+    return METRICS[metric].note + ("" if measured == frames else f"; {measured} of {frames} frames")
+
+
+def missing_faces(share: float | None, model: str = "the model") -> str:
+    """Return a warning, on a line of its own, if many reconstructions have no face; else an empty string."""
+    if share is None or share <= _MANY_MISSING:
+        return ""
+    seen = f"no face is found in {share:.0%} of the reconstructions of {model}"
+    return f"\nwarning: {seen}; its other face metrics are those of the remaining, easier frames"
 
 
 def format_value(value: float | None, metric: str, sign: str = "") -> str:

@@ -10,6 +10,7 @@ with fields of `Config` and the name of its `base`:
 from dataclasses import dataclass, field
 
 from motionshards.dataset.views import PosePairs
+from motionshards.schemas.errors import either
 from motionshards.trainers.face_rotator.architecture import Architecture
 from motionshards.trainers.face_rotator.networks import NAMES
 from motionshards.trainers.face_rotator.pose import MAX_DEG
@@ -42,7 +43,7 @@ class TrainingConfig(AugmentedTraining):
     still_flow: bool = True
 
     def __post_init__(self) -> None:
-        require(f"stage must be {' or '.join(NAMES)}", self.stage in NAMES)
+        require(f"stage must be {either(NAMES)}", self.stage in NAMES)
         AugmentedTraining.__post_init__(self)
         require("pixel_epochs must not be negative", self.pixel_epochs >= 0)
         require(f"most_deg must be at most {MAX_DEG:g}", self.most_deg <= MAX_DEG)

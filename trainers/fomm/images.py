@@ -14,7 +14,7 @@ _RADIUS = 0.012
 
 
 def step_images(source: Tensor, driving: Tensor, result: GeneratorResult) -> dict[str, Tensor]:
-    """Return images [B,3,H,W] by label. `moved source` is the source warped by the flow; `occlusion` is black where hidden parts
+    """Return images [B,3,H,W] by label. `warped source` is the source warped by the flow; `occlusion` is black where hidden parts
     have to be generated.
     """
     count, size = len(source), source.shape[-2:]
@@ -26,7 +26,7 @@ def step_images(source: Tensor, driving: Tensor, result: GeneratorResult) -> dic
             "source": with_keypoints(source, result.source_keypoints[:count]),
             "driving": with_keypoints(driving, result.driving_keypoints[:count]),
             "prediction": generated.prediction[:count],
-            "moved source": deform(source, generated.motion.flow[:count], align_corners=generated.align_corners),
+            "warped source": deform(source, generated.motion.flow[:count], align_corners=generated.align_corners),
             "occlusion": occlusion.expand(-1, 3, -1, -1),
         }
 

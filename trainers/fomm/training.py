@@ -52,6 +52,7 @@ class FommTask:
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self.config: dict[str, Any] = config.to_json()
         self._settings, self._runtime = config.training, runtime
+        self._adversarial = config.training.losses.generator_gan > 0
         architecture = config.architecture
         networks = {
             "generator": OcclusionAwareGenerator(architecture),
@@ -66,13 +67,14 @@ class FommTask:
         self.schedulers: dict[str, LRScheduler] = {
             name: MultiStepLR(optimizer, self._settings.milestones, self._settings.decay)
             for name, optimizer in self.optimizers.items()
+            if name != "optimizer_discriminator" or self._adversarial
         }
         called = {name: torch.compile(network) if runtime.compiled else network for name, network in self.networks.items()}
         self._generator, self._detector = called["generator"], called["kp_detector"]
-        self._discriminator = self.networks["discriminator"]
+        # Not trained without an adversarial loss, but in checkpoints with its optimizer, as in those of the published code.
+        self._discriminator = self.networks["discriminator"].requires_grad_(self._adversarial)
         self._generator_loss = GeneratorLoss(config, vgg.load(runtime.vgg)).to(runtime.device)
         self._discriminator_loss = DiscriminatorLoss(config).to(runtime.device)
-        self._adversarial = config.training.losses.generator_gan > 0
         self._shown: tuple[Tensor, Tensor, GeneratorResult] | None = None
 
     def load_weights(self, content: Mapping[str, Any], path: Path) -> None:
@@ -126,7 +128,7 @@ class FommTask:
                 result = self._generator_loss(self._detector, self._generator, self._discriminator, source, driving, transform)
             torch.autograd.backward(_sum(result.losses.values()) / len(parts))
             results.append(result)
-        self._discriminator.requires_grad_(True)
+        self._discriminator.requires_grad_(self._adversarial)
         self._update(trained)
         return results
 

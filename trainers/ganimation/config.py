@@ -61,6 +61,11 @@ class TrainingConfig(AugmentedTraining):
         require("generator_every must be at least 1", self.generator_every >= 1)
         require("decay_epochs and noise must not be negative", min(self.decay_epochs, self.noise) >= 0)
 
+    @property
+    def can_extend(self) -> bool:
+        """See TrainingSettings."""
+        return self.decay_epochs <= 1
+
     def learning_rate_factor(self, epoch: int) -> float:
         """Return the factor of the learning rate in an epoch, counted from 0: at first 1, in the last one 1 / decay_epochs."""
         return min(1.0, (self.epochs - epoch) / max(1, min(self.decay_epochs, self.epochs)))

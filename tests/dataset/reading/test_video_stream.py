@@ -112,7 +112,7 @@ def test_the_option_frames_selects_stills_or_video(video: Path, both: Path) -> N
     for view in (KPlusOne(3, landmarks=True), PosePairs()):
         with pytest.raises(ConfigError, match="describes the stills, not the video"):
             stream_of(both, view=view, frames="video")
-    with pytest.raises(ConfigError, match="frames must be None or stills or video, not 'all'"):
+    with pytest.raises(ConfigError, match="frames must be None, stills or video, not 'all'"):
         stream_of(both, frames="all")
 
 

@@ -50,6 +50,13 @@ def test_differences_are_second_minus_first(write: Write) -> None:
     assert lines[5].split() == ["AED", "-", "0.2500", "-", "0.7500", "lower"]
 
 
+def test_many_missing_faces_are_a_warning(write: Write) -> None:
+    few, many = ({"missing": {"mean": mean, "frames": 2}} for mean in (0.05, 0.5))
+    lines = str(compare(write("A", more=few), write("B", more=many))).splitlines()
+    assert [line for line in lines if line.startswith("warning")] == [lines[-1]]
+    assert "no face is found in 50% of the reconstructions of B" in lines[-1]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

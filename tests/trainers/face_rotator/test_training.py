@@ -244,7 +244,7 @@ def test_settings_of_the_stages() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("training: {stage: painter}", "stage must be morpher or rotator or combiner"),
+        ("training: {stage: painter}", "stage must be morpher, rotator or combiner"),
         ("training: {most_deg: 20}", "most_deg must be at most 15"),
         ("training: {least_deg: 5}", "frontal_deg must be positive"),
         ("training: {alike: 0}", "alike must be above 0"),

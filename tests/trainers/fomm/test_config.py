@@ -134,11 +134,14 @@ def test_mistakes_are_reported_by_name_in_one_line(text: str, message: str, tmp_
 
 
 def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="vox-512 is neither vox-256, vox-adv-256, taichi-256 or fashion-256 nor a readable"):
-        settings.load("vox-512", CONFIGS)
+    with pytest.raises(ConfigError, match=r"vox256 is neither a published config nor a YAML file; did you mean vox-256\?$"):
+        settings.load("vox256", CONFIGS)
+    with pytest.raises(ConfigError, match=r"; configs are vox-256, vox-adv-256, taichi-256, fashion-256$"):
+        settings.load("mine.yaml", CONFIGS)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match="nor a readable YAML file"):
-        settings.load(str(tmp_path / "bytes.yaml"), CONFIGS)
+    for path, reason in ((tmp_path / "bytes.yaml", "'utf-8' codec"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError, match=f"{path} cannot be read as a YAML file: {reason}"):
+            settings.load(str(path), CONFIGS)
 
 
 @pytest.mark.parametrize(

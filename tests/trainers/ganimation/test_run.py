@@ -44,7 +44,7 @@ def state(run: Path) -> dict[str, Any]:
     return content
 
 
-def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path) -> None:
+def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(data, config, whole, "--images-every", 5) == 0
     lines = metrics(whole)
@@ -52,7 +52,7 @@ def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path)
     assert ["g_cycle" in line for line in lines] == [False, True, False] * 4, "counted within the epoch"
     assert all(line["skipped"] == 0 for line in lines), "frames without action units are not chosen"
     assert lines[0]["lr_G"] == lines[0]["lr_D"] == 1e-4 > lines[-1]["lr_G"] == lines[-1]["lr_D"] > 0
-    assert [path.name for path in sorted((whole / "images").iterdir())] == ["00000005.jpg", "00000010.jpg"]
+    assert [path.name for path in sorted((whole / "images").iterdir())] == ["00000005.jpg", "00000010.jpg", "00000012.jpg"]
     content = state(whole)
     assert {"G", "D", "optimizer_G", "optimizer_D", "epoch", "motionshards"} == content.keys()
     shape = Config.from_json(content["motionshards"]["config"]).architecture
@@ -62,6 +62,10 @@ def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path)
         assert train(data, config, parts, "--stop-after", cut) == 0
         (group,) = state(parts)["optimizer_D"]["param_groups"]
         assert group["lr"] == pytest.approx(1e-4 if cut < 10 else 5e-5), "half, in the last of four epochs"
+    capsys.readouterr()
+    assert train(data, config, parts, "--epochs", 5) == 2
+    error = capsys.readouterr().err
+    assert "training.epochs: 4 → 5" in error and "its learning rate depends on" in error and "another --output" in error
     assert train(data, config, parts) == 0
     assert metrics(parts) == lines
     assert same(state(parts), content)

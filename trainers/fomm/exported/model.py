@@ -85,6 +85,20 @@ class ExportedModel:
         return prediction
 
 
+def format_of(path: Path) -> str | None:
+    """Return the format of the export in a directory, or None if there is no export. Raises ConfigError: no runtime reads it."""
+    described = path / EXPORT_JSON
+    if not described.is_file():
+        return None
+    try:
+        form = json.loads(described.read_text())["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{described} is invalid: {error!r}") from error
+    if form not in RUNTIMES:
+        raise ConfigError(f"{path} is an export of format {form!r}, which animate does not run; export with --format onnx")
+    return str(form)
+
+
 def read_export(directory: Path, form: str) -> dict[str, Any]:
     """Read export.json, and check that the files are those that it describes.
 
