@@ -73,12 +73,19 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class _Match:
-    """The matches of a request: clips and samples that no earlier request matches, and all names that identify them."""
+class Match:
+    """The matches of a request.
+
+    wish: the request
+    clips, samples: number of planned clips, and of stored samples, that no earlier request of the same command matches
+    keys: the keys of all matching clips, or of their tubes
+    names: all names that identify them; empty if nothing matches
+    """
 
     wish: Wish
     clips: int
     samples: int
+    keys: tuple[str, ...]
     names: frozenset[str]
 
 
@@ -95,11 +102,7 @@ def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], obje
     """
     with only_writer(out):
         manifest = Manifest.read(out)
-        if wrong := wrong_plan(out, manifest):
-            raise DatasetError(f"{wrong}; then run this command again")
-        known = {(removal.kind, removal.digest) for removal in manifest.removals}
-        new = [wish for wish in dict.fromkeys(wishes) if (wish.kind, digest(wish.kind, wish.name)) not in known]
-        matches = _matches(out, new) if new else []
+        matches = find_matches(out, manifest, wishes)
         missing = tuple(match.wish for match in matches if not match.names)
         if any(match.names for match in matches) or not all(removal.finished for removal in manifest.removals):
             manifest = upgrade_markers(out, manifest, say)
@@ -117,7 +120,16 @@ def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], obje
         return Taken(manifest, removals, frozenset(unit.name for unit in affected), missing)
 
 
-def _matches(out: Path, wishes: list[Wish]) -> list[_Match]:
+def find_matches(out: Path, manifest: Manifest, wishes: Sequence[Wish]) -> list[Match]:
+    """The matches of the requests that no earlier removal has satisfied. Changes nothing. Raises DatasetError."""
+    if wrong := wrong_plan(out, manifest):
+        raise DatasetError(f"{wrong}; then run this command again")
+    known = {(removal.kind, removal.digest) for removal in manifest.removals}
+    new = [wish for wish in dict.fromkeys(wishes) if (wish.kind, digest(wish.kind, wish.name)) not in known]
+    return _matches(out, new) if new else []
+
+
+def _matches(out: Path, wishes: list[Wish]) -> list[Match]:
     files = [plan.read_plan(path, _WHO) for path in plan.plan_files(out)]
     planned = pa.concat_tables([PLAN.empty_table().select(_WHO), *files])
     masks = [_named(planned, wish) for wish in wishes]
@@ -128,8 +140,8 @@ def _matches(out: Path, wishes: list[Wish]) -> list[_Match]:
         rows = _named(built, wish)
         clips = planned["key"].filter(pa.array(mask & ~taken)).unique()
         samples = rows & built["kept"].to_numpy() & ~gone
-        names = _names(planned.filter(pa.array(mask)), built.filter(pa.array(rows)), wish)
-        matches.append(_Match(wish, len(clips), int(samples.sum()), names))
+        found = planned.filter(pa.array(mask)), built.filter(pa.array(rows))
+        matches.append(Match(wish, len(clips), int(samples.sum()), _keys(*found), _names(*found, wish)))
         taken, gone = taken | mask, gone | rows
     return matches
 
@@ -141,6 +153,12 @@ def _named(rows: pa.Table, wish: Wish) -> NDArray[np.bool_]:
         found = pc.or_(found, pc.equal(planned_keys_of(rows["key"]), wish.name))
     mask: NDArray[np.bool_] = found.to_numpy()
     return mask
+
+
+def _keys(planned: pa.Table, built: pa.Table) -> tuple[str, ...]:
+    """The keys of built clips or tubes, and of planned clips that are not built."""
+    keys = set(built["key"].to_pylist())
+    return tuple(sorted(keys | (set(planned["key"].to_pylist()) - {planned_key(key) for key in keys})))
 
 
 def _names(planned: pa.Table, built: pa.Table, wish: Wish) -> frozenset[str]:
@@ -163,7 +181,7 @@ def _built(out: Path, mask: NDArray[np.bool_]) -> pa.Table:
     return built.filter(pc.fill_null(pc.not_equal(built["reason"], "removed"), True)).select([*_WHO, "kept"])
 
 
-def _intend(manifest: Manifest, matches: list[_Match], at: str) -> Manifest:
+def _intend(manifest: Manifest, matches: list[Match], at: str) -> Manifest:
     """The manifest that records the removals and no longer describes the contents."""
     if not matches:
         return manifest

@@ -142,7 +142,8 @@ def test_what_was_removed_is_deleted(hub: Hub, out: Path, capsys: pytest.Capture
     rows = Dataset.open(out).index(["key", "split", "shard"]).to_pylist()
     shard = next(f"{row['split']}/{row['shard']}.tar" for row in rows)
     gone = [row["key"] for row in rows if shard.endswith(f"{row['shard']}.tar")]
-    assert remove.main([str(out), "--key", gone[0], "--key", gone[1], "--identity", "id00002"]) == 0
+    for names in (["--key", gone[0], "--key", gone[1]], ["--identity", "id00002"]):
+        assert remove.main([str(out), *names]) == 0
     capsys.readouterr()
     hub.repositories[NAME].commits.append(
         {**hub.repositories[NAME].files, "LICENSE": Blob(2, b"my"), "test/a.txt": Blob(1, b"a")}
