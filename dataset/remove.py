@@ -46,7 +46,7 @@ class RemoveOptions(Reporting, OfLocalDataset):
     video: tuple[str, ...] = ()
     """Remove all clips of this video, whatever their identity; may be repeated, but not combined."""
     key: tuple[str, ...] = ()
-    """Remove this clip; may be repeated, but not combined. With recipes that track faces: all its tubes, or one if the key has an @."""
+    """Remove this clip; may be repeated, but not combined. With recipes that track faces: all its tubes, or one with an @."""
     dry_run: bool = False
     """List what would be removed, and change nothing."""
 
