@@ -44,7 +44,8 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     new = plan.plan_new(order.out, listed, config, order.subset, manifest.removals)
     if not plan.plan_files(order.out):
         raise ConfigError(_nothing_planned(order, config, listing.malformed, left_out))
-    say(f"planned: {new} new clips")
+    if new or not planned_before:
+        say(f"planned: {new} new clips")
     if removed.any():
         say(f"skipped {removed.sum()} clips (removed on request)")
     if listing.malformed:
