@@ -213,9 +213,12 @@ def test_a_dataset_in_an_object_store(
 def test_a_missing_unfinished_or_damaged_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = write_tables(tmp_path / "out", kept(3))
     replace(Manifest.read(out), complete=False).write(out)
-    assert stats.main([str(tmp_path / "none")]) == stats.main([str(out)]) == 2
+    wrong = [tmp_path / "none", tmp_path, out / INDEX, out]
+    assert [stats.main([str(path)]) for path in wrong] == [2] * 4
     assert capsys.readouterr().err.splitlines() == [
-        f"error: {tmp_path / 'none'} holds no dataset: dataset.json is missing",
+        f"error: {tmp_path / 'none'} does not exist",
+        f"error: {tmp_path} holds no dataset: dataset.json is missing; did you mean {out}?",
+        f"error: {out / INDEX} is not a directory",
         f"error: {out}: the build is unfinished; run it again",
     ]
     replace(Manifest.read(out), complete=True).write(out)
