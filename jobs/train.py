@@ -150,11 +150,8 @@ def _train(options: TrainOptions) -> Done | None:
 def _stream(options: TrainOptions, model_plan: Plan[Any], world: World) -> ClipStream:
     size_px, sizes = model_plan.config.architecture.size, stored_sizes(options.data)
     if size_px not in sizes:
-        stored = " or ".join(map(str, sizes))
-        raise ConfigError(
-            f"{options.data} has frames of {stored} px, and --config {options.config} needs {size_px}. "
-            f"Build with --size {size_px}, or write a config for {stored} px (--config FILE)"
-        )
+        stored = " and ".join(map(str, sizes))
+        raise ConfigError(f"{options.data} has frames of {stored} px, and --config {options.config} needs {size_px}")
     return ClipStream(
         options.data,
         model_plan.view,

@@ -205,7 +205,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
     ("change", "message"),
     [
         (("--config", "vox-512"), "vox-512 is neither vox-256"),
-        (("--config", "vox-256"), "needs 256. Build with --size 256, or write a config for 32 px"),
+        (("--config", "vox-256"), "frames of 32 px, and --config vox-256 needs 256"),
         (("--batch", "13"), "fewer than one batch of 13"),
         (("--batch", "0"), "--batch. Must be > 0"),
         (("--vgg", "nowhere.pth"), "nowhere.pth"),

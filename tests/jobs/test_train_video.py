@@ -37,7 +37,7 @@ def moving_square(clip: int, frame: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(moving, "image", moving_square)
+        patch.setattr(moving, "picture", moving_square)
         return make_moving_dataset(tmp_path_factory.mktemp("video"))
 
 
@@ -67,7 +67,7 @@ def test_frames_of_the_models_size_are_read(tmp_path: Path, capsys: pytest.Captu
     data = make_moving_dataset(tmp_path / "data", 6, smaller=(32,))
     for size, status, message in (
         (32, 0, "60 samples of 32 px per epoch"),
-        (48, 2, "data has frames of 64 or 32 px, and --config"),
+        (48, 2, "data has frames of 64 and 32 px, and --config"),
     ):
         (tmp_path / "tiny.yaml").write_text(FOMM.replace("size: 64", f"size: {size}").replace("repeats: 5", "repeats: 10"))
         words = [
