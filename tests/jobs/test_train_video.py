@@ -37,7 +37,7 @@ def moving_square(clip: int, frame: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(moving, "picture", moving_square)
+        patch.setattr(moving, "image", moving_square)
         return make_moving_dataset(tmp_path_factory.mktemp("video"))
 
 
