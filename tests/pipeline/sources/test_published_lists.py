@@ -9,7 +9,7 @@ from source_trees import touch
 
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.planning.hygiene import hygiene
-from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.planning.plan import Subset, listing_table, plan_new, read_unit, units
 from motionshards.pipeline.sources import SOURCES, hdtf
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
@@ -204,7 +204,7 @@ def test_the_plan_keeps_every_field(source: str, tmp_path: Path) -> None:
     clips, _ = list_clips(source, tmp_path)
     config = BuildConfig(source=source)
     listed = listing_table(iter(clips), config)
-    plan_new(tmp_path / "out", listed, config, Wanted())
+    plan_new(tmp_path / "out", listed, config, Subset())
     (unit,) = units(tmp_path / "out")
     planned = sorted(read_unit(tmp_path / "out", unit), key=lambda clip: clip.key)
     assert [clip.spans for clip in planned] == [clip.spans for clip in sorted(clips, key=lambda clip: clip.key)]
