@@ -77,12 +77,14 @@ def _quality(content: Content) -> Markup:
 
 def _doubt(content: Content) -> Markup:
     charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _DOUBTS]
-    words = [
+    advice = element(
+        "p",
         "Clips with low scores or high residuals may have wrong landmarks or boxes: inspect them with ",
         element("code", "motionshards preview --sort"),
         ".",
-    ]
-    return element("div", element("p", words, class_="quiet"), element("div", charts, class_="charts"))
+        class_="quiet",
+    )
+    return element("div", advice, element("div", charts, class_="charts"))
 
 
 def _moving(content: Content, moving: Moving) -> Markup:

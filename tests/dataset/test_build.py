@@ -232,8 +232,10 @@ def test_invalid_arguments_exit_with_2_and_one_line(
 
 def test_an_input_without_clips_is_reported_with_the_expected_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
-    assert build.main(arguments(tmp_path / "in", tmp_path / "out")) == 2
-    assert "<identity>/<video>/<clip>.mp4" in capsys.readouterr().err
+    for source in (tmp_path / "in", tmp_path / "absent"):
+        assert build.main(arguments(source, tmp_path / "out")) == 2
+    missing, absent = capsys.readouterr().err.splitlines()
+    assert "<identity>/<video>/<clip>.mp4" in missing and absent == f"error: --input {tmp_path / 'absent'} does not exist"
     assert not (tmp_path / "out").exists()
 
 
