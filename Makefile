@@ -66,6 +66,7 @@ venv: .venv/ready
 
 # Debian without python3-venv lacks ensurepip; its pip can still fill an environment from outside.
 .venv/ready: requirements.lock pyproject.toml
+	@echo "installing packages into .venv: some minutes"
 	$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -74,6 +75,7 @@ venv: .venv/ready
 demo: venv
 	$(BIN)/python -m dataset.build --source demo --input demo/videos --output demo/shards
 	$(BIN)/python -m dataset.verify demo/shards
+	@echo "next: . .venv/bin/activate; motionshards report demo/shards; then docs/tutorial.md"
 
 notebooks: demo
 	$(BIN)/python docs/execute_notebooks.py

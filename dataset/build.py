@@ -70,9 +70,9 @@ def main(options: BuildOptions) -> int:
 def _build(options: BuildOptions, videos: Places) -> Ledger:
     log, output = stderr_log(options), output_of(options)
     if not is_bucket(output):
-        return build(*_resolve(options, videos, Path(output.removeprefix("file://")), log), log)
+        return build(*_resolve(options, videos, Path(output.removeprefix("file://"))), log)
     with mirrored(output) as (out, bucket):
-        order, config = _resolve(options, videos, out, log)
+        order, config = _resolve(options, videos, out)
         return build(dataclasses.replace(order, bucket=bucket), config, log)
 
 
@@ -84,7 +84,7 @@ def _estimate(options: BuildOptions, videos: Places, clips: int) -> str:
         raise ConfigError("--estimate and --retry cannot be combined")
     log, output = stderr_log(options), output_of(options)
     with directory_of(output) as (out, bucket):
-        order, config = _resolve(options, videos, out, log)
+        order, config = _resolve(options, videos, out)
         if bucket and not order.runner.is_local:
             raise ConfigError("--estimate on a cluster needs an --output on a disk shared by all workers")
         found = estimate(order, config, clips, log)
@@ -126,17 +126,17 @@ def as_json(ledger: Ledger, out: str) -> str:
     return json.dumps(report)
 
 
-def _resolve(options: BuildOptions, videos: Places, out: Path, log: Log) -> tuple[BuildOrder, BuildConfig]:
-    """What to build, with the defaults that depend on the source, the input or the machine resolved."""
+def _resolve(options: BuildOptions, videos: Places, out: Path) -> tuple[BuildOrder, BuildConfig]:
+    """What to build, with all defaults resolved that depend on the source, the input or the machine."""
     source = SOURCES[options.source]
     if options.metadata is not None and not source.reads_csv:
         readers = ", ".join(name for name, each in SOURCES.items() if each.reads_csv)
         raise ConfigError(f"--metadata cannot be used with --source {options.source}, only with {readers}")
     opened = open_input(videos, source.splits, takes_videos=source.takes_videos)
     landmarks, why = models.resolve(options.landmarks)
-    log(f"landmarks: {landmarks} ({why})")
+    remarks = [f"landmarks: {landmarks} ({why})"]
     aus = options.running.au_source(options.aus)
-    recipe = options.recipe or _usual_recipe(options, opened, landmarks, out, log)
+    recipe = options.recipe or _usual_recipe(options, opened, landmarks, out, remarks.append)
     config = options.config(recipe, landmarks, aus)
     order = BuildOrder(
         input=opened,
@@ -148,6 +148,7 @@ def _resolve(options: BuildOptions, videos: Places, out: Path, log: Log) -> tupl
         compile=options.running.compile,
         aus=aus,
         runner=options.running.runner_for(landmarks, options.rest),
+        remarks=tuple(remarks),
         quiet=options.quiet,
     )
     return order, config

@@ -94,7 +94,6 @@ class BuildOptions(OutputOptions):
     """A csv file that lists clips in FOMM's format (voxceleb1, taichi, folder)."""
     output: str | None = None
     """Where to write the dataset: a directory, or a URL in an object store (s3://, gs://, abfs://); by default shards/SOURCE."""
-    settings: Annotated[Settings, Parameter(name="*", group=_WHAT)] = Settings()  # noqa: RUF009 -- frozen
     recipe: Annotated[str | None, choice(RECIPES), Parameter(group=_WHAT)] = None
     """How the crop is placed. By default `bbox` if the source has boxes, else `resize`; for a folder, `face` if faces fill little
     of the frame in the videos sampled while planning."""
@@ -104,6 +103,7 @@ class BuildOptions(OutputOptions):
     """What to do with clips in which no face is found; by default keep them for taichi and fashion, else reject them."""
     aus: Annotated[str, Parameter(group=_WHAT)] = "none"
     """Action units: `none`, `openface` (all frames as a sequence), `openface-still` (stored frames), `csv:DIR` or `pyfaceau`."""
+    settings: Annotated[Settings, Parameter(name="*", group=_WHAT)] = Settings()  # noqa: RUF009 -- frozen
     split: Annotated[tuple[Literal[SPLITS], ...], Parameter(group=_WHICH)] = ()  # type: ignore[valid-type]
     """Build only this split; may be repeated."""
     limit: Annotated[PositiveInt | None, Parameter(group=_WHICH)] = None

@@ -99,17 +99,17 @@ def _duration(hours: Bounds) -> str:
 
 
 def _gpu_hours(hours: Bounds) -> str:
-    return f"{_rounded(_value(hours))} GPU-hours" + _bracket(hours, _rounded)
+    return f"{_rounded(_value(hours))} GPU-hours" + _bracket(hours, _rounded, "")
 
 
 def _seconds(seconds: Bounds) -> str:
-    return f"{_rounded(_value(seconds))} s" + _bracket(seconds, _rounded)
+    return f"{_rounded(_value(seconds))} s" + _bracket(seconds, _rounded, "")
 
 
-def _bracket(interval: Bounds, shown: Any) -> str:
+def _bracket(interval: Bounds, shown: Any, absent: str = " (too few clips for an interval)") -> str:
     low, high = interval["low"], interval["high"]
     if low is None or high is None:
-        return " (too few clips for an interval)"
+        return absent
     return "" if low == high else f" ({shown(max(low, 0.0))} to {shown(high)})"
 
 

@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
     run_module()
 
-import difflib
 import io
 import json
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ from motionshards.dataset.drawing.motion import Motion, read_clip
 from motionshards.dataset.drawing.source_frames import Sources
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.plotting.overlay import BACKGROUND
+from motionshards.dataset.query.similar import LONGEST_NAME, similar
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.config import MAX_FRAMES
@@ -48,7 +48,6 @@ _SHEETS, _GIFS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}, {".gif": "GIF
 _COUNT = 4
 _FRAMES_OF_VIDEO = 15
 _TALLEST_PX, _MOST_PX = 65_000, 300_000_000  # JPEG allows 65,535 rows, and the whole sheet is in memory
-_NEAR, _COMPARED, _LONGEST_KEY = 3, 20_000, 300
 _SIZES = ("n_frames", "source_frames", "duration_s", "width_px", "height_px")
 _SOUND = ("audio_hz", "audio_level_db", "audio_silence", "audio_lost")
 _COLUMNS_READ = ("key", "split", "shard", "members", "spans", "source", *_SIZES, *_SOUND)
@@ -185,23 +184,9 @@ def _unknown_key(key: str, data: Dataset) -> str:
     keys = data.index(["key"])["key"]
     if not len(keys):
         return "the dataset has no clips"
-    similar, shown = _similar_keys(key[:_LONGEST_KEY], keys), key[:_LONGEST_KEY]
-    hint = f"similar keys: {', '.join(similar)}" if similar else f"the first of {len(keys)} is {keys[0]}"
+    near, shown = similar(key, keys), key[:LONGEST_NAME]
+    hint = f"similar keys: {', '.join(near)}" if near else f"the first of {len(keys)} is {keys[0]}"
     return f"there is no clip {shown!r}; {hint}"
-
-
-def _similar_keys(key: str, keys: pa.ChunkedArray) -> list[str]:
-    """Keys that contain this one, else similar keys of the same video, the same identity, or among the first in the index."""
-    whole: list[str] = keys.filter(pc.match_substring(keys, key)).slice(0, _NEAR).to_pylist() if len(key) > 2 else []
-    if whole:
-        return whole
-    identity, _, rest = key.partition("/")
-    video = rest.partition("/")[0]
-    for part in (f"{identity}/{video}/", f"{identity}/", f"/{video}/", ""):
-        alike = keys.filter(pc.match_substring(keys, part)).slice(0, _COMPARED).to_pylist()
-        if similar := difflib.get_close_matches(key, alike, _NEAR):
-            return similar
-    return []
 
 
 def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOptions) -> Image.Image:

@@ -21,12 +21,12 @@ from motionshards.dataset.reading.accelerate_wrappers import sets_epoch_itself, 
 from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
 from motionshards.dataset.reading.faults import Fault, Faults
 from motionshards.dataset.reading.layout import Layout
-from motionshards.dataset.reading.open_dataset import open_source
+from motionshards.dataset.reading.open_dataset import Opened, open_source
 from motionshards.dataset.reading.order import SHUFFLES
 from motionshards.dataset.reading.passes import Passes
 from motionshards.dataset.reading.progress import Progress, as_state, from_state
 from motionshards.dataset.reading.reader import NothingReadable, Reader, Request
-from motionshards.dataset.reading.selection import select_clips, select_kind
+from motionshards.dataset.reading.selection import advice_on_few_clips, select_clips, select_kind
 from motionshards.dataset.reading.units import Units
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.reading.watch import Watch
@@ -136,7 +136,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         self._passes = Passes()
         self._resumed: Progress | None = None  # in a worker of torchdata's loader
         self._progress = Progress()
-        self._check_batches()
+        self._check_batches(opened, where, people)
 
     def __repr__(self) -> str:
         people, frames = len(np.unique(self.catalog.arrays["identity"])), f"{self.catalog.kind.shown} of {self.size_px} px"
@@ -311,10 +311,9 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             return Progress(position.epoch, position.slot + self.global_batch_size)
         return Progress(position.epoch, position.slot, position.yielded + 1)
 
-    def _check_batches(self) -> None:
+    def _check_batches(self, opened: Opened, where: str | None, people: list[str] | None) -> None:
         if self.global_batch_size % self.world.size:
             raise ConfigError(f"global_batch_size {self.global_batch_size} is not divisible by the world size {self.world.size}")
         if not len(self):
-            raise ConfigError(
-                f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}; use last='pad' to fill it"
-            )
+            advice = advice_on_few_clips(opened, len(self.catalog), where, self._split, people)
+            raise ConfigError(f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}{advice}")

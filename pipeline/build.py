@@ -56,6 +56,7 @@ def build(order: BuildOrder, config: BuildConfig, log: Callable[[str], None]) ->
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # left by a killed run
         emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, log)
         manifest = upgraded(order.out, (_new_dataset if emptied else open_or_create)(order, config, made_with), log)
+        planned_before = bool(plan.plan_files(order.out))
         try:
             manifest = plan_into(order, config, manifest, log)
         except ConfigError:
@@ -63,19 +64,24 @@ def build(order: BuildOrder, config: BuildConfig, log: Callable[[str], None]) ->
             raise
         if order.bucket is not None:
             publish_plan(order.bucket, order.out)
-        ledger = _build_planned(order, config, manifest)
+        ledger = _build_planned(order, config, manifest, log if planned_before else lambda text: None)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
     if ledger.clips_built and (late := ledger.manifest.hygiene["past_the_end"]["count"]):
         log(f"annotation extends past the end of the video: {late} clips")
     return ledger
 
 
-def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> Ledger:
-    """Build the units without a marker; then write index and ledger, unless they already cover all units."""
+def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest, log: Callable[[str], None]) -> Ledger:
+    """Build the units without a marker; then write index and ledger, unless they already cover all units.
+
+    log: receives the number of clips that are built already
+    """
     start = time.monotonic()
     units = plan.units(order.out)
     markers = Markers(order.out, order.bucket)
     left = markers.left(units)
+    total, remaining = (sum(map(len, some)) for some in (units, left))
+    log(f"resuming: {total - remaining} of {total} clips are built" if left else f"all {total} clips are built")
     try:
         _run(order, config, manifest, units, left)
         markers.left(left)  # downloads all markers of a bucket, which not every runner does
@@ -88,7 +94,7 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
         manifest = finalize(order.out, _with_run(manifest, order, left, start))
         if order.bucket is not None:
             publish_result(order.bucket, order.out)
-    return Ledger(manifest, sum(len(unit) for unit in left), time.monotonic() - start)
+    return Ledger(manifest, remaining, time.monotonic() - start)
 
 
 def _with_run(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start: float) -> Manifest:

@@ -23,6 +23,7 @@ class BuildOrder:
     weights, compile: directory that is searched first for weight files; whether to compile the networks
     aus: source of action units, if any
     runner: where to run
+    remarks: lines for the user, shown once the input has been listed
     """
 
     input: Input
@@ -35,4 +36,5 @@ class BuildOrder:
     aus: AuSource | None = None
     bucket: Bucket | None = None
     runner: choose.Runner = field(default_factory=choose.Runner)
+    remarks: tuple[str, ...] = ()
     quiet: bool = False

@@ -44,7 +44,10 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, log: C
     new = plan.plan_new(order.out, listed, config, order.subset, manifest.removals)
     if not plan.plan_files(order.out):
         raise ConfigError(_nothing_planned(order, config, listing.malformed, left_out))
-    log(f"planned: {new} new clips")
+    for remark in order.remarks:
+        log(remark)
+    if new or not planned_before:
+        log(f"planned: {new} new clips")
     if removed.any():
         log(f"skipped {removed.sum()} clips (removed on request)")
     if listing.malformed:
@@ -112,7 +115,8 @@ def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
     listing.tree.counts.update(order.input.left_out)
     try:
         if isinstance(order.input.root, Path) and not order.input.root.is_dir():
-            raise ConfigError(f"--input {order.input.root} is not a directory")
+            why = "is not a directory" if order.input.root.exists() else "does not exist"
+            raise ConfigError(f"--input {order.input.root} {why}")
         return listing, plan.listing_table(source.list_clips(listing), config)
     except PermissionError as error:
         raise ConfigError(f"cannot read --input {error.filename}: {error.strerror}") from error

@@ -73,12 +73,19 @@ class RemovalResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Match:
-    """The matches of a request: clips and samples that no earlier request matches, and all names that identify them."""
+class Match:
+    """The matches of a request.
+
+    request: the request
+    clips, samples: number of planned clips, and of stored samples, that no earlier request of the same command matches
+    keys: the keys of all matching clips, or of their tubes
+    names: all names that identify them; empty if nothing matches
+    """
 
     request: RemovalRequest
     clips: int
     samples: int
+    keys: tuple[str, ...]
     names: frozenset[str]
 
 
@@ -97,11 +104,7 @@ def remove(
     """
     with only_writer(out):
         manifest = Manifest.read(out)
-        if problem := plan_problem(out, manifest):
-            raise DatasetError(f"{problem}; then run this command again")
-        known = {(removal.kind, removal.digest) for removal in manifest.removals}
-        new = [request for request in dict.fromkeys(requests) if (request.kind, digest(request.kind, request.name)) not in known]
-        matches = _matches(out, new) if new else []
+        matches = find_matches(out, manifest, requests)
         missing = tuple(match.request for match in matches if not match.names)
         if any(match.names for match in matches) or not all(removal.finished for removal in manifest.removals):
             manifest = upgrade_markers(out, manifest, log)
@@ -119,7 +122,16 @@ def remove(
         return RemovalResult(manifest, removals, frozenset(unit.name for unit in affected), missing)
 
 
-def _matches(out: Path, requests: list[RemovalRequest]) -> list[_Match]:
+def find_matches(out: Path, manifest: Manifest, requests: Sequence[RemovalRequest]) -> list[Match]:
+    """The matches of the requests that no earlier removal has satisfied. Changes nothing. Raises DatasetError."""
+    if problem := plan_problem(out, manifest):
+        raise DatasetError(f"{problem}; then run this command again")
+    known = {(removal.kind, removal.digest) for removal in manifest.removals}
+    new = [request for request in dict.fromkeys(requests) if (request.kind, digest(request.kind, request.name)) not in known]
+    return _matches(out, new) if new else []
+
+
+def _matches(out: Path, requests: list[RemovalRequest]) -> list[Match]:
     files = [plan.read_plan(path, _WHO) for path in plan.plan_files(out)]
     planned = pa.concat_tables([PLAN.empty_table().select(_WHO), *files])
     masks = [_named(planned, request) for request in requests]
@@ -130,8 +142,8 @@ def _matches(out: Path, requests: list[RemovalRequest]) -> list[_Match]:
         rows = _named(built, request)
         clips = planned["key"].filter(pa.array(mask & ~counted)).unique()
         samples = rows & built["kept"].to_numpy() & ~counted_rows
-        names = _names(planned.filter(pa.array(mask)), built.filter(pa.array(rows)), request)
-        matches.append(_Match(request, len(clips), int(samples.sum()), names))
+        found = planned.filter(pa.array(mask)), built.filter(pa.array(rows))
+        matches.append(Match(request, len(clips), int(samples.sum()), _keys(*found), _names(*found, request)))
         counted, counted_rows = counted | mask, counted_rows | rows
     return matches
 
@@ -143,6 +155,12 @@ def _named(rows: pa.Table, request: RemovalRequest) -> NDArray[np.bool_]:
         found = pc.or_(found, pc.equal(planned_keys_of(rows["key"]), request.name))
     mask: NDArray[np.bool_] = found.to_numpy()
     return mask
+
+
+def _keys(planned: pa.Table, built: pa.Table) -> tuple[str, ...]:
+    """The keys of built clips or tubes, and of planned clips that are not built."""
+    keys = set(built["key"].to_pylist())
+    return tuple(sorted(keys | (set(planned["key"].to_pylist()) - {planned_key(key) for key in keys})))
 
 
 def _names(planned: pa.Table, built: pa.Table, request: RemovalRequest) -> frozenset[str]:
@@ -165,7 +183,7 @@ def _built(out: Path, mask: NDArray[np.bool_]) -> pa.Table:
     return built.filter(pc.fill_null(pc.not_equal(built["reason"], "removed"), True)).select([*_WHO, "kept"])
 
 
-def _intend(manifest: Manifest, matches: list[_Match], at: str) -> Manifest:
+def _intend(manifest: Manifest, matches: list[Match], at: str) -> Manifest:
     """The manifest that records the removals and no longer describes the contents."""
     if not matches:
         return manifest

@@ -263,5 +263,10 @@ def _is_rate(text: str) -> bool:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """List the entries in which two flat dicts differ, as `name: old -> new`."""
-    return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in sorted(old | new) if old.get(name) != new.get(name)]
+    """List the entries in which two flat dicts differ, as `name: old -> new`; a missing entry is `not used`."""
+    changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
+    return [f"{name}: {_shown(old, name)} -> {_shown(new, name)}" for name in changed]
+
+
+def _shown(entries: dict[str, Any], name: str) -> str:
+    return "not used" if name not in entries else "none" if entries[name] is None else str(entries[name])

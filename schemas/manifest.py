@@ -221,8 +221,8 @@ class Manifest:
                 if os.fstat(stream.fileno()).st_size > _MAX_BYTES:
                     raise DatasetError(f"{path} cannot be parsed: it is larger than {_MAX_BYTES} bytes")
                 return cls.parse(stream.read(), str(path))
-        except FileNotFoundError:
-            raise DatasetError(f"{out} holds no dataset: {DATASET_JSON} is missing") from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise DatasetError(_why_missing(out)) from None
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error}") from error
 
@@ -242,6 +242,14 @@ class Manifest:
             return cls(**stored)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise DatasetError(f"{path} cannot be parsed: {error}") from error
+
+
+def _why_missing(out: Path) -> str:
+    if not out.is_dir():
+        return f"{out} is not a directory" if out.exists() else f"{out} does not exist"
+    inside = sorted(str(path.parent) for path in out.glob(f"*/{DATASET_JSON}"))
+    meant = f"; did you mean {' or '.join(inside[:3])}?" if inside else ""
+    return f"{out} holds no dataset: {DATASET_JSON} is missing{meant}"
 
 
 def damage(content: bytes) -> str | None:

@@ -6,11 +6,13 @@ from typing import Any
 from motionshards.schemas.printable import printable
 from motionshards.transforms.extract.action_units.summary import sparkline
 
-_HEADS = {"name": "", "identities": "people"}
+_HEADS = {"name": "", "identities": "people", "hours": "source video", "sound_hours": "sound"}
 
 
 def as_text(answer: dict[str, Any], top: int) -> str:
-    """All tables of an answer, with the `top` largest groups."""
+    """All tables of an answer, with the `top` largest groups; one line if nothing matches."""
+    if not answer["counts"]["matching"]["clips"]:
+        return f"no clip matches, of {answer['counts']['all']['clips']:,} {'rejected' if answer['rejected'] else 'kept'} clips"
     parts = [_counts(answer)]
     if answer["rejected"]:
         parts += [_outcomes(answer, name) for name in ("reason", "stage") if answer[name] and name != answer.get("by")]
@@ -42,20 +44,32 @@ def _counts(answer: dict[str, Any]) -> str:
     matching, everything = answer["counts"]["matching"], answer["counts"]["all"]
     what = "rejected" if answer["rejected"] else "kept"
     if answer["where"] is None:
-        rows = [[_HEADS.get(name, name), format_value(count)] for name, count in matching.items()]
+        rows = [[_HEADS.get(name, name), _count(name, count)] for name, count in matching.items()]
         return aligned([["", what], *rows])
     rows = [
-        [_HEADS.get(name, name), format_value(count), format_value(everything[name]), share(count, everything[name])]
+        [_HEADS.get(name, name), _count(name, count), _count(name, everything[name]), share(count, everything[name])]
         for name, count in matching.items()
     ]
     return aligned([["", "matching", f"all {what}", "share"], *rows])
 
 
+def _count(name: str, count: Any) -> str:
+    """A count; hours in their largest unit."""
+    if not name.endswith("hours"):
+        return format_value(count)
+    unit, size = next(((unit, size) for unit, size in (("h", 1.0), ("min", 1 / 60)) if count >= size), ("s", 1 / 3600))
+    return f"{format_value(count / size)} {unit}"
+
+
 def _measures(answer: dict[str, Any]) -> str:
+    """The measures that any matching clip has."""
     clips = answer["counts"]["matching"]["clips"]
+    measures = {name: found for name, found in answer["measures"].items() if found["present"]}
+    if not measures:
+        return f"no clip has a value of {', '.join(answer['measures'])}"
     heads = ["measure", "present", "min", "p5", "p25", "p50", "p75", "p95", "max", "mean"]
     heads += ["between", "within", "share_between"] if answer.get("by") == "identity" else []
-    drawn = any("histogram" in found for found in answer["measures"].values())
+    drawn = any("histogram" in found for found in measures.values())
     rows = [
         [
             name,
@@ -63,7 +77,7 @@ def _measures(answer: dict[str, Any]) -> str:
             *(format_value(found[head]) for head in heads[2:]),
             *([sparkline(found.get("histogram", []))] if drawn else []),
         ]
-        for name, found in answer["measures"].items()
+        for name, found in measures.items()
     ]
     return aligned([[*heads, *(["0 to 5"] if drawn else [])], *rows])
 
@@ -82,7 +96,7 @@ def _groups(answer: dict[str, Any], top: int) -> str:
             format_value(row["name"]),
             format_value(row["clips"]),
             share(row["clips"], clips),
-            *(format_value(row[name]) for name in names),
+            *(_count(name, row[name]) for name in names),
         ]
         for row in groups[:top]
     ]

@@ -14,6 +14,10 @@ AT = "ʘ"
 # Also matches strings and comments, which are left unchanged because an @ in them is not a filter.
 _AT_OF_FILTER = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\#[^\n]*|(?<!\w)@(?=[^\W\d])""", re.DOTALL)
 
+_STRINGS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""")
+_WORDS = re.compile(r"\b(?:and|or|not|in|is)\b", re.IGNORECASE)
+_SYMBOLS = {"&&": "and", "||": "or", "<>": "!="}
+
 
 class Source:
     """The text of a condition, and positions in it."""
@@ -33,9 +37,17 @@ class Source:
         except SyntaxError as error:
             lines = self._text.split("\n")  # Python reports no position for something missing at the end
             line, column = (error.lineno or 1, error.offset - 1) if error.offset else (len(lines), len(lines[-1]))
-            raise self.wrong(line, column, error.msg.splitlines()[0]) from error
+            raise self.wrong(line, column, error.msg.splitlines()[0] + self._hint()) from error
         except UnicodeEncodeError as error:
             raise ConfigError(f"where: {error.reason}") from error
+
+    def _hint(self) -> str:
+        """The end of a message about syntax, for operators of SQL and C."""
+        outside = _STRINGS.sub("", self._text)
+        words = [word for word in _WORDS.findall(outside) if not word.islower()]
+        return next((f"; write `{meant}`" for other, meant in _SYMBOLS.items() if other in outside), "") or (
+            f"; write {', '.join(dict.fromkeys(f'`{word.lower()}`' for word in words))} in lower case" if words else ""
+        )
 
     def refuse(self, node: ast.expr, why: str) -> NoReturn:
         """Raise ConfigError with the position of a node."""

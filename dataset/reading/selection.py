@@ -70,6 +70,18 @@ def select_clips(
     return catalog, excluded
 
 
+def advice_on_few_clips(opened: Opened, clips: int, where: str | None, split: str | None, people: list[str] | None) -> str:
+    """The end of an error message: which of the clips the filters keep, and what to change. Raises DatasetError."""
+    advice = "a smaller batch, more repeats of each clip (repeats), or last='pad' to fill the batch"
+    names = [*([] if where is None else [f"where={where!r}"]), *([] if people is None else ["identities"])]
+    if not names:
+        return f". Use {advice}"
+    everything = sum(len(rows) if split is None else (rows["split"].to_numpy() == split).sum() for rows in opened.rows())
+    of_split = "" if split is None else f" of split {split!r}"
+    filters = f"{' and '.join(names)} {'keeps' if len(names) == 1 and where is not None else 'keep'}"
+    return f": {filters} {clips} of {everything} clips{of_split}. Relax the filter, or use {advice}"
+
+
 def _usable(catalog: Catalog, view: View) -> tuple[Catalog, dict[str, int]]:
     """The clips that satisfy the view's requirements, and the number of others by their first reason. Raises ConfigError."""
     excluded = {}

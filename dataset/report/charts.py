@@ -1,5 +1,7 @@
 """Charts as SVG. Colors are set by class in the page's style sheet, so that they follow the light or dark theme."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,11 +79,40 @@ def _ticks(x: _Axis) -> list[Markup]:
     return [element("text", label, x=x(value), y=_FLOOR + 16, text_anchor="middle") for value, label in x.ticks()]
 
 
-_CELL, _MARGIN = 9.0, 34.0
+_POSE_CELLS, _CELL, _MARGIN = 30, 10.8, 34.0
+_OUTLIERS = 0.002  # fraction of frames that may be beyond the map, as in histograms
 
 
-def pose_map(pose: NDArray[np.int64], edges_deg: NDArray[np.float64]) -> Markup:
-    """A heat map of frame counts by yaw (to the right) and pitch (up), int64 [bins,bins], with logarithmic opacity."""
+@dataclass(frozen=True, slots=True)
+class PoseCounts:
+    """Frames by yaw and pitch.
+
+    counts: int64 [30,30], frames by yaw (first axis) and pitch from -most_deg to most_deg, outliers in the outermost cells
+    most_deg: a multiple of 15
+    beyond: number of outliers
+    """
+
+    counts: NDArray[np.int64] = field(repr=False)
+    most_deg: int
+    beyond: int
+
+
+def zoom(pose: NDArray[np.int64]) -> PoseCounts:
+    """Divide the smallest range that contains nearly all frames into cells; `pose`: int64 [180,180], one bin per degree."""
+    middle, total = len(pose) // 2, int(pose.sum())
+    for most in range(_POSE_CELLS // 2, middle + 1, _POSE_CELLS // 2):
+        inside = int(pose[middle - most : middle + most, middle - most : middle + most].sum())
+        if total - inside <= _OUTLIERS * total:
+            break
+    cell = ((np.arange(len(pose)) - middle + most) // (2 * most // _POSE_CELLS)).clip(0, _POSE_CELLS - 1)
+    counts = np.zeros((_POSE_CELLS, _POSE_CELLS), np.int64)
+    np.add.at(counts, (cell[:, None], cell[None]), pose)
+    return PoseCounts(counts, most, total - inside)
+
+
+def pose_map(zoomed: PoseCounts) -> Markup:
+    """A heat map of frame counts by yaw (to the right) and pitch (up), with logarithmic opacity."""
+    pose, edges_deg = zoomed.counts, np.linspace(-zoomed.most_deg, zoomed.most_deg, _POSE_CELLS + 1)
     side = _CELL * len(pose)
     cells = [_cell(pose, across, up, edges_deg) for across, up in np.argwhere(pose).tolist()]
     frame = element("rect", class_="frame", x=_MARGIN, y=_TOP, width=side, height=side)
@@ -109,11 +140,10 @@ def _cell(pose: NDArray[np.int64], across: int, up: int, edges: NDArray[np.float
 def _pose_ticks(edges: NDArray[np.float64]) -> list[Markup]:
     side = _CELL * (len(edges) - 1)
     texts: list[Markup] = []
-    for place, value in enumerate(edges.tolist()):
-        if value % 30 == 0:
-            at, name = _CELL * place, f"{number(value)}°"
-            texts.append(element("text", name, x=_MARGIN + at, y=_TOP + side + 13, text_anchor="middle"))
-            texts.append(element("text", name, x=_MARGIN - 5, y=_TOP + side - at + 3, text_anchor="end"))
+    for place in range(0, len(edges), _POSE_CELLS // 6):
+        at, name = _CELL * place, f"{number(float(edges[place]))}°"
+        texts.append(element("text", name, x=_MARGIN + at, y=_TOP + side + 13, text_anchor="middle"))
+        texts.append(element("text", name, x=_MARGIN - 5, y=_TOP + side - at + 3, text_anchor="end"))
     across = element("text", "yaw, to the image's right →", x=_MARGIN + side / 2, y=_TOP + side + 28, text_anchor="middle")
     return [*texts, across]
 

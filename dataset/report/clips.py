@@ -17,8 +17,7 @@ from motionshards.schemas.tables import INDEX, SOUND_MEASURES
 
 MEASURES = ("face_size_px", "blur", "brightness", "yaw_deg", "pitch_deg", "roll_deg", *CONFIDENCE)
 OF_VIDEO = ("video_frames", "fps", "has_audio", *SOUND_MEASURES)
-POSE_STEP_DEG = 5
-POSE_EDGES_DEG = np.arange(-90, 91, POSE_STEP_DEG, dtype=np.float64)
+MOST_POSE_DEG = 90
 MOST_FACES = 20
 """Frames with more faces are counted as having this many."""
 
@@ -39,7 +38,7 @@ class Clips:
     duration_s: float64 [n]
     measures: float32 [n] each, by name: MEASURES and OF_VIDEO; NaN where no frame has the measure
     faces: int64 [MOST_FACES + 1], number of frames by number of faces; `faces_absent` frames have no count
-    pose: int64 [36,36], frames by yaw (first axis) and pitch between POSE_EDGES_DEG, outliers in the outermost bins
+    pose: int64 [180,180], frames by yaw (first axis) and pitch in steps of one degree from -90 on, outliers in the outermost bins
     """
 
     listed: int
@@ -102,7 +101,7 @@ class _FrameSums:
     def __init__(self) -> None:
         self.faces = np.zeros(MOST_FACES + 1, np.int64)
         self.absent = 0
-        self.pose = np.zeros((len(POSE_EDGES_DEG) - 1,) * 2, np.int64)
+        self.pose = np.zeros((2 * MOST_POSE_DEG,) * 2, np.int64)
 
     def add(self, table: pa.Table) -> None:
         self._add_faces(_flat(table["frame_faces"]))
@@ -117,8 +116,8 @@ class _FrameSums:
 
     def _add_pose(self, yaw: NDArray[np.float32], pitch: NDArray[np.float32]) -> None:
         known = np.isfinite(yaw) & np.isfinite(pitch)
-        bins = len(POSE_EDGES_DEG) - 1
-        across, up = (np.floor((angle[known] + 90) / POSE_STEP_DEG).clip(0, bins - 1).astype(np.int64) for angle in (yaw, pitch))
+        bins = len(self.pose)
+        across, up = (np.floor(angle[known] + MOST_POSE_DEG).clip(0, bins - 1).astype(np.int64) for angle in (yaw, pitch))
         self.pose += np.bincount(across * bins + up, minlength=bins * bins).reshape(bins, bins)
 
 

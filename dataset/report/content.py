@@ -113,7 +113,7 @@ def gather(
     separated = _embeddings(data, clips, seed)
     frames, error = _rejected_frames(rejections, source)
     return Content(
-        name=data.out.resolve().name,
+        name=f"{data.out.resolve().name} ({data.manifest.config.source})",
         manifest=data.manifest,
         where=where,
         yields=() if where is None else read_yields(data.out / INDEX, where),

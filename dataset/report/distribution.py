@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 QUANTILES = (0.05, 0.5, 0.95)
 _FEWEST_BINS, _MOST_BINS = 10, 40
 _TAIL = 0.002  # fraction of values that may be beyond the edges on either side, so that outliers do not flatten the histogram
+_ROUNDING = 1e-6  # in bins: a value this close below an edge, as float32 may be, counts as the edge
 _SAME = 1e-4  # values with a smaller relative difference are drawn as one: fps of 25 and 24.999
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
@@ -48,9 +49,11 @@ def distribution(values: NDArray[Any], limits: tuple[float, float] | None = None
     present = values[np.isfinite(values)]
     low, high = limits or _range(present)
     edges = _edges(low, high, min(max(round(2 * len(present) ** (1 / 3)), _FEWEST_BINS), _MOST_BINS))
-    counts, _ = np.histogram(np.clip(present, edges[0], edges[-1]), edges)
     quantiles = tuple(np.quantile(present, QUANTILES).tolist()) if len(present) else None
-    below, above = int((present < edges[0]).sum()), int((present > edges[-1]).sum())
+    rounding = _ROUNDING * float(edges[1] - edges[0])
+    raised = present.astype(np.float64) + rounding
+    counts, _ = np.histogram(np.clip(raised, edges[0], edges[-1]), edges)
+    below, above = int((raised < edges[0]).sum()), int((raised > edges[-1] + 2 * rounding).sum())
     return Distribution(counts.astype(np.int64), edges, len(values) - len(present), below, above, quantiles)
 
 
@@ -72,7 +75,7 @@ def _edges(low: float, high: float, bins: int) -> NDArray[np.float64]:
     """Multiples of a round step that enclose `low` to `high` with about `bins` bins; five bins around a single value."""
     alone = high - low <= _SAME * max(abs(high), abs(low), 1e-9)
     step = round_step(max(abs(low), 1.0) / 20 if alone else (high - low) / (bins - 2))
-    first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
+    first, last = math.floor(low / step + _ROUNDING), math.ceil(high / step - _ROUNDING)
     if alone or last <= first:
         return (np.arange(-2.5, 3.0) + round(low / step)) * step
     return np.arange(first, last + 1, dtype=np.float64) * step

@@ -45,7 +45,7 @@ class Figures:
     moving: totals of stored video; None if no clip has any
     measures: by name, one value per clip: `clips.MEASURES`, `clips.OF_VIDEO`, and `source_fps`, `duration_s`
     faces: number of faces, one value per stored frame
-    pose: int64 [36,36], stored frames by yaw and pitch, see `Clips`
+    pose: int64 [180,180], stored frames by yaw and pitch, see `Clips`
     clips_each: number of clips, one value per identity
     longest, shortest: identities with the most and the fewest seconds
     """

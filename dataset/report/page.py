@@ -47,7 +47,7 @@ def _header(content: Content) -> Markup:
     kept = [f"{config.frames} frames"] if config.stores_stills else []
     kept += [f"video at {config.fps} fps"] if config.stores_video else []
     size_px = " and ".join(f"{size} × {size}" for size in config.sizes) + " px"
-    line = f"{config.source} · {' and '.join(kept)} per {config.unit} at {size_px} · recipe {config.recipe}"
+    line = f"{' and '.join(kept)} per {config.unit} at {size_px} · recipe {config.recipe}"
     heading = element(
         "div", element("p", "Dataset report", class_="kicker"), element("h1", content.name), element("p", line, class_="lead")
     )

@@ -114,8 +114,10 @@ def _kept(content: Content) -> Markup:
     heading = element("h3", "Kept")
     if not content.samples:
         return element("div", heading, note("No clip was kept." if not content.figures.listed else "No clip is shown."))
-    clips = plural(content.figures.total.clips, "clip")
-    words = f"{whole(len(content.samples))} of {clips}, sampled at random across splits and people; the middle frame of each. "
+    shown, clips = len(content.samples), plural(content.figures.total.clips, "clip")
+    is_sample = shown < content.figures.total.clips
+    chosen = f"{whole(shown)} of {clips}, sampled at random across splits and people" if is_sample else f"All {clips}"
+    words = f"{chosen}; the middle frame of each. "
     words += "Numbers are medians over a clip's stored frames, except the minimum landmark score and the maximum residual. "
     if _has_drawings(content):
         words += "Head axes: red to the image's right, green up, blue in the direction of the face. "

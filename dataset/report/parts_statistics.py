@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from motionshards.dataset.report.charts import histogram, pose_map, share_bar
-from motionshards.dataset.report.clips import POSE_EDGES_DEG
+from motionshards.dataset.report.charts import histogram, pose_map, share_bar, zoom
 from motionshards.dataset.report.content import Content
 from motionshards.dataset.report.distribution import Distribution
 from motionshards.dataset.report.figures import GroupTotals, VideoTotals
 from motionshards.dataset.report.formatting import hours, number, percent, plural, whole
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
+from motionshards.schemas.confidence import ADJACENT_S
 from motionshards.transforms.extract.action_units.summary import Variance
 
 _CHARTS = (
@@ -27,9 +27,19 @@ _CONFIDENCE = (
         "",
         "maximum over a clip's frames: distance of nose and eye corners from the fitted head model, relative to the eye distance",
     ),
-    ("least_detector_score", "Detector score", "", "minimum over a clip's frames"),
+    (
+        "least_detector_score",
+        "Detector score",
+        "",
+        "minimum over a clip's frames; scores of dlib's detector are margins, not probabilities, and can exceed 1",
+    ),
     ("face_share", "Frames with the face", "", "fraction of a clip's stored frames"),
-    ("yaw_jump_deg", "Yaw jump", "°", "maximum change between adjacent frames; in most clips no stored frames are adjacent"),
+    (
+        "yaw_jump_deg",
+        "Yaw jump",
+        "°",
+        f"maximum change between stored frames at most {ADJACENT_S} s apart, in clips that have such",
+    ),
 )
 _OF_VIDEO = (
     ("fps", "Frame rate of stored video", " fps", ""),
@@ -67,14 +77,14 @@ def _quality(content: Content) -> Markup:
 
 def _confidence(content: Content) -> Markup:
     charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _CONFIDENCE]
-    words = element(
+    advice = element(
         "p",
         "Clips with low scores or high residuals may have wrong landmarks or boxes: inspect them with ",
         element("code", "motionshards preview --sort"),
         ".",
         class_="quiet",
     )
-    return element("div", words, element("div", charts, class_="charts"))
+    return element("div", advice, element("div", charts, class_="charts"))
 
 
 def _moving(content: Content, moving: VideoTotals) -> Markup:
@@ -93,8 +103,10 @@ def _pose(content: Content) -> Markup:
     charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _ANGLES]
     if not content.figures.pose.sum():
         return element("div", note("No frame has a head pose, which is computed from landmarks."))
-    words = f"{plural(int(content.figures.pose.sum()), 'stored frame')} by yaw and pitch, on a logarithmic scale."
-    card = [element("h3", "Yaw and pitch"), pose_map(content.figures.pose, POSE_EDGES_DEG), note(words)]
+    zoomed = zoom(content.figures.pose)
+    words = f"{plural(int(zoomed.counts.sum()), 'stored frame')} by yaw and pitch, on a logarithmic scale"
+    beyond = f"; the outermost cells include {whole(zoomed.beyond)} beyond {zoomed.most_deg}°" if zoomed.beyond else ""
+    card = [element("h3", "Yaw and pitch"), pose_map(zoomed), note(f"{words}{beyond}.")]
     return element("div", element("div", element("div", card, class_="chart-card wide"), charts, class_="charts posed"))
 
 

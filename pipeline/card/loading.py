@@ -32,6 +32,7 @@ stream = ClipStream("OUT", {ask}, global_batch_size=40)
 with make_loader(stream, device="cuda") as loader:
     for batch in loader:
         ...  # batch.frames: uint8 [40, {of}]{more}
+        # with make_loader(augment=Augment()): float32 [40, n, 3, H, W] in [0, 1]
 ```
 
 With plain webdataset:

@@ -106,7 +106,7 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, log: Callable[[
         "strata": len(sample.sizes),
         "yield": expected_yield(outcomes, sample),
         "disk": {**expected_disk(outcomes, sample, population.shards, plan_bytes, order.runner.workers), "free": free},
-        "time": expected_time(run, planning_s, len(population), order.runner, gpus(config.landmarks)),
+        "time": expected_time(run, planning_s, len(population), population.shards, order.runner, gpus(config.landmarks)),
     }
 
 

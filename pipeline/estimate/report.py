@@ -119,8 +119,8 @@ def _parquet_bytes(rows: pa.Table) -> int:
     return int(sink.getvalue().size)
 
 
-def expected_time(run: Run, planning_s: float, clips: int, runner: Runner, gpus: int) -> dict[str, Any]:
-    """Estimated hours by number of workers. GPU-hours count all allocated GPUs, busy or not.
+def expected_time(run: Run, planning_s: float, clips: int, shards: int, runner: Runner, gpus: int) -> dict[str, Any]:
+    """Estimated hours by number of workers, at most one per shard. GPU-hours count all allocated GPUs, busy or not.
 
     Planning and start-up are counted once. The number of a cluster's workers is unknown, so `hours_by_workers` is None there.
     """
@@ -135,13 +135,14 @@ def expected_time(run: Run, planning_s: float, clips: int, runner: Runner, gpus:
         "clip_s": run.clip_s.to_json(),
         "hours": hours.to_json(),
         "workers": workers,
-        "hours_by_workers": _by_workers(run.clip_s.times(clips / 3600), once_s / 3600, workers) if workers else None,
+        "hours_by_workers": _by_workers(run.clip_s.times(clips / 3600), once_s / 3600, workers, shards) if workers else None,
         "core_hours": None if run.cpu_s is None else run.cpu_s * clips / 3600,
         "gpus": used_gpus,
         "gpu_hours": hours.times(used_gpus).to_json() if used_gpus else None,
     }
 
 
-def _by_workers(hours: Interval, once: float, workers: int) -> dict[str, Any]:
+def _by_workers(hours: Interval, once: float, workers: int, shards: int) -> dict[str, Any]:
     """Hours with other numbers of workers, assuming that each is as fast as those measured."""
-    return {str(n): hours.times(workers / n, plus=once).to_json() for n in sorted({*_WORKERS, workers})}
+    numbers = sorted({*(n for n in _WORKERS if n <= shards), workers})
+    return {str(n): hours.times(workers / n, plus=once).to_json() for n in numbers}

@@ -26,6 +26,7 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
     if listing.metadata is not None:
         yield from metadata_csv.list_clips(listing, "folder", listing.metadata.name)
         return
+    identities, splits = set(), set()
     for entry in _walk(listing):
         parts = [*entry.path.split("/")[:-1], entry.name.rpartition(".")[0]]
         split = split_named(parts[0]) if len(parts) > 1 else None
@@ -34,7 +35,12 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
         identity, video = parts[0], "/".join(parts[1:-1]) or parts[0]
         # The suffix is part of the name, since a.mp4 and a.mkv may be in the same directory.
         key = clip_key(identity, video, entry.name if len(parts) > 1 else "video")
+        identities.add(identity)
+        splits.add(split or "train")
         yield ClipSpec(key, "folder", split or "train", identity, video, (entry.span(),), cost_s(entry.bytes))
+    if splits == {"train"}:
+        people = f"{len(identities)} {'identity' if len(identities) == 1 else 'identities'}"
+        listing.notes.append(f"{people}, all in train; directories train/, val/ and test/ are splits (docs/sources/folder.md)")
 
 
 def recipe(tree: Tree, metadata: Path | None) -> str | None:

@@ -74,19 +74,25 @@ def test_many_clips_without_a_face_are_explained(
     assert json.loads(capsys.readouterr().out)["advice"] == [f"1 {output}"]
 
 
-def test_new_files_become_new_shards_and_old_ones_stay(tree: Path, tmp_path: Path) -> None:
+def test_new_files_become_new_shards_and_old_ones_stay(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     late = tree / "dev/mp4/id90000"
     shutil.move(late, tmp_path / "late")
     assert build.main(arguments(tree, out)) == 0
+    output = capsys.readouterr().err
+    assert "planned: 4 new clips" in output and "resuming" not in output
     before, inodes = shards(out), {path: path.stat().st_ino for path in out.glob("t*/*")}
     shutil.move(tmp_path / "late", late)
     assert build.main(arguments(tree, out)) == 0
+    output = capsys.readouterr().err
+    assert "planned: 4 new clips" in output and "resuming: 4 of 8 clips are built" in output
     assert before.items() < shards(out).items()
     assert all(path.stat().st_ino == inode for path, inode in inodes.items())
     assert len(keys(out)) == len(set(keys(out))) == 8
     assert len(list((out / "plan").iterdir())) == 2
     assert build.main(arguments(tree, out)) == 0  # builds nothing
+    output = capsys.readouterr().err
+    assert "all 8 clips are built" in output and "planned" not in output
     runs = Manifest.read(out).runs
     assert [(run.clips, run.runner) for run in runs] == [(4, "local"), (4, "local")]
     assert all(run.seconds > 0 for run in runs) and runs[0].at < runs[1].at
@@ -226,8 +232,10 @@ def test_invalid_arguments_exit_with_2_and_one_line(
 
 def test_an_input_without_clips_is_reported_with_the_expected_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
-    assert build.main(arguments(tmp_path / "in", tmp_path / "out")) == 2
-    assert "<identity>/<video>/<clip>.mp4" in capsys.readouterr().err
+    for source in (tmp_path / "in", tmp_path / "absent"):
+        assert build.main(arguments(source, tmp_path / "out")) == 2
+    missing, absent = capsys.readouterr().err.splitlines()
+    assert "<identity>/<video>/<clip>.mp4" in missing and absent == f"error: --input {tmp_path / 'absent'} does not exist"
     assert not (tmp_path / "out").exists()
 
 

@@ -48,6 +48,9 @@ def test_the_text() -> None:
     ):
         assert words in message, message
     assert "256" not in message
+    for name in ("clip_s", "hours", "gpu_hours"):
+        found["time"][name] |= {"low": None, "high": None}  # type: ignore[index]
+    assert as_text(found, "OUT").count("too few clips for an interval") == 1
 
 
 def test_figures_have_suitable_units() -> None:

@@ -83,7 +83,11 @@ def test_filters_give_exact_counts_before_the_first_batch(tmp_path: Path, caplog
         ({"where": "blurr > 1"}, "blurr"),
         ({"global_batch_size": 0}, "global_batch_size must be an integer of at least 1"),
         ({"global_batch_size": 5, "world": World(0, 2)}, "global_batch_size 5 is not divisible by the world size 2"),
-        ({"global_batch_size": 61}, "last='pad'"),
+        ({"global_batch_size": 61}, "fewer than one batch of 61. Use a smaller batch"),
+        (
+            {"global_batch_size": 61, "where": "blur > 50"},
+            "where='blur > 50' keeps 50 of 60 clips of split 'train'. Relax",
+        ),
         ({"last": "keep"}, "last must be drop or pad, not 'keep'"),
         ({"on_error": "ignore"}, "must be substitute or raise"),
         ({"shuffle": "some"}, "shuffle must be one of .*, not 'some'"),

@@ -139,8 +139,9 @@ def test_removed_files_are_deleted_from_the_repository(hub: Hub, out: Path, caps
     assert run(capsys, out)[0] == 0
     rows = Dataset.open(out).index(["key", "split", "shard"]).to_pylist()
     shard = next(f"{row['split']}/{row['shard']}.tar" for row in rows)
-    removed = [row["key"] for row in rows if shard.endswith(f"{row['shard']}.tar")]
-    assert remove.main([str(out), "--key", removed[0], "--key", removed[1], "--identity", "id00002"]) == 0
+    gone = [row["key"] for row in rows if shard.endswith(f"{row['shard']}.tar")]
+    for names in (["--key", gone[0], "--key", gone[1]], ["--identity", "id00002"]):
+        assert remove.main([str(out), *names]) == 0
     capsys.readouterr()
     hub.repositories[NAME].commits.append(
         {**hub.repositories[NAME].files, "LICENSE": Blob(2, b"my"), "test/a.txt": Blob(1, b"a")}

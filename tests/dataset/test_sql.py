@@ -239,7 +239,7 @@ def test_a_missing_unfinished_or_damaged_dataset_is_reported(tmp_path: Path, cap
     out = write_tables(tmp_path / "out", ROWS[:3])
     good = (out / INDEX).read_bytes()
     assert sql.main([str(tmp_path / "none"), "FROM clips"]) == 2
-    assert "holds no dataset" in capsys.readouterr().err
+    assert "none does not exist" in capsys.readouterr().err
     for damaged in (b"PAR1 and no more", good[: len(good) // 2], good[:4] + bytes(200) + good[204:]):
         (out / INDEX).write_bytes(damaged)
         assert sql.main([str(out), "FROM clips"]) == 2

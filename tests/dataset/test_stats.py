@@ -148,6 +148,11 @@ def test_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert measures[0].split() == ["measure", "present", "min", "p5", "p25", "p50", "p75", "p95", "max", "mean"]
     assert [line.split()[0] for line in measures[1:]] == ["blur", "yaw_deg"]
     assert len(groups) == 1 + 3 + 1
+    assert counts[-1].startswith("source video") and counts[-1].split()[3] in ("s", "min", "h")
+    assert stats.main([out, "--columns", "blur,identity_spread"]) == 0
+    assert "identity_spread" not in capsys.readouterr().out
+    assert stats.main([out, "--columns", "identity_spread"]) == 0
+    assert "no clip has a value of identity_spread" in capsys.readouterr().out
     assert groups[-1] == f"… and {len({(row['identity'], row['video']) for row in chosen}) - 3} more"
     assert stats.main([out, "--rejected"]) == 0
     output = capsys.readouterr().out
@@ -160,7 +165,7 @@ def test_a_condition_without_matches(tmp_path: Path, capsys: pytest.CaptureFixtu
     for more in ([], ["--by", "identity"], ["--rejected", "--by", "reason"]):
         where = "reason == 'x'" if more[:1] == ["--rejected"] else "blur > 1e9"
         assert stats.main([out, "--where", where, *more]) == 0
-        assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["clips", "0"]
+        assert capsys.readouterr().out == f"no clip matches, of {'0 rejected' if '--rejected' in more else '30 kept'} clips\n"
         assert stats.main([out, "--where", where, *more, "--json"]) == 0
         answer = json.loads(capsys.readouterr().out)
         assert answer["counts"]["matching"]["clips"] == 0
@@ -213,9 +218,12 @@ def test_a_dataset_in_an_object_store(
 def test_a_missing_unfinished_or_damaged_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = write_tables(tmp_path / "out", kept(3))
     replace(Manifest.read(out), complete=False).write(out)
-    assert stats.main([str(tmp_path / "none")]) == stats.main([str(out)]) == 2
+    wrong = [tmp_path / "none", tmp_path, out / INDEX, out]
+    assert [stats.main([str(path)]) for path in wrong] == [2] * 4
     assert capsys.readouterr().err.splitlines() == [
-        f"error: {tmp_path / 'none'} holds no dataset: dataset.json is missing",
+        f"error: {tmp_path / 'none'} does not exist",
+        f"error: {tmp_path} holds no dataset: dataset.json is missing; did you mean {out}?",
+        f"error: {out / INDEX} is not a directory",
         f"error: {out}: the build is unfinished; run it again",
     ]
     replace(Manifest.read(out), complete=True).write(out)

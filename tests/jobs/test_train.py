@@ -241,7 +241,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--batch", "0"), "--batch. Must be > 0"),
         (("--vgg", "nowhere.pth"), "nowhere.pth"),
         (("--init", "nowhere.pt"), "checkpoint not found: nowhere.pt"),
-        (("--data", "nowhere"), "holds no dataset"),
+        (("--data", "nowhere"), "nowhere does not exist"),
         (("--where", "blurr > 1"), "blurr"),
         (("--log-every", "0"), "--log-every. Must be > 0"),
         (("--model", "fom"), "must be face_rotator, fomm, ganimation or talking_heads; did you mean fomm?"),
@@ -274,7 +274,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).touch()
     assert motionshards.jobs.train.main(order(tmp_path / "absent", config, run)) == 2
-    assert f"{tmp_path / 'absent'} holds no dataset" in capsys.readouterr().err
+    assert f"{tmp_path / 'absent'} does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")

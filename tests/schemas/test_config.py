@@ -131,7 +131,8 @@ def test_differences_are_listed_per_field() -> None:
     assert differences(old, new) == ["fit: pad -> squash", "size: 256 -> 128"]
     assert differences(new, old) == ["fit: squash -> pad", "size: 128 -> 256"]
     assert differences(old, dict(reversed(old.items()))) == []
-    assert differences({"a": 1}, {"b": 0}) == ["a: 1 -> None", "b: None -> 0"]
+    assert differences({"a": 1}, {"b": 0}) == ["a: 1 -> not used", "b: not used -> 0"]
+    assert differences({"a": 1}, {"a": None}) == ["a: 1 -> none"]
 
 
 def test_every_changed_field_is_a_difference() -> None:

@@ -147,8 +147,8 @@ def test_digest_of_settings_is_unaffected_by_new_fields() -> None:
 
 
 def test_folder_without_manifest_is_not_a_dataset(tmp_path: Path) -> None:
-    for out in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DatasetError, match="no dataset"):
+    for out, message in ((tmp_path, "holds no dataset"), (tmp_path / "absent", "does not exist")):
+        with pytest.raises(DatasetError, match=message):
             Manifest.read(out)
 
 

@@ -147,7 +147,7 @@ def test_existing_data_is_not_added_again(added: Path, tmp_path: Path, capsys: A
         ),
         (["--add", "landmarks", "--workers", "0"], '"0" for --workers. Must be > 0'),
         (["--add", "landmarks", "--limt", "3"], "--limt"),
-        (["--add", "landmarks", "--output", "/nowhere/at/all"], "holds no dataset"),
+        (["--add", "landmarks", "--output", "/nowhere/at/all"], "does not exist"),
     ],
 )
 def test_invalid_arguments_exit_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], message: str) -> None:

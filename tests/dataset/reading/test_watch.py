@@ -79,7 +79,7 @@ def test_unrelated_changes_are_ignored(tmp_path: Path) -> None:
     os.utime(unfinished / DATASET_JSON)
     assert len(seen(stream)) == 10
     shutil.rmtree(unfinished)
-    with pytest.raises(DatasetError, match=r"has changed since this stream was opened: .*holds no dataset"):
+    with pytest.raises(DatasetError, match=r"has changed since this stream was opened: .*does not exist"):
         next(iter(stream))
 
 

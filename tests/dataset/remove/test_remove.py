@@ -39,8 +39,10 @@ def test_an_identity_is_removed_and_all_other_samples_keep_their_bytes(out: Path
     capsys.readouterr()
     assert 0 < len(matching) < len(before) and person.encode() in words(out) and person in (out / REPORT).read_text()
     assert remove.main([str(out), "--identity", person]) == 0
-    ledger = "10 planned = 4 kept + 6 rejected and removed; checked: ok"
-    assert capsys.readouterr().out == f"removed 6 clips (4 samples) from {len(affected_shards(out))} shards; {ledger}\n"
+    ledger = "10 planned = 4 kept + 0 rejected + 6 removed; checked: ok"
+    printed = capsys.readouterr()
+    assert printed.out == f"removed 6 clips (4 samples) from {len(affected_shards(out))} shards; {ledger}\n"
+    assert printed.err.startswith(f"deleted {REPORT}, since it shows removed clips") and printed.err.count("\n") == 1
     assert person.encode() not in words(out) and not (out / REPORT).exists()
     assert samples(out) == {key: members for key, members in before.items() if key not in matching}
     assert sound(out) and not (out / ".work").exists()
@@ -97,13 +99,15 @@ def test_several_videos_and_keys_are_removed_at_once_and_a_repetition_changes_no
     index = Dataset.open(out).index().to_pylist()
     video, other = index[0]["video"], next(row for row in index if row["video"] != index[0]["video"])
     before = samples(out)
-    command = [str(out), "--video", video, "--key", other["key"], "--key", BAD, "--json"]
+    assert remove.main([str(out), "--video", video, "--quiet"]) == 0
+    gone = {row["key"] for row in index if row["video"] == video} | {other["key"]}
+    command = [str(out), "--key", other["key"], "--key", BAD, "--json"]
+    capsys.readouterr()
     assert remove.main(command) == 0
     printed = json.loads(capsys.readouterr().out)
-    removed = {row["key"] for row in index if row["video"] == video} | {other["key"]}
-    assert (printed["removed_samples"], printed["removed_clips"], printed["ok"]) == (len(removed), len(removed) + 1, True)
-    assert set(samples(out)) == set(before) - removed and sound(out)
-    assert Manifest.read(out).counts["rejected"] == {"not_a_video": 1, "removed": len(removed) + 1}
+    assert (printed["removed_samples"], printed["removed_clips"], printed["ok"]) == (1, 2, True)
+    assert set(samples(out)) == set(before) - gone and sound(out)
+    assert Manifest.read(out).counts["rejected"] == {"not_a_video": 1, "removed": len(gone) + 1}
     after = (tree(out), (out / DATASET_JSON).read_bytes())
     assert remove.main(command[:-1]) == 0, "a repeated command changes nothing"
     assert capsys.readouterr().out.startswith("already removed; 10 planned")
@@ -123,7 +127,10 @@ def test_all_clips_can_be_removed(out: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "status", "message"),
     [
-        (["--identity", "id9000"], 1, "identity id9000 not found"),
+        (["--identity", "id9000"], 1, "identity id9000 not found; similar: id90000"),
+        (["--identity", "id9000", "--dry-run"], 1, "identity id9000 not found; similar: id90000"),
+        (["--identity", "id90000", "--video", "badvideo000"], 2, "--identity and --video cannot be combined"),
+        (["--dry-run"], 2, "nothing to remove"),
         (["--key", "id90000/nowhere/00001"], 1, "key id90000/nowhere/00001 not found"),
         (["--video", "id90000"], 1, "video id90000 not found"),
         ([], 2, "nothing to remove"),
@@ -139,7 +146,22 @@ def test_unknown_names_change_nothing(out: Path, capsys: Any, extra: list[str], 
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
 
 
-def test_known_names_are_removed_even_if_others_are_unknown(out: Path, capsys: Any) -> None:
+def test_a_dry_run_lists_what_the_same_command_removes_and_changes_nothing(out: Path, capsys: Any) -> None:
+    before, command = (tree(out), (out / DATASET_JSON).read_bytes()), [str(out), "--identity", "id90000"]
+    assert remove.main([*command, "--dry-run"]) == 0
+    *keys, summary = capsys.readouterr().out.splitlines()
+    assert summary == "would remove 6 clips (4 samples); nothing was changed" and BAD in keys
+    assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
+    gone = set(samples(out))
+    assert remove.main(command) == 0
+    gone -= set(samples(out))
+    assert gone < set(keys) and len(keys) == 6
+    capsys.readouterr()
+    assert remove.main([*command, "--dry-run", "--quiet"]) == 0
+    assert capsys.readouterr().out == "already removed; nothing was changed\n"
+
+
+def test_what_is_found_goes_though_something_else_is_not(out: Path, capsys: Any) -> None:
     assert remove.main([str(out), "--identity", "id90000", "--identity", "nobody"]) == 1
     printed = capsys.readouterr()
     assert "identity nobody not found" in printed.err and printed.out.startswith("removed 6 clips")
@@ -166,7 +188,7 @@ def test_planned_clips_that_are_not_built_yet_are_removed(out: Path, videos: Pat
     for place in (tar_path, marker_path):
         place(out, lost.split, lost.name).unlink()
     assert remove.main([str(out), "--key", key]) == 0
-    assert capsys.readouterr().out == "removed 1 clips (0 samples) from 1 shards; the build is unfinished; run it again\n"
+    assert capsys.readouterr().out == "removed 1 clip (0 samples) from 1 shard; the build is unfinished; run it again\n"
     assert key.encode() not in words(out)
     assert build.main(build_args(videos, out)) == 0
     assert sound(out) and set(samples(out)) == set(samples(original)) - {key}

@@ -167,6 +167,8 @@ def test_the_body_never_scrolls_horizontally(opened: Any, width: int) -> None:
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     outside = "parts => parts.filter(part => part.getBoundingClientRect().right > innerWidth + 1).length"
     assert opened.eval_on_selector_all("section > div, figure, .chart-card, #filters, .tiles", outside) == 0
+    wrapped = "cells => cells.filter(cell => cell.offsetHeight > 22).length"
+    assert opened.eval_on_selector_all(".sample dd", wrapped) == 0
 
 
 def test_without_script_only_the_controls_are_missing(browser: Any, page_file: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from motionshards.dataset.query.where import parse
-from motionshards.dataset.report.charts import histogram
+from motionshards.dataset.report.charts import histogram, zoom
 from motionshards.dataset.report.choice import choose
 from motionshards.dataset.report.clips import MEASURES, MOST_FACES, read_clips
 from motionshards.dataset.report.distribution import distribution, of_counts
@@ -78,8 +78,33 @@ def test_sums_over_frames_match_plain_numpy(index: Path, rows: list[dict[str, ob
     assert clips.faces_absent == seen.count(None)
     pairs = [pair for row in rows for pair in zip(row["frame_yaw_deg"] or [], row["frame_pitch_deg"] or [], strict=False)]
     known = np.array([pair for pair in pairs if not np.isnan(pair).any()])
-    expected, *_ = np.histogram2d(*known.T.clip(-90, 89.9), bins=[np.arange(-90, 91, 5)] * 2)
+    expected, *_ = np.histogram2d(*known.T.clip(-90, 89.9), bins=[np.arange(-90, 91)] * 2)
     np.testing.assert_array_equal(clips.pose, expected)
+
+
+@pytest.mark.parametrize(("width", "most"), [(12, 15), (16, 30), (80, 90)])
+def test_the_map_of_poses_shows_the_range_of_the_data(width: int, most: int) -> None:
+    yaw, pitch = np.random.default_rng(0).uniform(-width, width, (2, 3000))
+    yaw[0], pitch[0] = width, -width
+    pose, *_ = np.histogram2d(yaw, pitch, bins=[np.arange(-90, 91)] * 2)
+    zoomed = zoom(pose.astype(np.int64))
+    expected, *_ = np.histogram2d(yaw, pitch, bins=[np.linspace(-most, most, 31)] * 2)
+    np.testing.assert_array_equal(zoomed.counts, expected)
+    assert (zoomed.most_deg, zoomed.beyond) == (most, 0)
+
+
+def test_outliers_do_not_widen_the_map_of_poses() -> None:
+    pose = np.zeros((180, 180), np.int64)
+    pose[85:95, 85:95], pose[0, 179] = 100, 7
+    zoomed = zoom(pose)
+    assert (zoomed.most_deg, zoomed.beyond, zoomed.counts[0, -1], zoomed.counts.sum()) == (15, 7, 7, pose.sum())
+
+
+def test_a_value_that_equals_an_edge_up_to_rounding_is_not_below_it() -> None:
+    values = np.array([2.8] * 4 + [3.0, 3.2], np.float32)
+    spread = distribution(values.astype(np.float64))
+    assert float(values[0]) < 2.8 and spread.edges[0] <= 2.8 + 1e-9
+    assert (spread.below, spread.above, spread.counts.sum()) == (0, 0, 6)
 
 
 def test_a_condition_selects_and_rows_keep_their_numbers(index: Path, rows: list[dict[str, object]]) -> None:

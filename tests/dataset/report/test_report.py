@@ -163,7 +163,7 @@ def test_a_condition_applies_to_statistics_and_samples_only(tmp_path: Path) -> N
     page = plain(report(out, "--where", "identity == 'id003'"))
     assert "Only clips where identity == 'id003' : 4 of 30 kept clips." in page
     assert "planned 31 100 % kept 30 96.8 %" in page
-    assert "4 of 4 clips, sampled at random" in page
+    assert "All 4 clips; the middle frame of each" in page
 
 
 def test_count_and_seed_determine_the_samples(tmp_path: Path) -> None:

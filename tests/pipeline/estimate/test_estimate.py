@@ -230,15 +230,14 @@ def test_meter_measures_cpu_seconds_of_clips_only(monkeypatch: pytest.MonkeyPatc
     assert meter.cpu_s_per_clip() == pytest.approx((12.0 - 7.0) / 10)
 
 
-def test_hours_cover_all_clips_and_count_start_up_once() -> None:
-    run = Run(seconds=60, start_s=8.0, clip_s=Interval(0.5, 0.4, 0.6), cpu_s=0.9)
-    estimate = expected_time(run, planning_s=28.0, clips=72_000, runner=Runner(workers=4), gpus=8)
-    assert estimate["hours"] == {
-        key: pytest.approx(hours + 0.01) for key, hours in (("value", 10.0), ("low", 8.0), ("high", 12.0))
-    }
-    assert estimate["hours_by_workers"]["16"]["value"] == pytest.approx(2.5 + 0.01)
-    assert estimate["hours_by_workers"]["1"]["value"] == pytest.approx(40.0 + 0.01)
-    assert estimate["core_hours"] == pytest.approx(18.0)
-    assert (estimate["gpus"], estimate["gpu_hours"]["value"]) == (4, pytest.approx(40.04))
-    on_cluster = expected_time(run, 28.0, 72_000, Runner(name="portable", endpoint="here:1"), gpus=0)
-    assert (on_cluster["workers"], on_cluster["hours_by_workers"], on_cluster["gpu_hours"]) == (None, None, None)
+def test_hours_are_those_of_all_clips_and_what_happens_once_is_counted_once() -> None:
+    run = Run(seconds=60, start_s=8.0, a_clip=Interval(0.5, 0.4, 0.6), cpu_s=0.9)
+    told = expected_time(run, planning_s=28.0, clips=72_000, shards=40, runner=Runner(workers=4), gpus=8)
+    assert told["hours"] == {key: pytest.approx(hours + 0.01) for key, hours in (("value", 10.0), ("low", 8.0), ("high", 12.0))}
+    assert told["hours_by_workers"]["16"]["value"] == pytest.approx(2.5 + 0.01)
+    assert told["hours_by_workers"]["1"]["value"] == pytest.approx(40.0 + 0.01)
+    assert [*told["hours_by_workers"]] == ["1", "2", "4", "8", "16", "32"], "a worker builds whole shards"
+    assert told["core_hours"] == pytest.approx(18.0)
+    assert (told["gpus"], told["gpu_hours"]["value"]) == (4, pytest.approx(40.04))
+    afar = expected_time(run, 28.0, 72_000, 40, Runner(name="portable", endpoint="here:1"), gpus=0)
+    assert (afar["workers"], afar["hours_by_workers"], afar["gpu_hours"]) == (None, None, None)

@@ -148,4 +148,17 @@ def test_an_annotated_video_is_built_end_to_end(demo_videos: Path, tmp_path: Pat
     assert set(late.values()) == {0.0}
     before = (out / "dataset.json").read_bytes()
     assert build.main(arguments) == 0
-    assert (out / "dataset.json").read_bytes() == before, "warnings found while building are kept when planning again"
+    assert (out / "dataset.json").read_bytes() == before, "what was found while building is not forgotten by another planning"
+
+
+def test_a_folder_without_directories_of_splits_is_reported(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.mp4").touch()
+    listing = Listing(DirectoryTree(tmp_path))
+    list(folder.list_clips(listing))
+    assert [note.partition(";")[0] for note in listing.notes] == ["3 identities, all in train"]
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/3.mp4").touch()
+    listing = Listing(DirectoryTree(tmp_path))
+    list(folder.list_clips(listing))
+    assert listing.notes == []
