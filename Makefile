@@ -66,7 +66,7 @@ venv: .venv/ready
 
 # Debian without python3-venv lacks ensurepip; its pip can still fill an environment from outside.
 .venv/ready: requirements.lock pyproject.toml
-	@echo "installing packages into .venv: some minutes"
+	@echo "installing packages into .venv (takes some minutes)"
 	$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .

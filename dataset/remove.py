@@ -59,12 +59,12 @@ def main(options: RemoveOptions) -> int:
     if options.dry_run:
         return _list(options, manifest, requests)
     has_report = (options.data / REPORT).exists()
-    taken = remove(options.data, requests, datetime.now(UTC).isoformat(timespec="seconds"), _warn)
-    if has_report and taken.removals:
+    result = remove(options.data, requests, datetime.now(UTC).isoformat(timespec="seconds"), _warn)
+    if has_report and result.removals:
         stderr_log(options)(
             f"deleted {REPORT}, since it shows removed clips; `motionshards report {options.data}` writes a new one"
         )
-    return _report(options, taken, len(requests))
+    return _report(options, result, len(requests))
 
 
 def _check(options: RemoveOptions, requests: Sequence[RemovalRequest]) -> Manifest:
@@ -113,40 +113,40 @@ def _warn_of_missing(out: Path, missing: Sequence[RemovalRequest]) -> None:
         _warn(f"{request} not found" + (f"; similar: {near}" if near else ""))
 
 
-def _report(options: RemoveOptions, taken: RemovalResult, requests: int) -> int:
+def _report(options: RemoveOptions, result: RemovalResult, requests: int) -> int:
     """Verify the rewritten shards and print the summary; returns the exit status."""
-    _warn_of_missing(options.data, taken.missing)
-    if len(taken.missing) == requests and not taken.removals:
+    _warn_of_missing(options.data, result.missing)
+    if len(result.missing) == requests and not result.removals:
         return FAILED
-    report = verify(options.data, only=taken.shards, log=_warn) if _whole(taken) else None
-    show(_as_json(taken, report) if options.json else _as_line(taken, report))
-    return FAILED if taken.missing or (report and report.faults) else OK
+    report = verify(options.data, only=result.shards, log=_warn) if _whole(result) else None
+    show(_as_json(result, report) if options.json else _as_line(result, report))
+    return FAILED if result.missing or (report and report.faults) else OK
 
 
 def _warn(text: str) -> None:
     show(printable(text), sys.stderr)
 
 
-def _whole(taken: RemovalResult) -> bool:
-    return taken.manifest.unfinished is None
+def _whole(result: RemovalResult) -> bool:
+    return result.manifest.unfinished is None
 
 
-def _as_line(taken: RemovalResult, report: Report | None) -> str:
-    clips, samples = _sums(taken)
-    done = f"removed {_count(clips, samples)} from {plural(len(taken.shards), 'shard')}" if taken.removals else "already removed"
+def _as_line(result: RemovalResult, report: Report | None) -> str:
+    clips, samples = _sums(result)
+    done = f"removed {_count(clips, samples)} from {plural(len(result.shards), 'shard')}" if result.removals else "already removed"
     if report is None:
-        return f"{done}; {taken.manifest.unfinished}"
-    counts = taken.manifest.counts
+        return f"{done}; {result.manifest.unfinished}"
+    counts = result.manifest.counts
     removed = counts["rejected"].get("removed", 0)
     rejected = sum(counts["rejected"].values()) - removed
     left = f"{counts['planned']} planned = {counts['kept']} kept + {rejected} rejected + {removed} removed"
     return f"{done}; {left}; checked: {f'{len(report.faults)} faults' if report.faults else 'ok'}"
 
 
-def _as_json(taken: RemovalResult, report: Report | None) -> str:
-    clips, samples = _sums(taken)
-    removed = {"removed_clips": clips, "removed_samples": samples, "shards": sorted(taken.shards), **taken.manifest.counts}
-    missing = [str(request) for request in taken.missing]
+def _as_json(result: RemovalResult, report: Report | None) -> str:
+    clips, samples = _sums(result)
+    removed = {"removed_clips": clips, "removed_samples": samples, "shards": sorted(result.shards), **result.manifest.counts}
+    missing = [str(request) for request in result.missing]
     return json.dumps({**removed, "missing": missing, "ok": None if report is None else not report.faults})
 
 
@@ -157,5 +157,5 @@ def _count(clips: int, samples: int) -> str:
     return plural(clips, "clip") + (f" ({plural(samples, 'sample')})" if samples != clips else "")
 
 
-def _sums(taken: RemovalResult) -> tuple[int, int]:
-    return sum(removal.clips for removal in taken.removals), sum(removal.samples for removal in taken.removals)
+def _sums(result: RemovalResult) -> tuple[int, int]:
+    return sum(removal.clips for removal in result.removals), sum(removal.samples for removal in result.removals)

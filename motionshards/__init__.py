@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
     from motionshards.transforms.augment.augment import Augment
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 __all__ = [
     "Augment",
     "ClipStream",
