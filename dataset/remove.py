@@ -133,7 +133,8 @@ def _whole(result: RemovalResult) -> bool:
 
 def _as_line(result: RemovalResult, report: Report | None) -> str:
     clips, samples = _sums(result)
-    done = f"removed {_count(clips, samples)} from {plural(len(result.shards), 'shard')}" if result.removals else "already removed"
+    shards = plural(len(result.shards), "shard")
+    done = f"removed {_count(clips, samples)} from {shards}" if result.removals else "already removed"
     if report is None:
         return f"{done}; {result.manifest.unfinished}"
     counts = result.manifest.counts
