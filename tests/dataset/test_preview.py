@@ -72,7 +72,7 @@ def test_a_gif_that_would_not_fit_in_memory(
     ("arguments", "message"),
     [
         (["--count", "1"], "no output requested"),
-        (["--output", "sheet.bmp"], "must end in .png or .jpg"),
+        (["--output", "sheet.bmp"], "must end in .png, .jpg or .jpeg"),
         (["--output", "sheet"], "must end in"),
         (["--gif", "clip.png", "--count", "1"], "must end in .gif"),
         (["--output", "nowhere/sheet.png"], "the directory nowhere does not exist"),

@@ -78,7 +78,7 @@ def test_files_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest
     run = tmp_path / "run"
     assert motionshards.jobs.train.main(order(data, config, run, "--images-every", 4, "--keep-every", 2, "--json")) == 0
     printed = capsys.readouterr()
-    assert "12 samples of 32 px per epoch, 3 steps; starting at step 0" in printed.err
+    assert "12 samples of 32 px per epoch, 3 steps; at step 0 of 9" in printed.err
     lines = metrics(run)
     done = json.loads(printed.out)
     assert (done["checkpoint"], done["step"], done["epoch"]) == (str(run / "last.pt"), 9, 3)
@@ -182,13 +182,8 @@ def test_two_processes_equal_one_with_two_parts(data: Path, config: Path, tmp_pa
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     arguments = order(data, config, tmp_path / "two")
-    environment = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment["OMP_NUM_THREADS"] = "1"
     ranks = [started(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **environment) for rank in range(2)]
     for rank in ranks:
         stderr = rank.communicate(timeout=120)[1]

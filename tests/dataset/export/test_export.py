@@ -56,7 +56,7 @@ def test_workers_sharing_a_shard_write_the_same_bytes(
     ("options", "printed"),
     [
         (["--size", "32"], "already holds a different export (size: 64 -> 32). Use another --output"),
-        (["--where", "has_audio"], "already holds a different export (where: None -> has_audio). Use another --output"),
+        (["--where", "has_audio"], "already holds a different export (where: none -> has_audio). Use another --output"),
     ],
 )
 def test_other_options_need_another_directory(

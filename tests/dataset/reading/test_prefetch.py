@@ -21,7 +21,7 @@ class Recorded(Shards):
 
 def test_each_clip_is_prefetched_once_with_all_its_frames(tmp_path: Path) -> None:
     stream = ClipStream(make_dataset(tmp_path, 6, per_shard=3), Pairs(2), global_batch_size=6, repeats=4)
-    shards = Recorded(stream.place)
+    shards = Recorded(stream.shard_source)
     shards.expected = []
     reader = stream.reader(shards)
     request, _ = stream.requests(0, 0, steps=4)

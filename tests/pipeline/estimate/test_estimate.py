@@ -231,7 +231,7 @@ def test_meter_measures_cpu_seconds_of_clips_only(monkeypatch: pytest.MonkeyPatc
 
 
 def test_hours_are_those_of_all_clips_and_what_happens_once_is_counted_once() -> None:
-    run = Run(seconds=60, start_s=8.0, a_clip=Interval(0.5, 0.4, 0.6), cpu_s=0.9)
+    run = Run(seconds=60, start_s=8.0, clip_s=Interval(0.5, 0.4, 0.6), cpu_s=0.9)
     told = expected_time(run, planning_s=28.0, clips=72_000, shards=40, runner=Runner(workers=4), gpus=8)
     assert told["hours"] == {key: pytest.approx(hours + 0.01) for key, hours in (("value", 10.0), ("low", 8.0), ("high", 12.0))}
     assert told["hours_by_workers"]["16"]["value"] == pytest.approx(2.5 + 0.01)
