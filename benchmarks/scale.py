@@ -194,7 +194,7 @@ def _report_units(report: Report, work: Path, options: ScaleOptions) -> dict[str
     for runner in options.runner:
         for part in (planned["units"] // 4, planned["units"]):
             found = _fresh(runner, {**order, "first": part})
-            rows.append([runner, part, *(found[name] for name in _SCHEDULED)])
+            rows.append([runner, part, *(found[name] or None for name in _SCHEDULED)])  # workers may end unseen
             figures |= {f"{runner}_{part}_units_s": found["seconds"], f"{runner}_{part}_units_driver_mib": found["peak_mib"]}
     columns = ("runner", "units", "graph s", "all done s", "driver CPU s", "driver MiB before", "driver MiB", "worker MiB")
     report.table(f"(b) Units that are already committed, of {options.clips:,} clips in {planned['units']:,}", columns, rows)
