@@ -57,7 +57,7 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, log: C
     for note in listing.notes:
         log(text_of(note))
     if left_out:
-        log(f"left out: {sum(left_out.values())} files ({as_text(left_out)})")
+        log(f"skipped {sum(left_out.values())} files ({as_text(left_out)})")
     if warnings := summary(report):
         log(f"warnings: {warnings}")
     found_while_building = {name: warning for name, warning in manifest.hygiene.items() if name not in report}

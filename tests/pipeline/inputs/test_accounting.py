@@ -167,9 +167,7 @@ def test_the_ledger_lists_unused_files(make_video: MakeVideo, tmp_path: Path, ca
     arguments += ["--landmarks", "none", "--size", "32", "--workers", "1"]
     assert build.main(arguments) == 0
     output = capsys.readouterr()
-    assert (
-        "left out: 3 files (.jpg 2, .txt 1)\n" in output.err and "; 3 files skipped (.jpg 2, .txt 1); processed 2" in output.out
-    )
+    assert "skipped 3 files (.jpg 2, .txt 1)\n" in output.err and "; 3 files skipped (.jpg 2, .txt 1); processed 2" in output.out
     assert build.main([*arguments, "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["left_out"] == {".jpg": 2, ".txt": 1}
     manifest = Manifest.read(tmp_path / "in" / "out")
