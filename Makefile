@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 BENCHMARKS := shuffle plan action_units faces augment animate shots track landmarks archive build clips export loader learn models scale faults
 TRAIN_ON_DEMO := --data demo/shards --batch 2
 
-# Settings that show in some minutes that they run; their figures mean little. Without `landmarks`, which compiles networks for long.
+# Settings with which every benchmark runs in a few minutes; the figures mean little. `landmarks` is excluded: it compiles networks for a long time.
 QUICK := $(filter-out landmarks,$(BENCHMARKS))
 QUICK_shuffle := --clips 20000
 QUICK_plan := --clips 20000
@@ -66,7 +66,7 @@ venv: .venv/ready
 
 # Debian without python3-venv lacks ensurepip; its pip can still fill an environment from outside.
 .venv/ready: requirements.lock pyproject.toml
-	@echo "installing packages into .venv (takes some minutes)"
+	@echo "installing packages into .venv (takes a few minutes)"
 	$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .

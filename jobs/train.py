@@ -143,9 +143,9 @@ def _train(options: TrainOptions) -> Done | None:
         return None
     with only_writer(options.output):
         (options.output / _CONFIG).write_text(json.dumps(task.config, indent=1) + "\n")
-        place = _run(options, model_plan, stream, task, device)
+        progress = _run(options, model_plan, stream, task, device)
     seconds = round(time.monotonic() - start_s, 3)
-    return Done(str(options.output / LAST), place.step, place.epoch, last_scalars(options.output), seconds)
+    return Done(str(options.output / LAST), progress.step, progress.epoch, last_scalars(options.output), seconds)
 
 
 def _stream(options: TrainOptions, model_plan: Plan[Any], world: World) -> ClipStream:
@@ -185,24 +185,24 @@ def _runtime(options: TrainOptions, world: World, device: torch.device) -> Runti
 
 def _run(options: TrainOptions, model_plan: Plan[Any], stream: ClipStream, task: Task, device: torch.device) -> Progress:
     with make_loader(stream, device=device, processes=options.workers, augment=model_plan.config.training.augment()) as loader:
-        place = _place(options, model_plan, task, device, loader.state_dict())
-        _move_to(place, loader, options.output / LAST)
+        progress = _start_of_run(options, model_plan, task, device, loader.state_dict())
+        _move_to(progress, loader, options.output / LAST)
         if stream.world.rank == 0:
             what, steps = f"{stream.slots:,} samples of {stream.size_px} px per epoch", len(loader)
             total = steps * model_plan.config.training.epochs
-            print(f"{what}, {steps:,} steps; at step {place.step:,} of {total:,}", file=sys.stderr)
-        return train(task, loader, _how(options, model_plan), place)
+            print(f"{what}, {steps:,} steps; at step {progress.step:,} of {total:,}", file=sys.stderr)
+        return train(task, loader, _how(options, model_plan), progress)
 
 
-def _move_to(place: Progress, loader: Loader, last: Path) -> None:
-    """Move the loader to a place. Raises ConfigError: the samples are not those that the run was trained on."""
+def _move_to(progress: Progress, loader: Loader, last: Path) -> None:
+    """Move the loader to the position of a run. Raises ConfigError: the samples are not those that the run was trained on."""
     try:
-        loader.load_state_dict(place.loader)
+        loader.load_state_dict(progress.loader)
     except ConfigError as error:
         raise ConfigError(f"{last} cannot be resumed: {error}. {remedy(last)}") from error
 
 
-def _place(
+def _start_of_run(
     options: TrainOptions, model_plan: Plan[Any], task: Task, device: torch.device, initial_state: dict[str, object]
 ) -> Progress:
     """Find where the run is: at its last checkpoint, or at the start, with given weights or random ones."""
